@@ -1,0 +1,8 @@
+"""Evaluates a trained model: python eval.py --train_dir=RUN --eval_data_pattern=FILES; --help lists all flags."""
+
+import sys
+
+from yt8m_distill.commands import eval_main
+
+if __name__ == "__main__":
+    sys.exit(eval_main())

@@ -1,0 +1,8 @@
+"""Predicts labels: python inference.py --train_dir=RUN --input_data_pattern=FILES --output_file=X.csv; --help: flags."""
+
+import sys
+
+from yt8m_distill.commands import inference_main
+
+if __name__ == "__main__":
+    sys.exit(inference_main())

@@ -1,0 +1,51 @@
+"""Packaging of yt8m_distill; the settings of ruff and pytest are in pyproject.toml."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+README = pathlib.Path(__file__).parent / "README.md"
+
+TENSORFLOW_RANGE = ">=2.21,<2.22"
+
+setup(
+    name="yt8m_distill",
+    version="0.1.0",
+    description="Video classification with fewer frames: teachers see all frames of a video, students only k",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["yt8m_distill", "yt8m_distill.*"]),
+    python_requires=">=3.11,<3.14",
+    # TensorFlow and Keras are held to the minor version the tests ran with: optimizer and checkpoint internals that
+    # exact resume depends on move between minor versions. TensorFlow 2.21 no longer brings tensorboard itself.
+    install_requires=[
+        f"tensorflow{TENSORFLOW_RANGE}",
+        "keras>=3.15,<3.16",
+        "numpy>=2,<3",
+        "absl-py>=2,<3",
+        "tensorboard>=2.21,<3",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        # ruff is held to one minor version, because `ruff format --check` compares with that version's style.
+        "test": ["pytest>=8,<10", "hypothesis>=6,<7", "ruff>=0.17,<0.18"],
+        "gpu": [f"tensorflow[and-cuda]{TENSORFLOW_RANGE}"],
+    },
+    entry_points={
+        "console_scripts": [
+            "yt8m-train = yt8m_distill.commands:train_main",
+            "yt8m-eval = yt8m_distill.commands:eval_main",
+            "yt8m-inference = yt8m_distill.commands:inference_main",
+        ]
+    },
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Intended Audience :: Science/Research",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

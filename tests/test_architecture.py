@@ -1,0 +1,206 @@
+"""Holds the code to the import table of docs/architecture.md: imports run one way only."""
+
+import ast
+import graphlib
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = "yt8m_distill"
+SCRIPTS = ("train.py", "eval.py", "inference.py")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a module, or every module of a package, may import besides the standard library, `errors` and itself.
+
+    An entry allows the name and everything below it: "keras" also allows "keras.ops", "absl.logging" not "absl.flags".
+    """
+
+    own: frozenset[str] = frozenset()
+    installed: frozenset[str] = frozenset()
+
+
+def row(own: str = "", installed: str = "") -> Row:
+    return Row(frozenset(own.split()), frozenset(installed.split()))
+
+
+# A run_* module reads data, builds models and writes below the run directory.
+RUN = "config data dataset_spec flops frame_selection losses metrics models.registry models.video_model run_dir"
+RUN_INSTALLED = "absl.logging keras numpy tensorboard tensorflow tqdm"
+
+TABLE = {
+    # Described once, known to many.
+    "errors": row(),
+    "dataset_spec": row(),
+    "config": row("dataset_spec"),
+    # The command line. Only `cli` knows flags.
+    "cli": row("config dataset_spec", "absl"),
+    "commands": row("cli config evaluation prediction run_dir training", "absl.app absl.logging"),
+    # Input.
+    "quantization": row("", "keras numpy"),
+    "frame_selection": row("config", "numpy tensorflow"),
+    "data": row("config dataset_spec frame_selection quantization", "absl.logging numpy tensorflow tqdm"),
+    # Networks: nothing here knows where frames come from, what a loss is or what a flag is.
+    "layers": row("", "keras numpy"),
+    "models": row("layers quantization", "keras numpy"),
+    "flops": row("models.video_model", "keras numpy"),
+    "convert_checkpoint": row("layers models", "keras numpy"),
+    # Training signals. A distiller is handed built models.
+    "losses": row("", "keras numpy"),
+    "distiller": row("config losses", "keras tensorflow"),
+    # Numbers and text from finished predictions.
+    "metrics": row("", "numpy"),
+    "predictions_csv": row("", "numpy"),
+    # Runs.
+    "run_dir": row("config dataset_spec", "absl.logging keras numpy tensorflow"),
+    "evaluation": row(RUN, RUN_INSTALLED),
+    "prediction": row(f"{RUN} predictions_csv", RUN_INSTALLED),
+    "training": row(f"{RUN} distiller evaluation", RUN_INSTALLED),
+}
+SCRIPT_ROW = row("commands")
+
+
+def parse(path: pathlib.Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def package_files() -> dict[str, pathlib.Path]:
+    """Every module of the package by its name without the package's: "data.readers"; "layers" is its __init__.py."""
+    files = {}
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
+        files[".".join(part for part in parts if part != "__init__")] = path
+    return files
+
+
+def imported_names(tree: ast.AST) -> Iterator[str]:
+    """The full dotted name of everything imported anywhere in a module, functions included.
+
+    `from keras import ops` gives "keras.ops"; a name taken from a module is given with the module.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import; write the package's name"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def allowed_by(entries: frozenset[str], name: str) -> bool:
+    return any(name == entry or name.startswith(f"{entry}.") for entry in entries)
+
+
+def violations(tree: ast.AST, allowed: Row, itself: str = "") -> list[str]:
+    """The imports that `allowed` has no entry for."""
+    own = allowed.own | {"errors", itself}
+    found = []
+    for name in imported_names(tree):
+        top, _, rest = name.partition(".")
+        if top == PACKAGE:
+            permitted = allowed_by(own, rest)
+        else:
+            permitted = top in sys.stdlib_module_names or allowed_by(allowed.installed, name)
+        if not permitted:
+            found.append(name)
+    return found
+
+
+def modules_of_table() -> list[str]:
+    """The modules a row is for; the package's own __init__.py has none, it imports nothing."""
+    return [name for name in package_files() if name]
+
+
+@pytest.mark.parametrize("name", modules_of_table())
+def test_imports_of_module_are_in_the_table(name):
+    key = name.partition(".")[0]
+    assert key in TABLE, (
+        f"{PACKAGE}.{name} has no row in the import table: add a row to TABLE in tests/test_architecture.py that names "
+        "what it may import, and describe the module in docs/architecture.md"
+    )
+    found = violations(parse(package_files()[name]), TABLE[key], itself=key)
+    assert not found, f"{PACKAGE}.{name} imports {found}; its row allows {TABLE[key]}"
+
+
+def test_package_itself_imports_nothing():
+    assert list(imported_names(parse(package_files()[""]))) == []
+
+
+def test_every_row_has_a_module():
+    assert sorted(TABLE.keys() - {name.partition(".")[0] for name in modules_of_table()}) == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_import_commands_only(script):
+    assert violations(parse(ROOT / script), SCRIPT_ROW) == []
+
+
+def test_no_module_imports_itself_by_a_detour():
+    files = package_files()
+    graph = {name: {resolve(imported, files) for imported in own_imports(path)} for name, path in files.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which shows the circle
+
+
+def own_imports(path: pathlib.Path) -> Iterator[str]:
+    """Names imported from the package, without the package's name."""
+    prefix = f"{PACKAGE}."
+    return (name.removeprefix(prefix) for name in imported_names(parse(path)) if name.startswith(prefix))
+
+
+def resolve(name: str, files: dict[str, pathlib.Path]) -> str:
+    """The module that holds `name`: "layers.netvlad.NetVLADPooling" is in "layers.netvlad"."""
+    while name not in files:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def test_help_needs_no_tensorflow():
+    code = f"import sys, {PACKAGE}.commands; print([n for n in ('keras', 'tensorflow') if n in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]", "commands must import training, evaluation and prediction inside the mains"
+
+
+@pytest.mark.parametrize("name", [name for name in modules_of_table() if name.startswith(("layers", "models"))])
+def test_networks_contain_no_data_set_sizes(name):
+    """300 is a property of one data set's videos, 1152 of its frames, 3862 and 4716 of its labels."""
+    assert data_set_sizes(parse(package_files()[name])) == []
+
+
+def data_set_sizes(tree: ast.AST) -> list[str]:
+    sizes = {300, 1152, 3862, 4716}
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return [f"line {node.lineno}: {node.value}" for node in constants if node.value in sizes]
+
+
+@pytest.mark.parametrize(
+    ("key", "source", "expected"),
+    [
+        ("models", "import math\nfrom keras import ops\nfrom yt8m_distill.layers import ContextGating", []),
+        ("models", "def f():\n    from yt8m_distill import losses", ["yt8m_distill.losses"]),
+        ("models", "from yt8m_distill.data.readers import parse_record", ["yt8m_distill.data.readers.parse_record"]),
+        ("models", "import tensorflow as tf", ["tensorflow"]),
+        ("layers", "from yt8m_distill.models import NetVLAD", ["yt8m_distill.models.NetVLAD"]),
+        ("cli", "from absl import flags", []),
+        ("training", "from absl import flags, logging", ["absl.flags"]),
+        ("metrics", "import numpy as np\nimport tensorflow.math\nfrom yt8m_distill.errors import UserError",
+         ["tensorflow.math"]),
+        ("distiller", "from yt8m_distill.models.registry import build_model",
+         ["yt8m_distill.models.registry.build_model"]),
+        ("evaluation", "from yt8m_distill.training import run_training", ["yt8m_distill.training.run_training"]),
+        ("evaluation", "from yt8m_distill import metrics_of_mine", ["yt8m_distill.metrics_of_mine"]),
+    ],
+)  # fmt: skip
+def test_table_refuses_what_it_does_not_name(key, source, expected):
+    assert violations(ast.parse(source), TABLE[key], itself=key) == expected
+
+
+def test_data_set_sizes_are_found():
+    assert data_set_sizes(ast.parse('"""300"""\ndef f(frames=300, cells=1024): return 3862.0')) == [
+        "line 2: 300",
+        "line 2: 3862.0",
+    ]

@@ -1,0 +1,1 @@
+"""Video classification with fewer frames: teachers see all frames of a video, students only k."""

@@ -1,0 +1,344 @@
+"""Command-line flags and what they say as configurations. The only module that touches absl.flags.
+
+Each script has its own set of flags (`absl.flags.FlagValues`); nothing is global.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from yt8m_distill.config import (
+    DISTILLING_MODES,
+    LABEL_LOSSES,
+    PREDICTION_DISTANCES,
+    REPRESENTATION_MATCHINGS,
+    SAMPLINGS,
+    STUDENT_LOSSES,
+    TRAINING_MODES,
+    Checkpointing,
+    Distillation,
+    EvalConfig,
+    FrameSelection,
+    InferenceConfig,
+    Learning,
+    TrainConfig,
+)
+from yt8m_distill.dataset_spec import SpecOverrides
+from yt8m_distill.errors import UserError
+
+DEFAULT_STUDENT_FRAMES = 30
+DEFAULT_MODEL = "NeXtVLAD"
+
+# Flags of train.py that say something about a student, or about how it is matched to a teacher.
+_STUDENT_FLAGS = ("student_frames", "student_stride", "frame_sampling")
+_DISTILLATION_FLAGS = (
+    "student_losses",
+    "loss_weights",
+    "representation_matching",
+    "prediction_distance",
+    "student_model_args",
+    "finetune_epochs",
+)
+
+
+def train_flags() -> flags.FlagValues:
+    """The flags of train.py."""
+    values = _new_flags("Trains a teacher on all frames of videos and a student on few of them.")
+    _define_data_flags(values)
+    _define_model_flags(values)
+    _define_selection_flags(values)
+    _define_distillation_flags(values)
+    _define_learning_flags(values)
+    _define_running_flags(values)
+    return values
+
+
+def eval_flags() -> flags.FlagValues:
+    """The flags of eval.py."""
+    values = _new_flags("Evaluates the model of a training run: GAP@20, mAP, Hit@1, PERR, loss.")
+    _define_trained_model_flags(values)
+    flags.DEFINE_string("eval_data_pattern", None, "Videos: globs, files, folders, by commas.", flag_values=values)
+    flags.DEFINE_string("output_file", None, "Metrics as JSON. [<train_dir>/eval/metrics.json]", flag_values=values)
+    flags.DEFINE_boolean("full_map", False, "Also mAP over all scores, not only each video's 20.", flag_values=values)
+    flags.DEFINE_string("per_class_file", None, "Write results by class into this CSV.", flag_values=values)
+    flags.DEFINE_boolean("follow", False, "Evaluate every new checkpoint of a running training.", flag_values=values)
+    flags.DEFINE_boolean("run_once", None, "The opposite of --follow.", flag_values=values)
+    return values
+
+
+def inference_flags() -> flags.FlagValues:
+    """The flags of inference.py."""
+    values = _new_flags("Predicts the labels of videos into a CSV: VideoId,LabelConfidencePairs.")
+    _define_trained_model_flags(values)
+    flags.DEFINE_string("input_data_pattern", None, "Videos: globs, files, folders, by commas.", flag_values=values)
+    flags.DEFINE_string("output_file", None, "The CSV; gzip when it ends in .gz.", flag_values=values)
+    flags.DEFINE_integer("top_k", 20, "Predictions a video.", flag_values=values)
+    flags.DEFINE_string("vocabulary", None, "CSV of class names: also write a readable listing.", flag_values=values)
+    flags.DEFINE_string("output_model_tgz", None, "Also pack the model into this file.", flag_values=values)
+    flags.DEFINE_string("input_model_tgz", None, "A packed model, instead of --train_dir.", flag_values=values)
+    return values
+
+
+def parse(values: flags.FlagValues, argv: Sequence[str]) -> bool:
+    """Reads the command line into `values`; False when help was asked for, and printed.
+
+    Raises:
+      UserError: an unknown flag or argument, or a value of the wrong type.
+    """
+    try:
+        rest = values(list(argv))
+    except flags.Error as error:
+        raise UserError(f"{error}") from error
+    if values.help:
+        print(f"{values.help_head}\n{values.get_help()}")
+        return False
+    if len(rest) > 1:
+        raise UserError(f"unexpected argument '{rest[1]}'; settings are given as --flag=value.")
+    return True
+
+
+def _new_flags(head: str) -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_boolean("help", False, "Show these flags.", short_name="h", flag_values=values)
+    flags.DEFINE_alias("helpfull", "help", flag_values=values)
+    values.__dict__["help_head"] = head
+    return values
+
+
+def _define_data_flags(values: flags.FlagValues):
+    where = "globs, files, folders, by commas"
+    flags.DEFINE_string("train_data_pattern", None, f"Training videos: {where}. [the sample data]", flag_values=values)
+    flags.DEFINE_string(
+        "validation_data_pattern", None, f"Videos that choose the best epoch: {where}.", flag_values=values
+    )
+    flags.DEFINE_string("eval_data_pattern", None, f"Videos for the final table: {where}.", flag_values=values)
+    flags.DEFINE_list("feature_names", None, "Feature lists to read. [the edition's]", flag_values=values)
+    flags.DEFINE_list("feature_sizes", None, "Bytes a frame of each. [as the first record]", flag_values=values)
+    flags.DEFINE_integer("num_classes", None, "Size of the vocabulary. [the edition's]", flag_values=values)
+    flags.DEFINE_integer("max_frames", None, "Frames read of a video; 0: all. [the edition's]", flag_values=values)
+    flags.DEFINE_boolean("frame_features", True, "Records are frame-level; the only kind.", flag_values=values)
+
+
+def _define_model_flags(values: flags.FlagValues):
+    flags.DEFINE_string("model", DEFAULT_MODEL, "HierarchicalRNN, NetVLAD or NeXtVLAD.", flag_values=values)
+    flags.DEFINE_list("model_args", [], "Model sizes: clusters=64,hidden_size=512.", flag_values=values)
+    flags.DEFINE_list("student_model_args", [], "Those that the student has otherwise.", flag_values=values)
+    flags.DEFINE_string(
+        "recipe",
+        None,
+        "paper or sample. [sample on the sample data, else paper]",
+        flag_values=values,
+    )
+
+
+def _define_selection_flags(values: flags.FlagValues):
+    flags.DEFINE_integer("student_frames", None, "k: frames the student sees. [30]", flag_values=values)
+    flags.DEFINE_integer("student_stride", None, "j: every j-th frame instead of k.", flag_values=values)
+    flags.DEFINE_enum("frame_sampling", None, SAMPLINGS, "Which k frames. [uniform]", flag_values=values)
+
+
+def _define_distillation_flags(values: flags.FlagValues):
+    flags.DEFINE_enum("training_mode", "serial", TRAINING_MODES, "What is trained, and when.", flag_values=values)
+    flags.DEFINE_list("student_losses", list(STUDENT_LOSSES), "Any of rep, pred, ce.", flag_values=values)
+    flags.DEFINE_list("loss_weights", [], "Their factors: rep=1,pred=1,ce=1.", flag_values=values)
+    flags.DEFINE_enum(
+        "representation_matching",
+        "final",
+        REPRESENTATION_MATCHINGS,
+        "What rep matches; intermediate: HierarchicalRNN only.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum("prediction_distance", "kl", PREDICTION_DISTANCES, "What pred is.", flag_values=values)
+    flags.DEFINE_string("teacher_dir", None, "A finished teacher's run directory. [train one]", flag_values=values)
+    flags.DEFINE_integer(
+        "finetune_epochs", None, "Second stage of serial rep alone. [--num_epochs]", flag_values=values
+    )
+
+
+def _define_learning_flags(values: flags.FlagValues):
+    flags.DEFINE_integer("batch_size", None, "Videos a step. [the recipe's]", flag_values=values)
+    flags.DEFINE_integer("num_epochs", None, "Passes over the training videos. [the recipe's]", flag_values=values)
+    flags.DEFINE_integer("max_steps", None, "Stop each training after so many steps.", flag_values=values)
+    flags.DEFINE_float("base_learning_rate", None, "Learning rate at first. [the recipe's]", flag_values=values)
+    flags.DEFINE_float("learning_rate_decay", None, "Its factor. [the recipe's]", flag_values=values)
+    flags.DEFINE_integer(
+        "learning_rate_decay_examples", None, "Videos between two decays. [the recipe's]", flag_values=values
+    )
+    flags.DEFINE_string("optimizer", "Adam", "A Keras optimizer.", flag_values=values)
+    flags.DEFINE_enum("label_loss", "CrossEntropyLoss", LABEL_LOSSES, "Loss on the labels.", flag_values=values)
+    flags.DEFINE_float(
+        "regularization_penalty", None, "Factor of the model's regularization. [the recipe's]", flag_values=values
+    )
+    flags.DEFINE_float(
+        "clip_gradient_norm", 1.0, "Norm to which each variable's gradient is clipped; 0: not.", flag_values=values
+    )
+    flags.DEFINE_integer("seed", 0, "Of weights, dropout, order and random frames.", flag_values=values)
+    flags.DEFINE_boolean("deterministic", False, "The same numbers in every run.", flag_values=values)
+
+
+def _define_running_flags(values: flags.FlagValues):
+    flags.DEFINE_string("train_dir", None, "Run directory. [runs/<model>_<mode>_<k>]", flag_values=values)
+    flags.DEFINE_boolean("start_new_model", False, "Move an earlier run aside.", flag_values=values)
+    flags.DEFINE_integer("checkpoint_every_steps", None, "Steps between checkpoints.", flag_values=values)
+    flags.DEFINE_float("checkpoint_every_minutes", 10.0, "Minutes between checkpoints.", flag_values=values)
+    flags.DEFINE_integer("keep_checkpoints", 2, "How many are kept.", flag_values=values)
+
+
+def _define_trained_model_flags(values: flags.FlagValues):
+    flags.DEFINE_string("train_dir", None, "Run directory of train.py, finished or running.", flag_values=values)
+    flags.DEFINE_enum("which", None, ("student", "teacher"), "Which model. [student]", flag_values=values)
+    flags.DEFINE_integer("batch_size", 128, "Videos at a time; changes no number.", flag_values=values)
+    _define_selection_flags(values)
+
+
+def train_config_from_flags(values: flags.FlagValues) -> TrainConfig:
+    """The run that the flags of train.py describe, with None where a default is still to be found.
+
+    Raises:
+      UserError: a value out of its range, or flags that make no sense together.
+    """
+    mode = values.training_mode
+    _refuse_senseless(values, mode)
+    if not values.frame_features:
+        raise UserError("--noframe_features: video-level records are not supported; give frame-level ones.")
+    return TrainConfig(
+        model=values.model,
+        training_mode=mode,
+        model_args=_pairs("model_args", values.model_args),
+        student_model_args=_pairs("student_model_args", values.student_model_args),
+        selection=None if mode == "teacher" else _selection(values) or FrameSelection(DEFAULT_STUDENT_FRAMES),
+        distillation=_distillation(values) if mode in DISTILLING_MODES else None,
+        teacher_dir=values.teacher_dir,
+        train_data_pattern=values.train_data_pattern,
+        validation_data_pattern=values.validation_data_pattern,
+        eval_data_pattern=values.eval_data_pattern,
+        train_dir=values.train_dir,
+        recipe=values.recipe,
+        overrides=_overrides(values),
+        learning=_learning(values),
+        checkpointing=Checkpointing(
+            values.checkpoint_every_steps, values.checkpoint_every_minutes, values.keep_checkpoints
+        ),
+    )
+
+
+def eval_config_from_flags(values: flags.FlagValues) -> EvalConfig:
+    """The evaluation that the flags of eval.py describe."""
+    if values.train_dir is None:
+        raise UserError("--train_dir is needed: the run directory of train.py.")
+    if values.run_once is not None and values.run_once == values.follow:
+        raise UserError("--run_once and --follow are opposites; give one of them.")
+    return EvalConfig(
+        train_dir=values.train_dir,
+        eval_data_pattern=values.eval_data_pattern,
+        which=values.which,
+        selection=_selection(values),
+        batch_size=values.batch_size,
+        output_file=values.output_file,
+        full_map=values.full_map,
+        per_class_file=values.per_class_file,
+        follow=values.follow if values.run_once is None else not values.run_once,
+    )
+
+
+def inference_config_from_flags(values: flags.FlagValues) -> InferenceConfig:
+    """The predictions that the flags of inference.py describe."""
+    if values.output_file is None:
+        raise UserError("--output_file is needed: the CSV to write.")
+    return InferenceConfig(
+        output_file=values.output_file,
+        train_dir=values.train_dir,
+        input_model_tgz=values.input_model_tgz,
+        input_data_pattern=values.input_data_pattern,
+        which=values.which,
+        selection=_selection(values),
+        batch_size=values.batch_size,
+        top_k=values.top_k,
+        vocabulary=values.vocabulary,
+        output_model_tgz=values.output_model_tgz,
+    )
+
+
+def _refuse_senseless(values: flags.FlagValues, mode: str):
+    """Flags that would do nothing in this training mode."""
+    senseless = []
+    if mode not in DISTILLING_MODES:
+        senseless += [*_DISTILLATION_FLAGS, "teacher_dir"]
+    if mode == "teacher":
+        senseless += _STUDENT_FLAGS
+    if mode == "parallel":
+        senseless += ["teacher_dir", "finetune_epochs"]
+    given = [name for name in senseless if values[name].present]
+    if given:
+        raise UserError(f"--{given[0]} does nothing with --training_mode={mode}; leave it out.")
+    if values["finetune_epochs"].present and set(values.student_losses) != {"rep"}:
+        raise UserError("--finetune_epochs is for --student_losses=rep, which is followed by fine-tuning.")
+    if values["prediction_distance"].present and "pred" not in values.student_losses:
+        raise UserError("--prediction_distance does nothing without pred in --student_losses.")
+    if values["representation_matching"].present and "rep" not in values.student_losses:
+        raise UserError("--representation_matching does nothing without rep in --student_losses.")
+
+
+def _selection(values: flags.FlagValues) -> FrameSelection | None:
+    """The frames that the flags name; None where they say nothing."""
+    if all(values[name].value is None for name in _STUDENT_FLAGS):
+        return None
+    k = values.student_frames
+    if k is None and values.student_stride is None:
+        k = DEFAULT_STUDENT_FRAMES
+    return FrameSelection(k, values.student_stride, values.frame_sampling or "uniform")
+
+
+def _distillation(values: flags.FlagValues) -> Distillation:
+    weights = {}
+    for name, text in _pairs("loss_weights", values.loss_weights).items():
+        weights[name] = _number("loss_weights", text, float)
+    return Distillation(
+        tuple(values.student_losses), weights, values.prediction_distance, values.representation_matching
+    )
+
+
+def _overrides(values: flags.FlagValues) -> SpecOverrides:
+    sizes = values.feature_sizes
+    return SpecOverrides(
+        feature_names=tuple(values.feature_names) if values.feature_names else None,
+        feature_sizes=tuple(_number("feature_sizes", size, int) for size in sizes) if sizes else None,
+        num_classes=values.num_classes,
+        max_frames=values.max_frames,
+    )
+
+
+def _learning(values: flags.FlagValues) -> Learning:
+    return Learning(
+        batch_size=values.batch_size,
+        num_epochs=values.num_epochs,
+        max_steps=values.max_steps,
+        finetune_epochs=values.finetune_epochs,
+        base_learning_rate=values.base_learning_rate,
+        learning_rate_decay=values.learning_rate_decay,
+        learning_rate_decay_examples=values.learning_rate_decay_examples,
+        optimizer=values.optimizer,
+        label_loss=values.label_loss,
+        regularization_penalty=values.regularization_penalty,
+        clip_gradient_norm=values.clip_gradient_norm,
+        seed=values.seed,
+        deterministic=values.deterministic,
+    )
+
+
+def _pairs(flag: str, parts: Sequence[str]) -> dict[str, str]:
+    """The parts of "name=value,name=value"."""
+    pairs = {}
+    for part in parts:
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and value) or name in pairs:
+            raise UserError(f"--{flag}: '{part}' must be name=value, each name once.")
+        pairs[name] = value
+    return pairs
+
+
+def _number(flag: str, text: str, kind: type):
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise UserError(f"--{flag}: '{text}' is no number.") from error

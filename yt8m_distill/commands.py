@@ -1,0 +1,78 @@
+"""The mains of the scripts: flags -> configuration -> one run_* call. TensorFlow is imported only after the flags."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from yt8m_distill import cli
+from yt8m_distill.errors import Interrupted, UserError
+
+
+def train_main(argv: Sequence[str] | None = None) -> int:
+    """train.py; returns the exit code."""
+    return _main(cli.train_flags(), _train, argv)
+
+
+def eval_main(argv: Sequence[str] | None = None) -> int:
+    """eval.py; returns the exit code."""
+    return _main(cli.eval_flags(), _evaluate, argv)
+
+
+def inference_main(argv: Sequence[str] | None = None) -> int:
+    """inference.py; returns the exit code."""
+    return _main(cli.inference_flags(), _predict, argv)
+
+
+def _main(values: flags.FlagValues, command: Callable[[flags.FlagValues], None], argv: Sequence[str] | None) -> int:
+    """Runs a command; what a user can put right ends in one sentence, without a traceback."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _log_to_stderr()
+    try:
+        if cli.parse(values, sys.argv if argv is None else argv):
+            command(values)
+        return 0
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except (Interrupted, OSError) as error:
+        print(f"{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 1
+
+
+def _log_to_stderr():
+    """The package's log as plain lines; other libraries keep theirs."""
+    package = logging.getLogger("yt8m_distill")
+    if not package.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    package.propagate = False
+
+
+def _train(values: flags.FlagValues):
+    config = cli.train_config_from_flags(values)
+    from yt8m_distill.training import run_training
+
+    report = run_training(config, values.start_new_model)
+    print(f"\n{report.table()}\n\nThe run is in {report.train_dir}. Next:\n{report.next_commands()}")
+
+
+def _evaluate(values: flags.FlagValues):
+    config = cli.eval_config_from_flags(values)
+    from yt8m_distill.evaluation import run_evaluation
+
+    run_evaluation(config)
+
+
+def _predict(values: flags.FlagValues):
+    config = cli.inference_config_from_flags(values)
+    from yt8m_distill.prediction import run_inference
+
+    run_inference(config)

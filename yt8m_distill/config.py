@@ -1,0 +1,352 @@
+"""What a run is: frozen dataclasses, validated on construction, to and from JSON. Imports no TensorFlow."""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from yt8m_distill.dataset_spec import DatasetSpec, SpecOverrides
+from yt8m_distill.errors import UserError
+
+SAMPLINGS = ("uniform", "random", "first", "last", "middle", "first_middle_last")
+STUDENT_LOSSES = ("rep", "pred", "ce")
+PREDICTION_DISTANCES = ("kl", "squared", "categorical_kl")
+REPRESENTATION_MATCHINGS = ("final", "intermediate")
+LABEL_LOSSES = ("CrossEntropyLoss", "HingeLoss", "SoftmaxLoss")
+TRAINING_MODES = ("serial", "parallel", "teacher", "baseline")
+DISTILLING_MODES = ("serial", "parallel")
+
+
+@dataclass(frozen=True)
+class FrameSelection:
+    """k frames of a video, or every j-th.
+
+    Attributes:
+      k: frames to keep; a shorter video keeps all its frames, each once.
+      stride: j; keeps frames 0, j, 2j, ... Exactly one of `k` and `stride` is set.
+      sampling: one of `SAMPLINGS`; `stride` goes with "uniform" only.
+    """
+
+    k: int | None = None
+    stride: int | None = None
+    sampling: str = "uniform"
+
+    def __post_init__(self):
+        _check_choice("--frame_sampling", self.sampling, SAMPLINGS)
+        if (self.k is None) == (self.stride is None):
+            raise UserError("give either --student_frames (k) or --student_stride (j), not both and not neither.")
+        if self.k is not None and self.k < 1:
+            raise UserError(f"--student_frames must be at least 1, not {self.k}.")
+        if self.stride is not None and self.stride < 1:
+            raise UserError(f"--student_stride must be at least 1, not {self.stride}.")
+        if self.stride is not None and self.sampling != "uniform":
+            raise UserError(f"--student_stride goes with --frame_sampling=uniform only, not {self.sampling}.")
+
+    def frames(self, longest: int) -> int:
+        """Frames kept of a video of `longest` frames."""
+        return min(self.k, longest) if self.k is not None else math.ceil(longest / self.stride)
+
+    def describe(self) -> str:
+        """The form used in names of run directories: "30" or "every10"; other samplings in front."""
+        amount = str(self.k) if self.k is not None else f"every{self.stride}"
+        return amount if self.sampling == "uniform" else f"{self.sampling}{amount}"
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How a student is matched to its teacher.
+
+    Attributes:
+      losses: any of `STUDENT_LOSSES`, kept in that order.
+      loss_weights: factor of each loss; 1 where missing.
+      prediction_distance: one of `PREDICTION_DISTANCES`.
+      representation_matching: "final" or "intermediate".
+    """
+
+    losses: tuple[str, ...] = STUDENT_LOSSES
+    loss_weights: Mapping[str, float] = field(default_factory=dict)
+    prediction_distance: str = "kl"
+    representation_matching: str = "final"
+
+    def __post_init__(self):
+        chosen = set(self.losses)
+        if not chosen or chosen - set(STUDENT_LOSSES):
+            raise UserError(
+                f"--student_losses={','.join(self.losses)} must be one or more of {', '.join(STUDENT_LOSSES)}."
+            )
+        for name, weight in self.loss_weights.items():
+            if name not in chosen:
+                raise UserError(f"--loss_weights has a weight for '{name}', which is not in --student_losses.")
+            if not 0 <= weight < math.inf:
+                raise UserError(f"--loss_weights: the weight of '{name}' must be 0 or more, not {weight}.")
+        _check_choice("--prediction_distance", self.prediction_distance, PREDICTION_DISTANCES)
+        _check_choice("--representation_matching", self.representation_matching, REPRESENTATION_MATCHINGS)
+        ordered = tuple(name for name in STUDENT_LOSSES if name in chosen)
+        object.__setattr__(self, "losses", ordered)
+        weights = {name: float(self.loss_weights.get(name, 1.0)) for name in ordered}
+        object.__setattr__(self, "loss_weights", weights)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Optimizer, schedule and length of a training; None takes the recipe's value.
+
+    Attributes:
+      batch_size: videos a step.
+      num_epochs: passes over the training files.
+      max_steps: stop a stage after so many steps; None: no limit.
+      finetune_epochs: of the second stage of serial training with the loss rep alone; None: `num_epochs`.
+      base_learning_rate, learning_rate_decay, learning_rate_decay_examples: the rate is multiplied by the decay each
+        time so many examples have been seen.
+      optimizer: name of a Keras optimizer.
+      label_loss: one of `LABEL_LOSSES`.
+      regularization_penalty: factor of the model's own regularization terms.
+      clip_gradient_norm: each variable's gradient is clipped to this norm by itself; 0 does not clip.
+      seed: of weights, dropout, order of the videos and random frames.
+      deterministic: the same numbers in every run on the same machine, at some cost of speed.
+    """
+
+    batch_size: int | None = None
+    num_epochs: int | None = None
+    max_steps: int | None = None
+    finetune_epochs: int | None = None
+    base_learning_rate: float | None = None
+    learning_rate_decay: float | None = None
+    learning_rate_decay_examples: int | None = None
+    optimizer: str = "Adam"
+    label_loss: str = "CrossEntropyLoss"
+    regularization_penalty: float | None = None
+    clip_gradient_norm: float = 1.0
+    seed: int = 0
+    deterministic: bool = False
+
+    def __post_init__(self):
+        for name in ("batch_size", "num_epochs", "max_steps", "finetune_epochs", "learning_rate_decay_examples"):
+            _check_minimum(name, getattr(self, name), 1)
+        for name in ("regularization_penalty", "clip_gradient_norm", "seed"):
+            _check_minimum(name, getattr(self, name), 0)
+        for name in ("base_learning_rate", "learning_rate_decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"--{name} must be above 0, not {value}.")
+        if self.learning_rate_decay is not None and self.learning_rate_decay > 1:
+            raise UserError(f"--learning_rate_decay must be at most 1, not {self.learning_rate_decay}.")
+        _check_choice("--label_loss", self.label_loss, LABEL_LOSSES)
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """When the training state is written, and how much of it is kept; changes nothing of the result.
+
+    Attributes:
+      every_steps: steps between checkpoints; None: by time and after each epoch only.
+      every_minutes: minutes between checkpoints.
+      keep: how many are kept.
+    """
+
+    every_steps: int | None = None
+    every_minutes: float = 10.0
+    keep: int = 2
+
+    def __post_init__(self):
+        _check_minimum("checkpoint_every_steps", self.every_steps, 1)
+        _check_minimum("keep_checkpoints", self.keep, 1)
+        if not 0 < self.every_minutes < math.inf:
+            raise UserError(f"--checkpoint_every_minutes must be above 0, not {self.every_minutes}.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. From flags, None and empty fields stand for defaults; in `config.json` all are resolved.
+
+    Attributes:
+      model: name in the registry.
+      model_args: the model's constructor arguments.
+      student_model_args: those of them that the student has otherwise.
+      training_mode: one of `TRAINING_MODES`.
+      selection: the student's frames; None for a teacher.
+      distillation: how the student is matched; None for a teacher and a baseline.
+      teacher_dir: run directory of a finished teacher; None: `<train_dir>/teacher`, trained on the way.
+      train_data_pattern, validation_data_pattern, eval_data_pattern: globs, files, directories, by commas.
+      train_dir: the run directory.
+      recipe: "paper" or "sample": where settings that are not given come from.
+      overrides: what the flags say about the records.
+      data: the format of the records.
+    """
+
+    model: str
+    training_mode: str = "serial"
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    student_model_args: Mapping[str, Any] = field(default_factory=dict)
+    selection: FrameSelection | None = None
+    distillation: Distillation | None = None
+    teacher_dir: str | None = None
+    train_data_pattern: str | None = None
+    validation_data_pattern: str | None = None
+    eval_data_pattern: str | None = None
+    train_dir: str | None = None
+    recipe: str | None = None
+    overrides: SpecOverrides = field(default_factory=SpecOverrides)
+    data: DatasetSpec | None = None
+    learning: Learning = field(default_factory=Learning)
+    checkpointing: Checkpointing = field(default_factory=Checkpointing)
+
+    def __post_init__(self):
+        _check_choice("--training_mode", self.training_mode, TRAINING_MODES)
+        if (self.selection is None) != (self.training_mode == "teacher"):
+            raise UserError(f"--training_mode={self.training_mode} and --student_frames do not go together.")
+        if (self.distillation is not None) != (self.training_mode in DISTILLING_MODES):
+            raise UserError(f"--training_mode={self.training_mode} and --student_losses do not go together.")
+        if self.teacher_dir and self.training_mode != "serial":
+            raise UserError(f"--teacher_dir goes with --training_mode=serial, not {self.training_mode}.")
+
+
+# Settings that may differ between two starts of one run: they change where and how often it writes, not what it learns.
+RUNNING_FIELDS = ("train_dir", "eval_data_pattern", "checkpointing")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """One evaluation.
+
+    Attributes:
+      train_dir: run directory, finished or running.
+      eval_data_pattern: None: the run's own.
+      which: "student" or "teacher"; None: the student, or the model of a teacher's run.
+      selection: frames the model sees; None: the run's own.
+      batch_size: videos at a time; changes no number.
+      output_file: metrics as JSON; None: in the run directory.
+      full_map: also the mean average precision over all scores.
+      per_class_file: CSV with a row for each class; None: not written.
+      follow: evaluate every new checkpoint until the run has finished.
+    """
+
+    train_dir: str
+    eval_data_pattern: str | None = None
+    which: str | None = None
+    selection: FrameSelection | None = None
+    batch_size: int = 128
+    output_file: str | None = None
+    full_map: bool = False
+    per_class_file: str | None = None
+    follow: bool = False
+
+    def __post_init__(self):
+        _check_which(self.which)
+        _check_minimum("batch_size", self.batch_size, 1)
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """One prediction run.
+
+    Attributes:
+      output_file: the CSV; gzip when the name ends in .gz.
+      train_dir: run directory, finished or running; or
+      input_model_tgz: a model packed by `output_model_tgz`.
+      input_data_pattern: None: the run's evaluation files.
+      which, selection, batch_size: as `EvalConfig`.
+      top_k: predictions a video.
+      vocabulary: CSV of class names, for a readable listing beside the CSV.
+      output_model_tgz: also pack the model into this file.
+    """
+
+    output_file: str
+    train_dir: str | None = None
+    input_model_tgz: str | None = None
+    input_data_pattern: str | None = None
+    which: str | None = None
+    selection: FrameSelection | None = None
+    batch_size: int = 128
+    top_k: int = 20
+    vocabulary: str | None = None
+    output_model_tgz: str | None = None
+
+    def __post_init__(self):
+        _check_which(self.which)
+        _check_minimum("batch_size", self.batch_size, 1)
+        _check_minimum("top_k", self.top_k, 1)
+        if (self.train_dir is None) == (self.input_model_tgz is None):
+            raise UserError("give either --train_dir or --input_model_tgz, not both and not neither.")
+
+
+def _check_which(which: str | None):
+    if which is not None:
+        _check_choice("--which", which, ("student", "teacher"))
+
+
+def _check_choice(flag: str, value: str, known: tuple[str, ...]):
+    if value not in known:
+        raise UserError(f"{flag}={value} is unknown; known are {', '.join(known)}.")
+
+
+def _check_minimum(flag: str, value: float | None, minimum: float):
+    if value is not None and not minimum <= value < math.inf:
+        raise UserError(f"--{flag} must be at least {minimum}, not {value}.")
+
+
+def to_json(config: TrainConfig) -> str:
+    """The text of `config.json`."""
+    return json.dumps(dataclasses.asdict(config), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str, path: str) -> TrainConfig:
+    """A configuration out of the text of `config.json`.
+
+    Raises:
+      UserError: naming `path`: no JSON, an unknown or missing field, a value of the wrong type or out of its range.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no JSON ({error}).") from error
+    try:
+        return _build(TrainConfig, values, "")
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _build(kind: type, values: Any, place: str):
+    """An instance of the dataclass `kind` out of parsed JSON."""
+    if not isinstance(values, dict):
+        raise UserError(f"{place or 'the file'} must be an object.")
+    known = typing.get_type_hints(kind)
+    names = {each.name for each in dataclasses.fields(kind) if each.init}
+    if unknown := sorted(set(values) - names):
+        raise UserError(f"unknown setting {place}{unknown[0]}; known are {', '.join(sorted(names))}.")
+    converted = {name: _convert(known[name], value, f"{place}{name}") for name, value in values.items()}
+    try:
+        return kind(**converted)
+    except TypeError as error:
+        raise UserError(f"{place or 'the file'}: {error}.") from error
+
+
+def _convert(hint: Any, value: Any, place: str):
+    """`value` as the type `hint`: optional, a dataclass, a tuple, a mapping, or a plain JSON type."""
+    options = [option for option in typing.get_args(hint) if option is not types.NoneType]
+    if types.NoneType in typing.get_args(hint):
+        return None if value is None else _convert(options[0], value, place)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, f"{place}.")
+    origin = typing.get_origin(hint) or hint
+    if origin is tuple:
+        _check_type(value, list, place)
+        return tuple(_convert(options[0], each, place) for each in value)
+    if origin is Mapping:
+        _check_type(value, dict, place)
+        return {name: _convert(options[1], each, f"{place}.{name}") for name, each in value.items()}
+    if hint is Any:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _check_type(value, hint, place)
+    return value
+
+
+def _check_type(value: Any, kind: type, place: str):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"{place} must be {kind.__name__}, not {value!r}.")

@@ -1,0 +1,98 @@
+"""The editions of the frame-level format: their keys, feature sizes, class counts and longest videos."""
+
+from dataclasses import dataclass
+
+from yt8m_distill.errors import UserError
+
+
+@dataclass(frozen=True)
+class Edition:
+    """One published data set in the frame-level format.
+
+    Attributes:
+      name: as it is logged and stored in `config.json`.
+      id_key: context feature with the video's id.
+      features: name and size (bytes a frame) of every feature list, in model input order.
+      num_classes: size of the label vocabulary.
+      max_frames: frames (one a second) of the longest video.
+    """
+
+    name: str
+    id_key: str
+    features: tuple[tuple[str, int], ...]
+    num_classes: int
+    max_frames: int
+
+
+YOUTUBE_8M_2017 = Edition("YouTube-8M 2017", "video_id", (("rgb", 1024), ("audio", 128)), 4716, 300)
+YOUTUBE_8M_2018 = Edition("YouTube-8M 2018", "id", (("rgb", 1024), ("audio", 128)), 3862, 300)
+AUDIOSET = Edition("AudioSet", "video_id", (("audio_embedding", 128),), 527, 10)
+EDITIONS = (YOUTUBE_8M_2017, YOUTUBE_8M_2018, AUDIOSET)
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """How to read the records of one data set.
+
+    Attributes:
+      edition: name of the edition, or "own features".
+      id_key: context feature with the video's id.
+      feature_names: feature lists to read, in model input order.
+      feature_sizes: bytes a frame of each feature.
+      num_classes: labels are in [0, num_classes).
+      max_frames: frames read of each video at most; 0 reads all.
+    """
+
+    edition: str
+    id_key: str
+    feature_names: tuple[str, ...]
+    feature_sizes: tuple[int, ...]
+    num_classes: int
+    max_frames: int
+
+    def __post_init__(self):
+        object.__setattr__(self, "feature_names", tuple(self.feature_names))
+        object.__setattr__(self, "feature_sizes", tuple(self.feature_sizes))
+        if not self.feature_names or len(self.feature_names) != len(self.feature_sizes):
+            raise UserError(
+                f"feature names {list(self.feature_names)} and sizes {list(self.feature_sizes)} must be as many, "
+                "and at least one."
+            )
+        if len(set(self.feature_names)) != len(self.feature_names):
+            raise UserError(f"feature names {list(self.feature_names)} must differ from each other.")
+        if min(self.feature_sizes) < 1:
+            raise UserError(f"feature sizes must be at least 1, not {list(self.feature_sizes)}.")
+        if self.num_classes < 2:
+            raise UserError(f"the number of classes must be at least 2, not {self.num_classes}.")
+        if self.max_frames < 0:
+            raise UserError(f"--max_frames must be 0 (all frames) or more, not {self.max_frames}.")
+
+    @property
+    def frame_size(self) -> int:
+        """Bytes of one frame, all features together."""
+        return sum(self.feature_sizes)
+
+    def describe(self) -> str:
+        """One line for the log."""
+        features = " + ".join(f"{n} ({s})" for n, s in zip(self.feature_names, self.feature_sizes, strict=True))
+        frames = f"at most {self.max_frames} frames" if self.max_frames else "all frames"
+        return f"{self.edition}: features {features}, id in '{self.id_key}', {self.num_classes} classes, {frames}"
+
+
+@dataclass(frozen=True)
+class SpecOverrides:
+    """What the user's flags say about the records; None leaves it to what the first record shows."""
+
+    feature_names: tuple[str, ...] | None = None
+    feature_sizes: tuple[int, ...] | None = None
+    num_classes: int | None = None
+    max_frames: int | None = None
+
+    def __post_init__(self):
+        if self.feature_sizes is not None and self.feature_names is None:
+            raise UserError("--feature_sizes needs --feature_names: sizes are given in the order of the names.")
+        if self.feature_sizes is not None and len(self.feature_names) != len(self.feature_sizes):
+            raise UserError(
+                f"--feature_names={','.join(self.feature_names)} and "
+                f"--feature_sizes={','.join(map(str, self.feature_sizes))} must name equally many features."
+            )

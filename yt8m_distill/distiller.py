@@ -1,0 +1,252 @@
+"""Training steps: `LabelTrainer` for one model on labels, `Distiller` for a student that is matched to its teacher."""
+
+from collections.abc import Iterable, Mapping
+
+import keras
+import tensorflow as tf
+
+from yt8m_distill import losses as loss_functions
+from yt8m_distill.config import DISTILLING_MODES, STUDENT_LOSSES, Distillation
+from yt8m_distill.errors import UserError
+
+
+class LabelTrainer(keras.Model):
+    """Trains one model on the labels: a teacher on all frames, a baseline or a fine-tuned student on k.
+
+    Args:
+      model: a VideoModel.
+      label_loss: "CrossEntropyLoss", "HingeLoss" or "SoftmaxLoss".
+      regularization_penalty: factor of the model's own regularization terms.
+      clip_gradient_norm: each variable's gradient is clipped to this norm by itself; 0 does not clip.
+
+    `train_step` takes `({"frames", "num_frames"}, labels[, label_weights])` and returns the running means of "loss" and
+    its terms since the last `reset_metrics()`. Works in `fit` after `compile(optimizer=...)`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        label_loss: str = "CrossEntropyLoss",
+        regularization_penalty: float = 1.0,
+        clip_gradient_norm: float = 1.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.model = model
+        self.label_loss = loss_functions.label_loss(label_loss)
+        self.regularization_penalty = regularization_penalty
+        self.clip_gradient_norm = clip_gradient_norm
+        self.built = True  # the models are
+        self._term_means = {name: keras.metrics.Mean(name=name) for name in self._term_names()}
+
+    def _term_names(self) -> list[str]:
+        return ["loss", "ce", "regularization"]
+
+    @property
+    def metrics(self):
+        return list(self._term_means.values())
+
+    def means(self) -> dict:
+        """Means of "loss" and its terms since the last `reset_metrics()`."""
+        return {name: mean.result() for name, mean in self._term_means.items()}
+
+    def trained_variables(self) -> list:
+        """The variables that the optimizer changes."""
+        return self.model.trainable_variables
+
+    def call(self, inputs, training=False):
+        return self.model(inputs, training=training)
+
+    def train_step(self, data):
+        inputs, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            outputs = self.model(inputs, training=True)
+            terms = {"ce": self.label_loss(labels, outputs, label_weights)}
+            terms["regularization"] = self.regularization_penalty * _regularization(self.trained_variables())
+            total = tf.add_n(list(terms.values()))
+        self._apply_gradients(tape, total)
+        return self._track({"loss": total, **terms}, labels)
+
+    def test_step(self, data):
+        inputs, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
+        outputs = self(inputs, training=False)
+        return self._track({"loss": self.label_loss(labels, outputs, label_weights)}, labels)
+
+    def _apply_gradients(self, tape: tf.GradientTape, total: tf.Tensor):
+        variables = self.trained_variables()
+        gradients = tape.gradient(total, [variable.value for variable in variables])
+        if self.clip_gradient_norm:
+            gradients = [tf.clip_by_norm(gradient, self.clip_gradient_norm) for gradient in gradients]
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def _track(self, terms: Mapping[str, tf.Tensor], labels) -> dict:
+        for name, value in terms.items():
+            # A weight that depends on the data, as Keras has it: the last, empty step of a data set counts nothing.
+            self._term_means[name].update_state(value, sample_weight=tf.shape(labels)[0])
+        return self.means()
+
+
+class Distiller(LabelTrainer):
+    """Trains a student, who sees few frames, to match its teacher, who sees all.
+
+    Args:
+      teacher: VideoModel for all frames.
+      student: VideoModel of the same representation size and classes.
+      mode: "serial": the teacher is finished and does not change, batch-norm statistics included; "parallel": both
+        learn in the same step, the teacher from the labels; `student.classifier` must then be `teacher.classifier`.
+      losses: any of "rep" (representation), "pred" (predictions) and "ce" (labels).
+      loss_weights: factor of each loss; 1 where missing.
+      prediction_distance: "kl", "squared" or "categorical_kl".
+      representation_matching: "final", or "intermediate": the states at the student's frames, of a model that has them.
+      **kwargs: as `LabelTrainer`.
+
+    `train_step` takes `({"frames", "num_frames", "student_indices", "student_num_frames"}, labels[, label_weights])`:
+    frames (batch, frames, features), student_indices (batch, k) int32 into them, of which the first student_num_frames
+    (batch,) count. It runs each model once, and returns running means of "loss", each student loss under its own name,
+    "regularization", and in parallel mode "teacher_ce". The teacher's outputs give no gradient to the teacher.
+
+    Raises:
+      UserError: an unknown mode, loss or distance; models that do not fit each other.
+
+    Source: Bhardwaj et al. section 4.
+    """
+
+    def __init__(
+        self,
+        teacher: keras.Model,
+        student: keras.Model,
+        *,
+        mode: str = "serial",
+        losses: Iterable[str] = STUDENT_LOSSES,
+        loss_weights: Mapping[str, float] | None = None,
+        prediction_distance: str = "kl",
+        representation_matching: str = "final",
+        **kwargs,
+    ):
+        settings = Distillation(tuple(losses), loss_weights or {}, prediction_distance, representation_matching)
+        _check_models(teacher, student, mode)
+        self.mode = mode
+        self.losses_used = settings.losses
+        self.loss_weights = settings.loss_weights
+        self.prediction_distance = loss_functions.PREDICTION_DISTANCES[prediction_distance]
+        self.match_frame_states = representation_matching == "intermediate"
+        super().__init__(student, **kwargs)
+        self.teacher = teacher
+
+    @property
+    def student(self) -> keras.Model:
+        """The model that is matched to the teacher."""
+        return self.model
+
+    def _term_names(self) -> list[str]:
+        teacher = ["teacher_ce"] if self.mode == "parallel" else []
+        return ["loss", *self.losses_used, *teacher, "regularization"]
+
+    def trained_variables(self) -> list:
+        """The student's variables, in parallel mode the teacher's, too; no classifier that no loss reaches."""
+        student = self.student.encoder_variables if self.losses_used == ("rep",) else self.student.trainable_variables
+        teacher = self.teacher.trainable_variables if self.mode == "parallel" else []
+        return list({id(variable): variable for variable in [*student, *teacher]}.values())
+
+    def call(self, inputs, training=False):
+        """The student's outputs for its own frames of a distillation batch."""
+        return self.student(student_view(inputs), training=training)
+
+    def train_step(self, data):
+        inputs, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
+        video = {"frames": inputs["frames"], "num_frames": inputs["num_frames"]}
+        options = {"return_intermediates": True} if self.match_frame_states else {}
+        if self.mode == "serial":  # outside of the tape: nothing of the finished teacher is kept for gradients
+            teacher_outputs = self.teacher(video, training=False, **options)
+        with tf.GradientTape() as tape:
+            if self.mode == "parallel":
+                teacher_outputs = self.teacher(video, training=True, **options)
+            student_outputs = self.student(student_view(inputs), training=True, **options)
+            terms = self.student_terms(teacher_outputs, student_outputs, inputs, labels, label_weights)
+            weighted = [self.loss_weights[name] * value for name, value in terms.items()]
+            if self.mode == "parallel":
+                terms["teacher_ce"] = self.label_loss(labels, teacher_outputs, label_weights)
+                weighted.append(terms["teacher_ce"])
+            terms["regularization"] = self.regularization_penalty * _regularization(self.trained_variables())
+            total = tf.add_n([*weighted, terms["regularization"]])
+        self._apply_gradients(tape, total)
+        return self._track({"loss": total, **terms}, labels)
+
+    def student_terms(self, teacher_outputs, student_outputs, inputs, labels, label_weights=None) -> dict:
+        """Each of the student's losses, not yet weighted, by name."""
+        fixed = tf.nest.map_structure(tf.stop_gradient, teacher_outputs)
+        terms = {}
+        if "rep" in self.losses_used:
+            terms["rep"] = self._representation_loss(fixed, student_outputs, inputs)
+        if "pred" in self.losses_used:
+            terms["pred"] = self.prediction_distance(fixed, student_outputs)
+        if "ce" in self.losses_used:
+            terms["ce"] = self.label_loss(labels, student_outputs, label_weights)
+        return terms
+
+    def _representation_loss(self, teacher_outputs, student_outputs, inputs):
+        if self.match_frame_states:
+            _check_has_frame_states(teacher_outputs, self.teacher)
+            at_student_frames = tf.gather(teacher_outputs["frame_states"], inputs["student_indices"], batch_dims=1)
+            return loss_functions.frame_states_distance(
+                at_student_frames, student_outputs["frame_states"], inputs["student_num_frames"]
+            )
+        shapes = teacher_outputs["representation"].shape[-1], student_outputs["representation"].shape[-1]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"the loss rep needs representations of one size; the teacher's has {shapes[0]} "
+                f"and the student's {shapes[1]} values. Choose --student_model_args that keep it."
+            )
+        return loss_functions.representation_distance(
+            teacher_outputs["representation"], student_outputs["representation"]
+        )
+
+
+def _check_models(teacher: keras.Model, student: keras.Model, mode: str):
+    if mode not in DISTILLING_MODES:
+        raise UserError(f"mode '{mode}' is unknown; known are {', '.join(DISTILLING_MODES)}.")
+    if teacher.num_classes != student.num_classes:
+        raise UserError(f"the teacher has {teacher.num_classes} classes, the student {student.num_classes}.")
+    if mode == "parallel" and student.classifier is not teacher.classifier:
+        raise UserError("in parallel mode the student is built with classifier_layer=teacher.classifier.")
+
+
+def student_view(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The student's input out of a distillation batch: (batch, k, features) of its (batch, frames, features).
+
+    Places beyond `student_num_frames` hold some frame or other and are masked by the model.
+    """
+    frames = tf.gather(inputs["frames"], inputs["student_indices"], batch_dims=1)
+    return {"frames": frames, "num_frames": inputs["student_num_frames"]}
+
+
+def start_from_classifier(student: keras.Model, teacher: keras.Model):
+    """Gives the student the teacher's classifier weights.
+
+    Raises:
+      UserError: the classifiers do not have the same variables.
+
+    Source: Bhardwaj et al. section 4, serial training.
+    """
+    given, wanted = teacher.classifier.get_weights(), student.classifier.get_weights()
+    if [weights.shape for weights in given] != [weights.shape for weights in wanted]:
+        raise UserError(
+            "teacher and student must have the same classifier and representation size to share the output layer; "
+            f"the teacher's weights are {[w.shape for w in given]}, the student's {[w.shape for w in wanted]}."
+        )
+    student.classifier.set_weights(given)
+
+
+def _check_has_frame_states(outputs: Mapping, model: keras.Model):
+    if "frame_states" not in outputs:
+        raise UserError(
+            "--representation_matching=intermediate needs a model with a state for every frame (HierarchicalRNN), "
+            f"which {type(model).__name__} is not."
+        )
+
+
+def _regularization(variables: Iterable) -> tf.Tensor:
+    """The sum of the variables' own regularization terms; each variable counts once, also when two models share it."""
+    terms = [v.regularizer(v) for v in variables if getattr(v, "regularizer", None) is not None]
+    return tf.add_n(terms) if terms else tf.constant(0.0)

@@ -1,0 +1,12 @@
+"""The exceptions whose message is all that a user needs to see."""
+
+
+class UserError(ValueError):
+    """Wrong input, flag or file: the message says what was wrong, what is allowed and what to do.
+
+    The scripts print the message alone, without a traceback, and exit with code 2.
+    """
+
+
+class Interrupted(Exception):
+    """The user stopped the work (Ctrl-C, SIGTERM) and its state is saved; the scripts exit with code 1."""

@@ -1,0 +1,220 @@
+"""Evaluates a trained model on labelled videos: `run_evaluation`."""
+
+import csv
+import dataclasses
+import io
+import logging
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from yt8m_distill import losses, run_dir, trained_model
+from yt8m_distill.config import EvalConfig, FrameSelection, TrainConfig
+from yt8m_distill.data.dataset import VideoFiles, View, estimated_videos, iterate, open_videos
+from yt8m_distill.dataset_spec import SpecOverrides
+from yt8m_distill.errors import UserError
+from yt8m_distill.metrics import EvaluationMetrics
+from yt8m_distill.run_dir import RunDir
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LOOKS = 2.0  # of --follow for a new checkpoint
+
+
+def prediction_function(model: keras.Model) -> Callable[[Mapping[str, tf.Tensor]], np.ndarray]:
+    """Function of a batch of `VideoFiles` to predictions (batch, classes), compiled once for all shapes."""
+    signature = [
+        tf.TensorSpec([None, None, sum(model.feature_sizes)], tf.uint8),
+        tf.TensorSpec([None], tf.int32),
+    ]
+
+    @tf.function(input_signature=signature)
+    def predict(frames, num_frames):
+        return model({"frames": frames, "num_frames": num_frames}, training=False)["predictions"]
+
+    return lambda batch: predict(batch["frames"], batch["num_frames"]).numpy()
+
+
+def predictions(
+    predict: Callable, videos: VideoFiles, view: View, *, batch_size: int, seed: int, description: str
+) -> Iterator[tuple[Mapping[str, tf.Tensor], np.ndarray]]:
+    """Every batch in the order of the files with its predictions, under a progress bar."""
+    batches = videos.ordered_batches(view, batch_size, seed)
+    with tqdm(total=estimated_videos(videos), desc=description, unit=" videos", mininterval=1.0) as bar:
+        for batch in iterate(batches, videos):
+            yield batch, predict(batch)
+            bar.update(len(batch["video_id"]))
+
+
+def evaluate(
+    predict: Callable,
+    videos: VideoFiles,
+    selection: FrameSelection | None,
+    metrics: EvaluationMetrics,
+    *,
+    batch_size: int,
+    seed: int,
+    description: str,
+) -> dict[str, float]:
+    """Metrics over all videos.
+
+    Args:
+      predict: see `prediction_function`.
+      videos: what to evaluate on.
+      selection: frames the model sees; None: all. They are selected before they are decoded.
+      metrics: empty; holds the per-class results afterwards.
+      batch_size: changes no metric.
+      seed: of the frames of a "random" selection.
+      description: of the progress bar.
+
+    Raises:
+      UserError: no videos, or a bad record.
+    """
+    view = View(selection)
+    for batch, scores in predictions(predict, videos, view, batch_size=batch_size, seed=seed, description=description):
+        labels = batch["labels"].numpy()
+        metrics.update(scores, labels, loss=float(losses.cross_entropy(labels, scores)))
+    return metrics.result()
+
+
+def run_evaluation(config: EvalConfig) -> dict[str, float]:
+    """Evaluates a run's student or teacher, prints and writes the metrics; returns the last ones.
+
+    Raises:
+      UserError: no run, no model, no files, files of another format, or a bad record.
+    """
+    train_config = RunDir(config.train_dir).read_config()
+    _check_selection(config, train_config)
+    videos = evaluation_videos(config.eval_data_pattern, train_config, "eval_data_pattern")
+    if not config.follow:
+        return _evaluate_once(config, trained_model.load(config.train_dir, config.which), videos)
+    return _follow(config, videos)
+
+
+def evaluation_videos(pattern: str | None, train_config: TrainConfig, flag: str) -> VideoFiles:
+    """Files to evaluate or predict, in the format that the model was trained on."""
+    pattern = pattern or train_config.eval_data_pattern
+    if pattern is None:
+        raise UserError(f"--{flag} is needed: the run was trained without --eval_data_pattern.")
+    detected = open_videos(
+        pattern, flag, SpecOverrides(train_config.data.feature_names, None, train_config.data.num_classes)
+    )
+    spec = train_config.data
+    if detected.spec.feature_sizes != spec.feature_sizes:
+        raise UserError(
+            f"--{flag}: features {detected.spec.feature_names} of sizes {detected.spec.feature_sizes}; "
+            f"the model was trained on sizes {spec.feature_sizes}."
+        )
+    # The files say where the id is (it differs between the 2017 and 2018 editions), the run all the rest.
+    return VideoFiles(detected.files, dataclasses.replace(spec, id_key=detected.spec.id_key))
+
+
+def _check_selection(config: EvalConfig, train_config: TrainConfig):
+    teacher = config.which == "teacher" or (config.which is None and train_config.training_mode == "teacher")
+    if teacher and config.selection is not None:
+        raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
+
+
+def _evaluate_once(config: EvalConfig, trained: trained_model.TrainedModel, videos: VideoFiles) -> dict[str, float]:
+    selection = config.selection or trained.selection
+    log.info("Evaluating the %s from %s on %d files", trained.role, trained.source, len(videos.files))
+    spec = videos.spec
+    metrics = EvaluationMetrics(spec.num_classes, full_map=config.full_map, expected_examples=estimated_videos(videos))
+    result = evaluate(
+        prediction_function(trained.model),
+        videos,
+        selection,
+        metrics,
+        batch_size=config.batch_size,
+        seed=trained.config.learning.seed,
+        description=f"Evaluating the {trained.role}",
+    )
+    _write(config, trained, selection, result, metrics)
+    return result
+
+
+def _write(config: EvalConfig, trained, selection, result: Mapping[str, float], metrics: EvaluationMetrics):
+    target = write_metrics(RunDir(config.train_dir), trained, selection, result, config.output_file)
+    for name, value in result.items():
+        print(f"{name:10} {value:.6g}")
+    print(f"Metrics of the {trained.role} ({_frames_text(selection)} frames) are in {target}")
+    if config.per_class_file:
+        write_per_class(pathlib.Path(config.per_class_file), metrics)
+        print(f"Results by class are in {config.per_class_file}")
+
+
+def write_metrics(
+    run: RunDir,
+    trained: trained_model.TrainedModel,
+    selection: FrameSelection | None,
+    result: Mapping[str, float],
+    output_file: str | None = None,
+) -> pathlib.Path:
+    """Writes `metrics.json` and TensorBoard scalars of an evaluation into a run directory; returns the JSON's path."""
+    teachers_of_student = trained.role == "teacher" and run.read_config().training_mode != "teacher"
+    target = pathlib.Path(output_file or run.metrics_file("teacher" if teachers_of_student else "own"))
+    step = trained.step if trained.step is not None else best_step(RunDir(trained.run_path))
+    described = {"model": trained.config.model, "which": trained.role, "frames": _frames_text(selection), "step": step}
+    run_dir.write_json(target, {**described, **result})
+    write_scalars(run.logs / ("eval_teacher" if teachers_of_student else "eval"), result, step or 0)
+    return target
+
+
+def _frames_text(selection: FrameSelection | None) -> str:
+    return selection.describe() if selection else "all"
+
+
+def best_step(run: RunDir) -> int | None:
+    """The training step of the best epoch's weights."""
+    described = run.best / "best.json"
+    return run_dir.read_json(described).get("step") if described.is_file() else None
+
+
+def write_scalars(logs: pathlib.Path, values: Mapping[str, Any], step: int):
+    """Numbers for TensorBoard under their own names."""
+    writer = tf.summary.create_file_writer(str(logs))
+    with writer.as_default(step):
+        for name, value in values.items():
+            tf.summary.scalar(name, value)
+    writer.close()
+
+
+def write_per_class(path: pathlib.Path, metrics: EvaluationMetrics):
+    """A CSV with one row for each class."""
+    rows = [dataclasses.asdict(row) for row in metrics.per_class()]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    run_dir.write_text(path, text.getvalue())
+
+
+def _follow(config: EvalConfig, videos: VideoFiles) -> dict[str, float]:
+    """Evaluates each checkpoint that appears until the run has its report."""
+    run = RunDir(config.train_dir)
+    if config.which == "teacher" and run.read_config().training_mode == "serial":
+        raise UserError("--follow --which=teacher: the teacher of serial training is a run of its own; follow that.")
+    done, result = set(), {}
+    while True:
+        finished = run.report_file.exists()
+        new = [each for each in run_dir.checkpoints(run) if each.step not in done]
+        for checkpoint in new:
+            done.add(checkpoint.step)
+            try:
+                trained = trained_model.load(config.train_dir, config.which, checkpoint)
+            except UserError:
+                if checkpoint.path.exists():
+                    raise
+                continue  # the training has removed it meanwhile
+            print(f"Step {checkpoint.step}")
+            result = _evaluate_once(config, trained, videos)
+        if finished and not new:
+            return result
+        if not new:
+            time.sleep(SECONDS_BETWEEN_LOOKS)

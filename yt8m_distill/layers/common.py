@@ -1,0 +1,36 @@
+"""What layers and models share."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class MaskedLayer(keras.layers.Layer):
+    """A layer whose call takes a `mask` and which hands none on: its callers pass masks explicitly."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        del inputs, previous_mask
+
+
+def l2_normalize(inputs: Any, axis: int = -1) -> Any:
+    """Divides by the 2-norm along `axis`; a vector of zeros stays zero.
+
+    The squared norm is held above 1e-12, as in TensorFlow 1, and is summed in float32 whatever the input's type.
+    """
+    square_sum = ops.sum(ops.square(ops.cast(inputs, "float32")), axis=axis, keepdims=True)
+    return inputs * ops.cast(ops.rsqrt(ops.maximum(square_sum, 1e-12)), inputs.dtype)
+
+
+def frame_mask(num_frames: Any, frames: Any) -> Any:
+    """Which frames are real: bool (batch, frames), True for the first `num_frames` of each video.
+
+    Args:
+        num_frames: (batch,) integers; more than `frames` counts as all of them.
+        frames: length of the frames dimension, an int or a scalar tensor.
+    """
+    return ops.arange(frames, dtype="int32")[None, :] < ops.cast(num_frames, "int32")[:, None]

@@ -1,0 +1,98 @@
+"""Gates that scale each dimension of a vector by a number in (0, 1) computed from the whole vector."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from yt8m_distill.layers.batch_normalization import MaskedBatchNormalization
+from yt8m_distill.layers.common import MaskedLayer
+
+
+@keras.saving.register_keras_serializable("yt8m_distill")
+class ContextGating(MaskedLayer):
+    """Context gating: `x * sigmoid(batch_norm(x @ weights))` with a full square matrix.
+
+    Call arguments:
+        inputs: (batch, dim).
+        mask: bool (batch,), videos that enter the batch statistics, or None.
+        training: whether batch statistics are used.
+        return_gates: also return the gates, (batch, dim) in (0, 1).
+
+    Output shape: (batch, dim).
+
+    Source: WILLOW, "Learnable pooling with Context Gating for video classification", section 3.3.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        dim = input_shape[-1]
+        self.dense = keras.layers.Dense(
+            dim,
+            use_bias=False,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=1.0 / math.sqrt(dim)),
+            dtype=self.dtype_policy,
+            name="gating_weights",
+        )
+        self.dense.build((None, dim))
+        self.batch_norm = MaskedBatchNormalization(unbiased=True, dtype=self.dtype_policy, name="gating_bn")
+        self.batch_norm.build((None, dim))
+
+    def call(self, inputs: Any, mask: Any = None, training: bool = False, return_gates: bool = False) -> Any:
+        gates = ops.sigmoid(self.batch_norm(self.dense(inputs), mask=mask, training=training))
+        return (inputs * gates, gates) if return_gates else inputs * gates
+
+    def multiply_accumulates(self) -> int:
+        """Multiply-accumulates for one video."""
+        return math.prod(self.dense.kernel.shape)
+
+
+@keras.saving.register_keras_serializable("yt8m_distill")
+class SEContextGating(MaskedLayer):
+    """Squeeze-and-excitation context gating: `x * sigmoid(relu(batch_norm(x @ squeeze)) @ excite)`, no biases.
+
+    Args:
+        reduction: the hidden layer has dim // reduction units, at least 1.
+
+    Call arguments:
+        inputs: (batch, dim).
+        mask: bool (batch,), videos that enter the batch statistics, or None.
+        training: whether batch statistics are used.
+        return_gates: also return the gates, (batch, dim) in (0, 1).
+
+    Output shape: (batch, dim).
+
+    Source: NeXtVLAD, section 3.3, as the authors' code computes it: without the second batch normalization that
+    figure 4 of the paper shows.
+    """
+
+    def __init__(self, reduction: int = 8, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.reduction = reduction
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        dim = input_shape[-1]
+        squeezed = max(dim // self.reduction, 1)
+        options = {"use_bias": False, "dtype": self.dtype_policy}
+        self.squeeze = keras.layers.Dense(
+            squeezed, kernel_initializer=keras.initializers.VarianceScaling(2.0), name="gating_weights_1", **options
+        )
+        self.squeeze.build((None, dim))
+        self.batch_norm = MaskedBatchNormalization(unbiased=True, dtype=self.dtype_policy, name="gating_bn")
+        self.batch_norm.build((None, squeezed))
+        self.excite = keras.layers.Dense(
+            dim, kernel_initializer=keras.initializers.VarianceScaling(2.0), name="gating_weights_2", **options
+        )
+        self.excite.build((None, squeezed))
+
+    def call(self, inputs: Any, mask: Any = None, training: bool = False, return_gates: bool = False) -> Any:
+        squeezed = ops.relu(self.batch_norm(self.squeeze(inputs), mask=mask, training=training))
+        gates = ops.sigmoid(self.excite(squeezed))
+        return (inputs * gates, gates) if return_gates else inputs * gates
+
+    def multiply_accumulates(self) -> int:
+        """Multiply-accumulates for one video."""
+        return math.prod(self.squeeze.kernel.shape) + math.prod(self.excite.kernel.shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "reduction": self.reduction}

@@ -1,0 +1,142 @@
+"""Label, representation and prediction losses: plain functions that return one number, averaged over the videos.
+
+Labels, predictions and logits are (batch, classes); labels in {0, 1} or soft in [0, 1], predictions in [0, 1].
+`label_weights` (batch, classes) multiply the terms of each class and are not normalized again.
+"""
+
+from collections.abc import Callable
+
+from keras import ops
+
+from yt8m_distill.errors import UserError
+
+PROBABILITY_EPSILON = 1e-7  # the smallest for which 1 - epsilon differs from 1 in float32 by more than one step
+
+
+def cross_entropy(labels, predictions, label_weights=None, epsilon: float = 1e-5):
+    """Sum over classes of -[y log(p + epsilon) + (1 - y) log(1 - p + epsilon)], averaged over videos.
+
+    Source: the starter code's CrossEntropyLoss; Bhardwaj et al. equation 1.
+    """
+    labels = ops.cast(labels, "float32")
+    positive = labels * ops.log(predictions + epsilon)
+    negative = (1.0 - labels) * ops.log(1.0 - predictions + epsilon)
+    return _mean_over_videos(-(positive + negative), label_weights)
+
+
+def hinge(labels, predictions, label_weights=None, margin: float = 1.0):
+    """Sum over classes of max(0, margin - (2y - 1) x), averaged over videos.
+
+    Source: the starter code's HingeLoss.
+    """
+    signs = 2.0 * ops.cast(labels, "float32") - 1.0
+    return _mean_over_videos(ops.maximum(margin - signs * predictions, 0.0), label_weights)
+
+
+def softmax(labels, predictions, label_weights=None, epsilon: float = 1e-7):
+    """Cross entropy of the softmax over classes with labels divided by their sum, averaged over videos.
+
+    A video without labels adds 0 and counts.
+
+    Source: the starter code's SoftmaxLoss.
+    """
+    labels = ops.cast(labels, "float32")
+    labels = labels / ops.maximum(ops.sum(labels, axis=-1, keepdims=True), epsilon)
+    return _mean_over_videos(-labels * ops.log_softmax(predictions, axis=-1), label_weights)
+
+
+def cross_entropy_of_outputs(labels, outputs: dict, label_weights=None):
+    """`cross_entropy` without an epsilon, from logits where the model has them.
+
+    Differs: a saturated sigmoid keeps its gradient, where the original's epsilon lets it vanish.
+    """
+    labels = ops.cast(labels, "float32")
+    log_p, log_not_p = log_probabilities(outputs)
+    return _mean_over_videos(-(labels * log_p + (1.0 - labels) * log_not_p), label_weights)
+
+
+def label_loss(name: str) -> Callable:
+    """Function of (labels, outputs, label_weights) for a value of `--label_loss`, the starter code's class names."""
+    if name == "CrossEntropyLoss":
+        return cross_entropy_of_outputs
+    functions = {"HingeLoss": hinge, "SoftmaxLoss": softmax}
+    if name not in functions:
+        raise UserError(f"--label_loss={name} is unknown; known are CrossEntropyLoss, {', '.join(functions)}.")
+    return lambda labels, outputs, label_weights=None: functions[name](labels, outputs["predictions"], label_weights)
+
+
+def _mean_over_videos(per_class, label_weights=None):
+    if label_weights is not None:
+        per_class = per_class * ops.cast(label_weights, "float32")
+    return ops.mean(ops.sum(per_class, axis=-1))
+
+
+def log_probabilities(outputs: dict):
+    """log p and log(1 - p) of every class, finite: from logits where the model has them, else clipped predictions."""
+    if "logits" in outputs:
+        return -ops.softplus(-outputs["logits"]), -ops.softplus(outputs["logits"])
+    predictions = ops.clip(outputs["predictions"], PROBABILITY_EPSILON, 1.0 - PROBABILITY_EPSILON)
+    return ops.log(predictions), ops.log(1.0 - predictions)
+
+
+def representation_distance(teacher, student):
+    """Squared distance of two representations (batch, dim), averaged over dim and videos.
+
+    Source: Bhardwaj et al. equation 2.
+    Differs: averaged over dim; times dim it is the paper's sum.
+    """
+    return ops.mean(ops.square(teacher - student))
+
+
+def frame_states_distance(teacher, student, num_frames):
+    """Squared distance of states (batch, frames, dim), averaged over dim, the first `num_frames` frames, and videos.
+
+    Source: Bhardwaj et al. equation 3.
+    Differs: averaged over dim and frames where the paper sums.
+    """
+    mask = ops.cast(ops.arange(ops.shape(student)[1])[None, :] < num_frames[:, None], "float32")
+    per_frame = ops.mean(ops.square(teacher - student), axis=-1) * mask
+    return ops.mean(ops.sum(per_frame, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0))
+
+
+def bernoulli_kl(teacher: dict, student: dict):
+    """KL(teacher || student) of each class's Bernoulli distribution, summed over classes, averaged over videos.
+
+    Args:
+      teacher: its outputs; only "predictions" (batch, classes) are read; exact 0 and 1 are allowed.
+      student: its outputs, with "logits" where it has them.
+
+    Source: Bhardwaj et al. equation 4 with KL as the distance.
+    """
+    p = teacher["predictions"]
+    log_q, log_not_q = log_probabilities(student)
+    divergence = _x_log_x(p) + _x_log_x(1.0 - p) - p * log_q - (1.0 - p) * log_not_q
+    return _mean_over_videos(divergence)
+
+
+def _x_log_x(x):
+    return x * ops.log(ops.maximum(x, 1e-30))
+
+
+def squared_prediction_distance(teacher: dict, student: dict):
+    """Squared difference of the predictions, summed over classes, averaged over videos."""
+    return _mean_over_videos(ops.square(teacher["predictions"] - student["predictions"]))
+
+
+def categorical_kl(teacher: dict, student: dict):
+    """KL(teacher || student) of the predictions divided by their sum over classes, averaged over videos.
+
+    Source: the code of Bhardwaj et al.
+    Differs: averaged over videos, where that code sums; probabilities of 0 stay finite.
+    """
+    p = teacher["predictions"] / ops.maximum(ops.sum(teacher["predictions"], axis=-1, keepdims=True), 1e-30)
+    clipped = ops.maximum(student["predictions"], PROBABILITY_EPSILON**2)
+    log_q = ops.log(clipped) - ops.log(ops.sum(clipped, axis=-1, keepdims=True))
+    return _mean_over_videos(_x_log_x(p) - p * log_q)
+
+
+PREDICTION_DISTANCES = {
+    "kl": bernoulli_kl,
+    "squared": squared_prediction_distance,
+    "categorical_kl": categorical_kl,
+}

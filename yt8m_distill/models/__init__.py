@@ -1,0 +1,8 @@
+"""The models: registered Keras models with one contract, `VideoModel`."""
+
+from yt8m_distill.models.hierarchical_rnn import HierarchicalRNN
+from yt8m_distill.models.netvlad import NetVLAD
+from yt8m_distill.models.nextvlad import NeXtVLAD
+from yt8m_distill.models.video_model import VideoModel
+
+__all__ = ["HierarchicalRNN", "NeXtVLAD", "NetVLAD", "VideoModel"]

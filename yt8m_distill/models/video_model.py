@@ -1,0 +1,249 @@
+"""What every model of this package has in common: inputs, outputs, classifier, configuration."""
+
+import abc
+import inspect
+import numbers
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from yt8m_distill.errors import UserError
+from yt8m_distill.layers import LogisticClassifier, MixtureOfExperts, frame_mask, l2_normalize
+from yt8m_distill.quantization import dequantize
+
+CLASSIFIERS = ("logistic", "moe")
+
+
+class VideoModel(keras.Model, abc.ABC):
+    """Encodes the frames of a video into one vector and classifies that.
+
+    A model is built as soon as it is constructed, works for any number of frames, and does not know whether it is
+    teacher or student. A model of one's own subclasses this, has its hyper-parameters as keyword arguments of its
+    constructor, and implements `build_encoder` and `encode`.
+
+    Args:
+        feature_sizes: length of each feature of a frame, in the order in which they stand in `frames`.
+        num_classes: number of classes.
+        classifier_layer: the output layer to use, for instance another model's `classifier`, so that the two share
+            it; decides over `classifier` and `mixtures`. It is built here unless it is already.
+        classifier: "logistic" or "moe" (mixture of experts).
+        mixtures: experts for each class of "moe".
+        model_args: the hyper-parameters of the subclass, resolved.
+
+    Call arguments:
+        inputs: `{"frames": (batch, frames, features), "num_frames": int (batch,)}`. Frames are one a second, features
+            the sum of `feature_sizes`. uint8 frames are dequantized, masked, and normalized as
+            `input_normalization` says; float frames are taken as prepared and only masked. The frames of a video
+            after its first `num_frames` are padding: whatever they hold, it has no effect.
+        training: whether dropout is active and batch statistics are used and learned.
+        return_intermediates: also return the model's named intermediate tensors.
+
+    Returns:
+        `{"representation": (batch, dim), "predictions": (batch, classes) in [0, 1]}`, float32; also "logits" where
+        the classifier has them, and the intermediates. A video without frames has representation 0.
+
+    Raises:
+        UserError: an argument is outside its range, or `classifier_layer` is for other sizes.
+    """
+
+    # What becomes of dequantized frames: "l2", each frame to 2-norm 1 over all its features, or "none".
+    input_normalization: ClassVar[str] = "none"
+    classifier_l2: ClassVar[float] = 1e-8
+    regularize_classifier_bias: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        feature_sizes: Sequence[int],
+        num_classes: int,
+        *,
+        classifier_layer: keras.layers.Layer | None,
+        classifier: str,
+        mixtures: int,
+        model_args: dict[str, Any],
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.feature_sizes = _checked_feature_sizes(feature_sizes)
+        self.num_classes = checked_count("num_classes", num_classes)
+        if classifier_layer is None:
+            classifier_layer = self._new_classifier(classifier, mixtures)
+        self.classifier = _checked_classifier(classifier_layer, num_classes)
+        # The layer is what counts where both it and the arguments are given.
+        self._model_args = {
+            "classifier": getattr(classifier_layer, "kind", classifier),
+            "mixtures": getattr(classifier_layer, "mixtures", mixtures),
+            **model_args,
+        }
+        self.build()
+
+    @property
+    def model_args(self) -> dict[str, Any]:
+        """Every hyper-parameter with its resolved value; with it, the constructor gives the same architecture."""
+        return dict(self._model_args)
+
+    @property
+    def encoder_variables(self) -> list[keras.Variable]:
+        """The trainable variables without the classifier's."""
+        classifier = {id(variable) for variable in self.classifier.variables}
+        return [variable for variable in self.trainable_variables if id(variable) not in classifier]
+
+    @classmethod
+    def args_for_frames(cls, frames: int) -> dict[str, Any]:
+        """The model arguments that follow from the number of frames that the model gets."""
+        del frames
+        return {}
+
+    @classmethod
+    def argument_defaults(cls) -> dict[str, Any]:
+        """Names and defaults of the hyper-parameters, from the constructor's signature."""
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        return {
+            parameter.name: parameter.default
+            for parameter in parameters
+            if parameter.kind == parameter.KEYWORD_ONLY and parameter.name != "classifier_layer"
+        }
+
+    @abc.abstractmethod
+    def build_encoder(self) -> int:
+        """Creates and builds all layers but the classifier; returns the representation's dim."""
+
+    @abc.abstractmethod
+    def encode(self, frames: Any, mask: Any, training: bool, intermediates: dict[str, Any] | None) -> Any:
+        """Computes the representation, (batch, dim).
+
+        Args:
+            frames: (batch, frames, features), zero on padding.
+            mask: bool (batch, frames), True for real frames.
+            training: as for the call.
+            intermediates: to be filled with named tensors, or None where none are wanted.
+        """
+
+    @abc.abstractmethod
+    def encoder_multiply_accumulates(self, frames: int) -> dict[str, int]:
+        """`multiply_accumulates` without the classifier."""
+
+    def multiply_accumulates(self, frames: int) -> dict[str, int]:
+        """Multiply-accumulates, by layer, for one video of `frames` frames; element-wise work is not counted."""
+        return {
+            **self.encoder_multiply_accumulates(frames),
+            "classifier": self.classifier.multiply_accumulates(),
+        }
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates all variables; the input's shape is not needed. Called by the constructor."""
+        if self.built:
+            return
+        dim = self.build_encoder()
+        if not self.classifier.built:
+            self.classifier.build((None, dim))
+        expected = _classifier_input_size(self.classifier)
+        if expected not in (None, dim):
+            raise UserError(
+                f"The shared classifier takes representations of {expected} numbers, but {type(self).__name__} with "
+                f"these arguments makes {dim}: teacher and student need representations of one size."
+            )
+
+    def call(
+        self, inputs: dict[str, Any], training: bool = False, return_intermediates: bool = False
+    ) -> dict[str, Any]:
+        frames, num_frames = inputs["frames"], inputs["num_frames"]
+        mask = frame_mask(num_frames, ops.shape(frames)[1])
+        intermediates = {} if return_intermediates else None
+        representation = self.encode(self.prepare_frames(frames, mask), mask, training, intermediates)
+        # Batch normalization makes something of nothing; a video without frames shall stay nothing.
+        representation = ops.where(
+            ops.any(mask, axis=1)[:, None], ops.cast(representation, "float32"), ops.cast(0.0, "float32")
+        )
+        outputs = self.classifier(self.classifier_input(representation, training))
+        return {"representation": representation, **outputs, **(intermediates or {})}
+
+    def prepare_frames(self, frames: Any, mask: Any) -> Any:
+        """Frames as the network takes them: zero on padding; uint8 ones dequantized and normalized before."""
+        raw = keras.backend.standardize_dtype(frames.dtype) == "uint8"
+        if raw:
+            frames = dequantize(frames)
+        frames = ops.where(mask[..., None], frames, ops.cast(0.0, frames.dtype))
+        if raw and self.input_normalization == "l2":
+            frames = l2_normalize(frames)
+        return ops.cast(frames, self.compute_dtype)
+
+    def classifier_input(self, representation: Any, training: bool) -> Any:
+        """What the classifier sees of the representation; a model may add dropout here."""
+        del training
+        return representation
+
+    def split_features(self, frames: Any) -> list[Any]:
+        """One tensor (batch, frames, size) for each feature."""
+        return ops.split(frames, _offsets(self.feature_sizes), axis=-1) if len(self.feature_sizes) > 1 else [frames]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "feature_sizes": list(self.feature_sizes),
+            "num_classes": self.num_classes,
+            "classifier_layer": keras.saving.serialize_keras_object(self.classifier),
+            **self.model_args,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "VideoModel":
+        del custom_objects
+        layer = keras.saving.deserialize_keras_object(config["classifier_layer"])
+        policy = keras.saving.deserialize_keras_object(config["dtype"])
+        return cls(**{**config, "classifier_layer": layer, "dtype": policy})
+
+    def _new_classifier(self, classifier: str, mixtures: int) -> keras.layers.Layer:
+        # float32 in every precision policy: losses need it.
+        options = {"l2_penalty": self.classifier_l2, "dtype": "float32", "name": "classifier"}
+        if classifier == "logistic":
+            return LogisticClassifier(self.num_classes, regularize_bias=self.regularize_classifier_bias, **options)
+        if classifier == "moe":
+            return MixtureOfExperts(self.num_classes, checked_count("mixtures", mixtures), **options)
+        raise UserError(f"Unknown classifier {classifier!r}. Allowed: {', '.join(CLASSIFIERS)}.")
+
+
+def checked_count(name: str, value: Any) -> int:
+    """Returns `value`; raises UserError unless it is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise UserError(f"{name} must be an integer of at least 1, not {value!r}.")
+    return int(value)
+
+
+def checked_rate(name: str, value: Any) -> float:
+    """Returns the dropout rate `value`; raises UserError unless it is in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        raise UserError(f"{name} must be a number of at least 0 and below 1, not {value!r}.")
+    return float(value)
+
+
+def stream_share(count: int, stream: int) -> int:
+    """A feature's part of `count` clusters or groups: the first has all, each further one half, at least 1."""
+    return count if stream == 0 else max(count // 2, 1)
+
+
+def _checked_feature_sizes(feature_sizes: Sequence[int]) -> tuple[int, ...]:
+    sizes = tuple(feature_sizes)
+    if not sizes:
+        raise UserError("feature_sizes must name at least one feature size.")
+    return tuple(checked_count("each of feature_sizes", size) for size in sizes)
+
+
+def _checked_classifier(layer: keras.layers.Layer, num_classes: int) -> keras.layers.Layer:
+    classes = getattr(layer, "num_classes", num_classes)
+    if classes != num_classes:
+        raise UserError(f"The shared classifier has {classes} classes, the model is to have {num_classes}.")
+    return layer
+
+
+def _classifier_input_size(layer: keras.layers.Layer) -> int | None:
+    """Length of the vectors that a built classifier takes, where that can be known."""
+    matrices = [variable for variable in layer.trainable_variables if len(variable.shape) == 2]
+    return matrices[0].shape[0] if matrices else None
+
+
+def _offsets(sizes: Sequence[int]) -> list[int]:
+    """Where each feature but the first begins."""
+    return [sum(sizes[:index]) for index in range(1, len(sizes))]

@@ -1,0 +1,141 @@
+"""The table at the end of a training: how good each model is, and what it costs."""
+
+import pathlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from yt8m_distill import flops, run_dir, trained_model
+from yt8m_distill.config import TrainConfig
+from yt8m_distill.data.dataset import VideoFiles
+from yt8m_distill.errors import UserError
+from yt8m_distill.evaluation import evaluate, prediction_function, write_metrics
+from yt8m_distill.metrics import EvaluationMetrics
+from yt8m_distill.run_dir import RunDir
+
+METRICS = ("GAP@20", "mAP", "Hit@1", "PERR")
+EVALUATION_BATCH_SIZE = 128
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of a run.
+
+    Attributes:
+      role: "teacher", "student" or "baseline".
+      frames: it sees at most.
+      parameters: trainable ones.
+      multiply_accumulates: for one video of that many frames.
+      metrics: on the evaluation data; empty where none was given.
+    """
+
+    role: str
+    frames: int
+    parameters: int
+    multiply_accumulates: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All rows of a run, and where its files are."""
+
+    train_dir: str
+    eval_data_pattern: str | None
+    rows: tuple[Row, ...]
+
+    @classmethod
+    def read(cls, path: pathlib.Path) -> "Report":
+        """A report out of `report.json`."""
+        values = run_dir.read_json(path)
+        try:
+            rows = tuple(Row(**row) for row in values.pop("rows"))
+            return cls(rows=rows, **values)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"'{path}' is no report of a training: {error}.") from error
+
+    def table(self) -> str:
+        """The rows as text for the terminal."""
+        head = ["model", "frames", *METRICS, "parameters", "multiply-accumulates per video"]
+        lines = [head]
+        for row in self.rows:
+            scores = [f"{row.metrics[name]:.4f}" if name in row.metrics else "-" for name in METRICS]
+            lines.append([row.role, str(row.frames), *scores, f"{row.parameters:,}", f"{row.multiply_accumulates:,}"])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(
+                [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
+            )
+            for line in lines
+        )
+
+    def next_commands(self) -> str:
+        """What to run next, each a line to copy."""
+        pattern = self.eval_data_pattern or "PATTERN"
+        return "\n".join(
+            [
+                f"  tensorboard --logdir={self.train_dir}",
+                f"  python eval.py --train_dir={self.train_dir} --eval_data_pattern='{pattern}'",
+                f"  python inference.py --train_dir={self.train_dir} --input_data_pattern='{pattern}' "
+                f"--output_file=predictions.csv",
+            ]
+        )
+
+
+def make_report(
+    config: TrainConfig,
+    run: RunDir,
+    eval_videos: VideoFiles | None,
+    teacher: trained_model.TrainedModel | None,
+) -> Report:
+    """Evaluates the best weights of a run, and its teacher, and puts them side by side.
+
+    Args:
+      config: resolved.
+      run: finished, its best weights written.
+      eval_videos: None: the table has no metrics.
+      teacher: of serial training.
+    """
+    roles = {"serial": ["student"], "parallel": ["teacher", "student"], "teacher": ["teacher"], "baseline": ["student"]}
+    trained = [trained_model.load(str(run.path), role) for role in roles[config.training_mode]]
+    if teacher is not None:
+        trained.insert(0, teacher)
+    rows = tuple(_row(each, config, run, eval_videos) for each in trained)
+    return Report(config.train_dir, config.eval_data_pattern, rows)
+
+
+def _row(trained: trained_model.TrainedModel, config: TrainConfig, run: RunDir, eval_videos) -> Row:
+    frames = trained_model.frames_of(config, trained.selection)
+    return Row(
+        role="baseline" if config.training_mode == "baseline" else trained.role,
+        frames=frames,
+        parameters=flops.parameter_count(trained.model),
+        multiply_accumulates=flops.multiply_accumulates(trained.model, frames)[0],
+        metrics=_metrics(trained, config, run, eval_videos),
+    )
+
+
+def _metrics(trained: trained_model.TrainedModel, config: TrainConfig, run: RunDir, eval_videos) -> dict[str, Any]:
+    if eval_videos is None:
+        return {}
+    known = _report_of_own_run(trained, config)
+    result = known or evaluate(
+        prediction_function(trained.model),
+        eval_videos,
+        trained.selection,
+        EvaluationMetrics(config.data.num_classes),
+        batch_size=EVALUATION_BATCH_SIZE,
+        seed=config.learning.seed,
+        description=f"Evaluating the {trained.role}",
+    )
+    write_metrics(run, trained, trained.selection, result)
+    return result
+
+
+def _report_of_own_run(trained: trained_model.TrainedModel, config: TrainConfig) -> dict[str, float] | None:
+    """What the teacher's own run measured on the same files."""
+    path = RunDir(trained.config.train_dir).report_file
+    if trained.role != "teacher" or config.training_mode != "serial" or not path.exists():
+        return None
+    report = Report.read(path)
+    return dict(report.rows[0].metrics) or None if report.eval_data_pattern == config.eval_data_pattern else None

@@ -1,0 +1,216 @@
+"""The run directory: every path in it, and writing that a kill or a full disk cannot spoil."""
+
+import contextlib
+import errno
+import json
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from yt8m_distill import config as configuration
+from yt8m_distill.errors import UserError
+
+_PARTIAL = ".partial"
+_CHECKPOINT_NAME = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths of one run."""
+
+    path: pathlib.Path
+
+    def __init__(self, path: str | os.PathLike):
+        object.__setattr__(self, "path", pathlib.Path(path))
+
+    @property
+    def config_file(self) -> pathlib.Path:
+        return self.path / "config.json"
+
+    @property
+    def report_file(self) -> pathlib.Path:
+        """Written when the training has finished: its table."""
+        return self.path / "report.json"
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> pathlib.Path:
+        """Weights of the best epoch (without validation data: of the last), `student.weights.h5` and so on."""
+        return self.path / "best"
+
+    @property
+    def logs(self) -> pathlib.Path:
+        return self.path / "logs"
+
+    @property
+    def teacher(self) -> "RunDir":
+        """Run directory of a teacher that is trained on the way."""
+        return RunDir(self.path / "teacher")
+
+    def metrics_file(self, which: str) -> pathlib.Path:
+        """`eval/metrics.json`, or `eval/teacher/metrics.json` for a student's teacher."""
+        folder = self.path / "eval"
+        return (folder / "teacher" if which == "teacher" else folder) / "metrics.json"
+
+    def read_config(self) -> configuration.TrainConfig:
+        """The stored configuration.
+
+        Raises:
+          UserError: no run is there, or its `config.json` cannot be read.
+        """
+        if not self.config_file.is_file():
+            raise UserError(f"'{self.path}' is no run directory of train.py: it has no config.json.")
+        return configuration.from_json(self.config_file.read_text(encoding="utf-8"), str(self.config_file))
+
+
+def weights_file(folder: pathlib.Path, role: str) -> pathlib.Path:
+    """Weights of the "student" or "teacher" in `folder`."""
+    return folder / f"{role}.weights.h5"
+
+
+def make_directory(path: pathlib.Path):
+    """Creates `path` and its parents.
+
+    Raises:
+      UserError: it cannot be created or not be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder '{path}' cannot be created: {error.strerror}.") from error
+    if not os.access(path, os.W_OK):
+        raise UserError(f"the folder '{path}' cannot be written to.")
+
+
+def write_text(path: pathlib.Path, text: str):
+    """Writes a whole file beside its place and renames it, so that `path` never holds half of it."""
+    make_directory(path.parent)
+    partial = path.with_name(path.name + _PARTIAL)
+    with _full_disk_named(partial), open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def write_json(path: pathlib.Path, values: Mapping[str, Any]):
+    """`write_text` of JSON."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+      UserError: it holds none.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be read: {error}.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"'{path}' does not hold a JSON object.")
+    return values
+
+
+@contextlib.contextmanager
+def directory_written_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to fill; when all went well it takes the place of `path`, whose old content then goes."""
+    partial, old = path.with_name(path.name + _PARTIAL), path.with_name(path.name + ".old")
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    make_directory(partial)
+    try:
+        with _full_disk_named(path):
+            yield partial
+            _sync_files(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if path.exists():
+        os.rename(path, old)
+    os.rename(partial, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _full_disk_named(path: pathlib.Path):
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"no space left on the disk for '{path}'; what was written before is intact.") from error
+
+
+def _sync_files(folder: pathlib.Path):
+    for file in folder.iterdir():
+        with open(file, "rb") as opened:
+            os.fsync(opened.fileno())
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One stored training state.
+
+    Attributes:
+      path: its folder.
+      step: steps done.
+    """
+
+    path: pathlib.Path
+    step: int
+
+    def progress(self) -> dict[str, Any]:
+        """The position in the training, as given to `save_checkpoint`."""
+        return read_json(self.path / "progress.json")
+
+    def arrays(self, prefix: str) -> dict[str, np.ndarray]:
+        """The arrays whose names begin with `prefix`, in the order in which they were stored."""
+        try:
+            with np.load(self.path / "state.npz", allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files if name.startswith(prefix)}
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"the checkpoint '{self.path}' cannot be read: {error}.") from error
+
+
+def save_checkpoint(run: RunDir, step: int, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any], keep: int):
+    """Stores a training state and removes all but the last `keep`.
+
+    Args:
+      arrays: variables by name.
+      progress: the position in the training, JSON.
+    """
+    with directory_written_beside(run.checkpoints / f"step-{step:08d}") as folder:
+        np.savez(folder / "state.npz", **arrays)
+        (folder / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
+    for old in checkpoints(run)[:-keep]:
+        shutil.rmtree(old.path, ignore_errors=True)
+
+
+def checkpoints(run: RunDir) -> list[Checkpoint]:
+    """All finished checkpoints by step."""
+    if not run.checkpoints.is_dir():
+        return []
+    named = ((_CHECKPOINT_NAME.fullmatch(path.name), path) for path in run.checkpoints.iterdir())
+    return sorted((Checkpoint(path, int(match[1])) for match, path in named if match), key=lambda each: each.step)
+
+
+def move_aside(run: RunDir) -> pathlib.Path | None:
+    """Renames an existing run directory to the first free `<name>.old-N`; None where there is none."""
+    if not run.path.exists():
+        return None
+    number = 1
+    while (target := run.path.with_name(f"{run.path.name}.old-{number}")).exists():
+        number += 1
+    os.rename(run.path, target)
+    return target

@@ -1,0 +1,145 @@
+"""From flags to a run: which data, which settings, and whether a run directory can be gone on with."""
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+
+from yt8m_distill import run_dir
+from yt8m_distill.config import RUNNING_FIELDS, TrainConfig, to_json
+from yt8m_distill.data.dataset import VideoFiles, longest_of_first, open_videos
+from yt8m_distill.data.sample import ensure_sample
+from yt8m_distill.errors import UserError
+from yt8m_distill.models import registry
+from yt8m_distill.recipes import with_recipe
+from yt8m_distill.run_dir import RunDir
+from yt8m_distill.trained_model import frames_of
+
+log = logging.getLogger(__name__)
+
+
+def resolve(config: TrainConfig) -> tuple[TrainConfig, dict[str, VideoFiles]]:
+    """The configuration with every default filled in, and its files: "train", "validation" and "eval" where given.
+
+    Raises:
+      UserError: an unknown model or argument, no matching file, an unknown edition.
+    """
+    config = dataclasses.replace(config, model=registry.model_class(config.model).__name__)
+    config = _with_data(config)
+    train = open_videos(config.train_data_pattern, "train_data_pattern", config.overrides, config.data)
+    config = dataclasses.replace(config, data=train.spec, train_dir=config.train_dir or default_train_dir(config))
+    log.info("Training data: %d files; %s", len(train.files), train.spec.describe())
+    config = with_recipe(_with_typed_arguments(config))
+    files = {"train": train}
+    for name in ("validation", "eval"):
+        if pattern := getattr(config, f"{name}_data_pattern"):
+            files[name] = open_videos(pattern, f"{name}_data_pattern", config.overrides, train.spec)
+    _warn_where_no_video_is_longer(config, train)
+    return _with_arguments_by_frames(config), files
+
+
+def _with_data(config: TrainConfig) -> TrainConfig:
+    """The sample data set where no data is named; there the sample's recipe is the default one."""
+    if config.train_data_pattern is not None:
+        return dataclasses.replace(config, recipe=config.recipe or "paper")
+    if config.eval_data_pattern or config.validation_data_pattern:
+        raise UserError("--train_data_pattern is missing; without any data pattern the sample data set is used.")
+    paths = ensure_sample()
+    recipe = config.recipe or "sample"
+    log.info("No data given: training on the sample data set in %s", paths.directory)
+    if recipe == "sample":
+        log.info("Model size, batch size, learning rate and epochs are the sample's; --recipe=paper takes the papers'.")
+    return dataclasses.replace(
+        config,
+        recipe=recipe,
+        train_data_pattern=paths.train,
+        validation_data_pattern=paths.validate,
+        eval_data_pattern=paths.test,
+    )
+
+
+def _with_typed_arguments(config: TrainConfig) -> TrainConfig:
+    """Model arguments checked against the constructor's signature, their texts as numbers and names."""
+
+    def typed(given):
+        return registry.parse_model_args(config.model, ",".join(f"{name}={value}" for name, value in given.items()))
+
+    return dataclasses.replace(
+        config, model_args=typed(config.model_args), student_model_args=typed(config.student_model_args)
+    )
+
+
+def _with_arguments_by_frames(config: TrainConfig) -> TrainConfig:
+    """Every argument resolved; those that follow from the number of frames also for the student, where they differ."""
+    model = registry.model_class(config.model)
+    by_frames = model.args_for_frames
+    first = config.selection if config.training_mode == "baseline" else None
+    model_args = {**model.argument_defaults(), **by_frames(frames_of(config, first)), **config.model_args}
+    student_args = {}
+    if config.distillation is not None:
+        student_args = {
+            name: value
+            for name, value in by_frames(frames_of(config, config.selection)).items()
+            if name not in config.model_args and model_args[name] != value
+        }
+    return dataclasses.replace(
+        config, model_args=model_args, student_model_args={**student_args, **config.student_model_args}
+    )
+
+
+def default_train_dir(config: TrainConfig) -> str:
+    """`runs/<model>_<training_mode>_<k>`."""
+    parts = [config.model, config.training_mode, *([config.selection.describe()] if config.selection else [])]
+    return "runs/" + "_".join(parts)
+
+
+def _warn_where_no_video_is_longer(config: TrainConfig, train: VideoFiles):
+    if config.selection is None or config.selection.k is None:
+        return
+    longest = longest_of_first(train)
+    if longest <= config.selection.k:
+        log.warning(
+            "--student_frames=%d: none of the first videos has more than %d frames, so the student sees all of them.",
+            config.selection.k,
+            longest,
+        )
+
+
+def open_run(config: TrainConfig, start_new_model: bool) -> RunDir:
+    """The run directory of a resolved configuration: a new one, or one with the same settings to go on with.
+
+    Raises:
+      UserError: it holds a run with other settings, or cannot be written to.
+    """
+    run = RunDir(config.train_dir)
+    if start_new_model and (moved := run_dir.move_aside(run)):
+        log.info("The earlier run is now in %s", moved)
+    if run.config_file.exists():
+        changed = changed_settings(run.read_config(), config)
+        if changed:
+            raise UserError(
+                f"'{run.path}' holds a run with other settings ({'; '.join(changed)}). "
+                "Give another --train_dir, or --start_new_model to move that run aside."
+            )
+    else:
+        run_dir.make_directory(run.path)
+        run_dir.write_text(run.config_file, to_json(config))
+    return run
+
+
+def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """One line for each setting that differs and would change what is learned."""
+    old_values, new_values = dict(_flat(dataclasses.asdict(old))), dict(_flat(dataclasses.asdict(new)))
+    return [
+        f"{name}: {old_values.get(name)} in the run, {new_values.get(name)} now"
+        for name in sorted({*old_values, *new_values})
+        if old_values.get(name) != new_values.get(name) and name.split(".")[0] not in RUNNING_FIELDS
+    ]
+
+
+def _flat(values: dict, prefix: str = "") -> Iterable[tuple[str, object]]:
+    """The values of nested dictionaries under dotted names."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

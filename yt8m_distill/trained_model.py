@@ -1,0 +1,183 @@
+"""A trained model out of a run directory: built from its `config.json`, with its weights."""
+
+import dataclasses
+import os
+import pathlib
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import keras
+
+from yt8m_distill import run_dir
+from yt8m_distill.config import FrameSelection, TrainConfig, to_json
+from yt8m_distill.errors import UserError
+from yt8m_distill.models import registry
+from yt8m_distill.run_dir import RunDir
+
+PACKED_SUFFIXES = (".json", ".h5")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model ready to predict.
+
+    Attributes:
+      model: a VideoModel.
+      config: of the run it is from.
+      role: "student" or "teacher".
+      selection: the frames it sees; None: all.
+      run_path: the run directory it is from.
+      source: the folder of the weights.
+      step: training steps done; None where the best epoch's weights do not say.
+    """
+
+    model: keras.Model
+    config: TrainConfig
+    role: str
+    selection: FrameSelection | None
+    run_path: pathlib.Path
+    source: pathlib.Path
+    step: int | None
+
+
+def frames_of(config: TrainConfig, selection: FrameSelection | None) -> int:
+    """Frames that a model gets at most; unbounded videos are taken as 300 frames."""
+    longest = config.data.max_frames or 300
+    return selection.frames(longest) if selection else longest
+
+
+def build_models(config: TrainConfig) -> dict[str, keras.Model]:
+    """New models of a resolved configuration, by role; in parallel mode they share the classifier.
+
+    For serial training only the student: its teacher is another run's.
+    """
+    models = {}
+    if config.training_mode in ("teacher", "parallel"):
+        models["teacher"] = _build(config, config.model_args)
+    if config.training_mode != "teacher":
+        args = {**config.model_args, **config.student_model_args}
+        shared = models["teacher"].classifier if "teacher" in models else None
+        models["student"] = _build(config, args, shared)
+    return models
+
+
+def _build(config: TrainConfig, args: Mapping, classifier_layer=None) -> keras.Model:
+    return registry.build_model(
+        config.model,
+        feature_sizes=config.data.feature_sizes,
+        num_classes=config.data.num_classes,
+        classifier_layer=classifier_layer,
+        **args,
+    )
+
+
+def load(train_dir: str, which: str | None = None, checkpoint: run_dir.Checkpoint | None = None) -> TrainedModel:
+    """The student or teacher of a run.
+
+    Args:
+      train_dir: run directory, finished or running.
+      which: "student" or "teacher"; None: the student, or the model of a teacher's run.
+      checkpoint: take the weights from it; None: from the best epoch, or the latest checkpoint before the first one.
+
+    Raises:
+      UserError: no run, no such model in it, no weights yet, or weights that do not fit the configuration.
+    """
+    run = RunDir(train_dir)
+    config = run.read_config()
+    role = which or ("teacher" if config.training_mode == "teacher" else "student")
+    if role == "teacher" and config.training_mode == "serial":
+        return load(config.teacher_dir or str(run.teacher.path), "teacher")
+    models = build_models(config)
+    if role not in models:
+        raise UserError(f"'{train_dir}' has no {role}: it was trained with --training_mode={config.training_mode}.")
+    if checkpoint is None and not run.best.is_dir():
+        stored = run_dir.checkpoints(run)
+        if not stored:
+            raise UserError(f"'{train_dir}' has no model yet: neither best/ nor a checkpoint. Train it first.")
+        checkpoint = stored[-1]
+    selection = None if role == "teacher" else config.selection
+    if checkpoint is not None:
+        load_arrays(models[role], checkpoint, role)
+        return TrainedModel(models[role], config, role, selection, run.path, checkpoint.path, checkpoint.step)
+    _load_weights(models[role], run_dir.weights_file(run.best, role))
+    return TrainedModel(models[role], config, role, selection, run.path, run.best, None)
+
+
+def _load_weights(model: keras.Model, path: pathlib.Path):
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"the weights in '{path}' cannot be loaded into the model of config.json: {error}.") from error
+
+
+def model_arrays(model: keras.Model, role: str) -> dict:
+    """The model's variables, random states included, by the names that `load_arrays` reads."""
+    return {f"{role}.{i:04d}.{v.path}": v.numpy() for i, v in enumerate(model.variables)}
+
+
+def load_arrays(model: keras.Model, checkpoint: run_dir.Checkpoint, role: str):
+    """Sets the model's variables from a checkpoint.
+
+    Raises:
+      UserError: number or shapes differ.
+    """
+    assign(model.variables, checkpoint.arrays(f"{role}."), checkpoint)
+
+
+def assign(variables, arrays: dict, checkpoint: run_dir.Checkpoint):
+    """Sets variables, in order, to arrays, in order.
+
+    Raises:
+      UserError: number or shapes differ.
+    """
+    values = list(arrays.values())
+    if [tuple(v.shape) for v in variables] != [value.shape for value in values]:
+        raise UserError(f"the checkpoint '{checkpoint.path}' does not fit the model of config.json.")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def pack(trained: TrainedModel, path: str):
+    """Writes the model as a .tgz that `unpacked` reads: a small run directory with configuration and weights.
+
+    Written beside and renamed.
+    """
+    target = pathlib.Path(path)
+    run_dir.make_directory(target.parent)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        best = RunDir(folder).best
+        best.mkdir()
+        trained.model.save_weights(run_dir.weights_file(best, trained.role))
+        write_config(RunDir(folder), trained)
+        with tarfile.open(f"{path}.partial", "w:gz") as archive:
+            for file in (RunDir(folder).config_file, run_dir.weights_file(best, trained.role)):
+                archive.add(file, arcname=str(file.relative_to(folder)))
+    os.replace(f"{path}.partial", path)
+
+
+def write_config(run: RunDir, trained: TrainedModel):
+    """A configuration in which the packed model stands alone, without a teacher."""
+    mode = "teacher" if trained.role == "teacher" else "baseline"
+    alone = dataclasses.replace(
+        trained.config, training_mode=mode, selection=trained.selection, distillation=None, teacher_dir=None
+    )
+    run_dir.write_text(run.config_file, to_json(alone))
+
+
+def unpack(path: str, folder: str):
+    """Extracts a model packed by `pack` into `folder`.
+
+    Raises:
+      UserError: no archive, or one with anything but plain files of a packed model.
+    """
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            members = archive.getmembers()
+            for member in members:
+                if not member.isfile() or not member.name.endswith(PACKED_SUFFIXES):
+                    raise UserError(f"'{path}' is no packed model: it holds '{member.name}'.")
+            archive.extractall(folder, members=members, filter="data")
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise UserError(f"'{path}' is no model packed by --output_model_tgz: {error}.") from error

@@ -1,0 +1,443 @@
+"""Trains teachers, baselines and students: `run_training`, and the one loop that drives every training step."""
+
+import dataclasses
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+from yt8m_distill import run_dir, trained_model
+from yt8m_distill.config import TrainConfig
+from yt8m_distill.data.dataset import VideoFiles, View, estimated_videos, iterate
+from yt8m_distill.distiller import Distiller, LabelTrainer, start_from_classifier, student_view
+from yt8m_distill.errors import Interrupted, UserError
+from yt8m_distill.evaluation import evaluate, prediction_function, write_scalars
+from yt8m_distill.metrics import EvaluationMetrics
+from yt8m_distill.report import Report, make_report
+from yt8m_distill.run_dir import RunDir
+from yt8m_distill.run_setup import open_run, resolve
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY_STEPS = 10
+EVALUATION_BATCH_SIZE = 128
+HISTOGRAM_VIDEOS = 16
+
+
+def run_training(config: TrainConfig, start_new_model: bool = False) -> Report:
+    """Trains what `config` describes, or goes on with it, and reports on it.
+
+    Args:
+      config: as from the flags; None and empty fields take their defaults.
+      start_new_model: move an existing run aside first.
+
+    Returns:
+      The table of the finished run, also of one that had finished before.
+
+    Raises:
+      UserError: wrong settings or input, or a run in the same directory with other settings.
+    """
+    config, files = resolve(config)
+    run = open_run(config, start_new_model)
+    if run.report_file.exists():
+        log.info("The run in %s has finished.", run.path)
+        return Report.read(run.report_file)
+    if config.learning.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    teacher = _finished_teacher(config, run) if config.training_mode == "serial" else None
+    keras.utils.set_random_seed(config.learning.seed)
+    models = trained_model.build_models(config)
+    if teacher is not None:
+        _check_teacher(teacher, config)
+        start_from_classifier(models["student"], teacher.model)
+        models = {**models, "teacher": teacher.model}
+    TrainingLoop(config, run, models, files).run()
+    report = make_report(config, run, files.get("eval"), teacher)
+    run_dir.write_json(run.report_file, dataclasses.asdict(report))
+    return report
+
+
+def _finished_teacher(config: TrainConfig, run: RunDir) -> trained_model.TrainedModel:
+    """The teacher of `--teacher_dir`, or one that is trained now in `<train_dir>/teacher`."""
+    if config.teacher_dir:
+        if not RunDir(config.teacher_dir).best.is_dir():
+            raise UserError(f"--teacher_dir={config.teacher_dir} holds no trained model (no best/ in it).")
+        return trained_model.load(config.teacher_dir, "teacher")
+    log.info("Training the teacher on all frames in %s", run.teacher.path)
+    run_training(
+        dataclasses.replace(
+            config,
+            training_mode="teacher",
+            selection=None,
+            distillation=None,
+            student_model_args={},
+            learning=dataclasses.replace(config.learning, finetune_epochs=None),
+            train_dir=str(run.teacher.path),
+        )
+    )
+    return trained_model.load(str(run.teacher.path), "teacher")
+
+
+def _check_teacher(teacher: trained_model.TrainedModel, config: TrainConfig):
+    theirs, ours = teacher.config.data, config.data
+    if (theirs.feature_sizes, theirs.num_classes) != (ours.feature_sizes, ours.num_classes):
+        raise UserError(
+            f"the teacher was trained on features of sizes {theirs.feature_sizes} and {theirs.num_classes} classes; "
+            f"this data has {ours.feature_sizes} and {ours.num_classes}."
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a training: a step model, what it reads, and for how many epochs.
+
+    Attributes:
+      name: for log and progress bar.
+      epochs: passes over the training files.
+      view: the frames its batches hold.
+      build: makes the step model.
+    """
+
+    name: str
+    epochs: int
+    view: View
+    build: Callable[[], LabelTrainer]
+
+
+def stages(config: TrainConfig, models: Mapping[str, keras.Model]) -> list[Stage]:
+    """What is trained, in order. Serial training with the loss rep alone is followed by fine-tuning on the labels.
+
+    Source: Bhardwaj et al. section 4, the variants of serial training.
+    """
+    learning = config.learning
+    options = {
+        "label_loss": learning.label_loss,
+        "regularization_penalty": learning.regularization_penalty,
+        "clip_gradient_norm": learning.clip_gradient_norm,
+    }
+    if config.distillation is None:
+        role = "teacher" if config.training_mode == "teacher" else "student"
+        name = "Training the teacher" if role == "teacher" else "Training the baseline"
+        return [Stage(name, learning.num_epochs, View(config.selection), lambda: LabelTrainer(models[role], **options))]
+    settings = {each.name: getattr(config.distillation, each.name) for each in dataclasses.fields(config.distillation)}
+    distill = Stage(
+        "Distilling the student" if config.training_mode == "serial" else "Training teacher and student",
+        learning.num_epochs,
+        View(config.selection, with_all_frames=True),
+        lambda: Distiller(models["teacher"], models["student"], mode=config.training_mode, **settings, **options),
+    )
+    if config.training_mode != "serial" or config.distillation.losses != ("rep",):
+        return [distill]
+    epochs = learning.finetune_epochs or learning.num_epochs
+    return [
+        distill,
+        Stage(
+            "Fine-tuning the student",
+            epochs,
+            View(config.selection),
+            lambda: LabelTrainer(models["student"], **options),
+        ),
+    ]
+
+
+def learning_rate_schedule(config: TrainConfig) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The rate falls by a factor each time `learning_rate_decay_examples` examples have been seen.
+
+    Source: the starter code.
+    """
+    learning = config.learning
+    return keras.optimizers.schedules.ExponentialDecay(
+        learning.base_learning_rate,
+        learning.learning_rate_decay_examples / learning.batch_size,
+        learning.learning_rate_decay,
+        staircase=True,
+    )
+
+
+def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
+    """The Keras optimizer of that name (a trailing "Optimizer", as the starter code has it, is accepted)."""
+    name = config.learning.optimizer.removesuffix("Optimizer")
+    optimizer_class = {each.lower(): getattr(keras.optimizers, each) for each in dir(keras.optimizers)}.get(
+        name.lower()
+    )
+    if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, keras.optimizers.Optimizer)):
+        raise UserError(f"--optimizer={config.learning.optimizer} is no Keras optimizer, such as Adam or SGD.")
+    # TensorFlow 1's epsilon: the papers' settings were found with it.
+    options = {"epsilon": 1e-8} if optimizer_class is keras.optimizers.Adam else {}
+    return optimizer_class(learning_rate=learning_rate_schedule(config), **options)
+
+
+@dataclass
+class Progress:
+    """The position in a training; stored with every checkpoint.
+
+    Attributes:
+      stage: index of the stage.
+      epoch: whole epochs done in this stage.
+      batch: batches done in the current epoch.
+      examples: videos seen in the current epoch.
+      step: steps done, over all stages; the axis of all TensorBoard curves.
+      epoch_examples: videos of one epoch; None until the first one has ended.
+      best: metrics of the best epoch so far.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    batch: int = 0
+    examples: int = 0
+    step: int = 0
+    epoch_examples: int | None = None
+    best: dict[str, Any] | None = None
+
+
+class TrainingLoop:
+    """Drives the stages' training steps: order of the data, checkpoints, validation, logs.
+
+    Args:
+      config: resolved.
+      run: where everything is written.
+      models: by role; the teacher of serial training is only read.
+      files: "train" and, where given, "validation".
+    """
+
+    def __init__(
+        self, config: TrainConfig, run: RunDir, models: Mapping[str, keras.Model], files: Mapping[str, VideoFiles]
+    ):
+        self.config = config
+        self.run_dir = run
+        self.models = dict(models)
+        self.files = files
+        self.trained_roles = [role for role in models if not (role == "teacher" and config.training_mode == "serial")]
+        self.predict = {role: prediction_function(models[role]) for role in self.trained_roles}
+        self.progress = Progress()
+        self.interrupted = False
+        self.last_checkpoint_time = time.monotonic()
+
+    def run(self):
+        """Trains all stages, from the latest checkpoint if there is one."""
+        all_stages = stages(self.config, self.models)
+        stored = run_dir.checkpoints(self.run_dir)
+        if stored:
+            self.progress = Progress(**stored[-1].progress())
+            log.info("Continuing %s after step %d", self.run_dir.path, self.progress.step)
+        writer = tf.summary.create_file_writer(str(self.run_dir.logs / "train"))
+        with _signals_noted(self), writer.as_default():
+            for index in range(self.progress.stage, len(all_stages)):
+                self._train_stage(all_stages[index], stored[-1] if stored else None)
+                stored = []
+                self.progress = dataclasses.replace(self.progress, stage=index + 1, epoch=0, batch=0, examples=0)
+        writer.close()
+
+    def _train_stage(self, stage: Stage, stored: run_dir.Checkpoint | None):
+        step_model, optimizer = self._step_model(stage)
+        if stored is not None:
+            self._restore(stored, step_model, optimizer)
+        step = _compiled_step(step_model, self._batches(stage).element_spec)
+        while self.progress.epoch < stage.epochs and not self._enough_steps(optimizer):
+            batch = self._train_epoch(stage, step, step_model, optimizer)
+            if batch is not None:
+                self._log_histograms(batch)
+            self._end_epoch(step_model, optimizer)
+
+    def _step_model(self, stage: Stage) -> tuple[LabelTrainer, keras.optimizers.Optimizer]:
+        step_model, optimizer = stage.build(), make_optimizer(self.config)
+        step_model.compile(optimizer=optimizer)
+        optimizer.build(step_model.trained_variables())
+        return step_model, optimizer
+
+    def _batches(self, stage: Stage) -> tf.data.Dataset:
+        return self.files["train"].training_batches(
+            stage.view,
+            self.config.learning.batch_size,
+            seed=self.config.learning.seed,
+            epoch=self.progress.epoch + 1000 * self.progress.stage,
+            skip_batches=self.progress.batch,
+        )
+
+    def _enough_steps(self, optimizer: keras.optimizers.Optimizer) -> bool:
+        limit = self.config.learning.max_steps
+        return limit is not None and int(optimizer.iterations) >= limit
+
+    def _train_epoch(self, stage: Stage, step: Callable, step_model: LabelTrainer, optimizer):
+        """One epoch, or the rest of one; returns its last batch."""
+        batch, waited, started = None, 0.0, time.monotonic()
+        with self._progress_bar(stage) as bar:
+            batches = iter(iterate(self._batches(stage), self.files["train"]))
+            while not self._enough_steps(optimizer):
+                asked = time.monotonic()
+                following = next(batches, None)
+                if following is None:
+                    break
+                waited += time.monotonic() - asked
+                batch = following
+                step(batch)
+                self._count(batch, bar)
+                if self.progress.step % LOG_EVERY_STEPS == 0:
+                    rate = bar.format_dict["rate"] or 0.0
+                    self._log_step(step_model, optimizer, bar, rate, waited / (time.monotonic() - started))
+                self._checkpoint_if_due(step_model, optimizer)
+        return batch
+
+    def _progress_bar(self, stage: Stage) -> tqdm:
+        total = self.progress.epoch_examples or estimated_videos(self.files["train"])
+        limit = self.config.learning.max_steps
+        if limit is not None:
+            total = min(total, limit * self.config.learning.batch_size)
+        return tqdm(
+            total=max(total, self.progress.examples),
+            initial=self.progress.examples,
+            desc=f"{stage.name}, epoch {self.progress.epoch + 1}/{stage.epochs}",
+            unit=" videos",
+            mininterval=1.0,
+        )
+
+    def _count(self, batch: Mapping[str, tf.Tensor], bar: tqdm):
+        videos = int(batch["num_frames"].shape[0])
+        self.progress.batch += 1
+        self.progress.step += 1
+        self.progress.examples += videos
+        bar.update(videos)
+
+    def _log_step(self, step_model: LabelTrainer, optimizer, bar: tqdm, rate: float, waiting: float):
+        """Means since the last call, to TensorBoard and the progress bar; the loop's only look at device values."""
+        terms = self._finite_means(step_model)
+        for name, value in terms.items():
+            tf.summary.scalar(name, value, step=self.progress.step)
+        tf.summary.scalar("learning_rate", optimizer.learning_rate, step=self.progress.step)
+        tf.summary.scalar("videos_per_second", rate, step=self.progress.step)
+        tf.summary.scalar("share_of_time_waiting_for_input", waiting, step=self.progress.step)
+        bar.set_postfix(loss=f"{terms['loss']:.4g}", refresh=False)
+        step_model.reset_metrics()
+
+    def _finite_means(self, step_model: LabelTrainer) -> dict[str, float]:
+        """The means of all loss terms; a NaN or infinite one stops the training before it reaches a checkpoint."""
+        terms = {name: float(value) for name, value in step_model.means().items()}
+        if not math.isfinite(terms["loss"]):
+            raise UserError(
+                f"the loss is {terms['loss']} at step {self.progress.step} ({terms}); the last good state is in "
+                f"{self.run_dir.checkpoints}. A lower --base_learning_rate may help."
+            )
+        return terms
+
+    def _checkpoint_if_due(self, step_model: LabelTrainer, optimizer):
+        settings = self.config.checkpointing
+        by_steps = settings.every_steps and self.progress.step % settings.every_steps == 0
+        by_time = time.monotonic() - self.last_checkpoint_time > 60 * settings.every_minutes
+        if by_steps or by_time or self.interrupted:
+            self._save(step_model, optimizer)
+        if self.interrupted:
+            raise Interrupted(
+                f"Stopped at step {self.progress.step}; the state is saved in {self.run_dir.checkpoints}. "
+                "The same command continues."
+            )
+
+    def _save(self, step_model: LabelTrainer, optimizer):
+        self._finite_means(step_model)
+        arrays = {}
+        for role in self.trained_roles:
+            arrays |= trained_model.model_arrays(self.models[role], role)
+        arrays |= {f"optimizer.{i:04d}": variable.numpy() for i, variable in enumerate(optimizer.variables)}
+        arrays |= {f"metrics.{i:04d}": variable.numpy() for i, variable in enumerate(_metric_variables(step_model))}
+        progress = dataclasses.asdict(self.progress)
+        run_dir.save_checkpoint(self.run_dir, self.progress.step, arrays, progress, self.config.checkpointing.keep)
+        self.last_checkpoint_time = time.monotonic()
+
+    def _restore(self, stored: run_dir.Checkpoint, step_model: LabelTrainer, optimizer):
+        for role in self.trained_roles:
+            trained_model.load_arrays(self.models[role], stored, role)
+        trained_model.assign(optimizer.variables, stored.arrays("optimizer."), stored)
+        trained_model.assign(_metric_variables(step_model), stored.arrays("metrics."), stored)
+
+    def _end_epoch(self, step_model: LabelTrainer, optimizer):
+        """Validation, the best weights, and a checkpoint at the beginning of the next epoch."""
+        self.progress.epoch_examples = self.progress.examples
+        self.progress = dataclasses.replace(self.progress, epoch=self.progress.epoch + 1, batch=0, examples=0)
+        metrics = self._validate() if "validation" in self.files else None
+        best = self.progress.best
+        if metrics is None or best is None or metrics["GAP@20"] > best.get("GAP@20", -1.0):
+            self.progress.best = {"stage": self.progress.stage, "epoch": self.progress.epoch, **(metrics or {})}
+            self._save_best()
+        self._save(step_model, optimizer)
+
+    def _validate(self) -> dict[str, float]:
+        """Metrics of the student (or the one model) on the validation videos, written beside the training's curves."""
+        results = {}
+        for role in self.trained_roles:
+            results[role] = evaluate(
+                self.predict[role],
+                self.files["validation"],
+                None if role == "teacher" else self.config.selection,
+                EvaluationMetrics(self.config.data.num_classes),
+                batch_size=EVALUATION_BATCH_SIZE,
+                seed=self.config.learning.seed,
+                description=f"Validating the {role}",
+            )
+            extra = "_teacher" if len(self.trained_roles) > 1 and role == "teacher" else ""
+            write_scalars(self.run_dir.logs / f"validation{extra}", results[role], self.progress.step)
+            found = ", ".join(f"{name} {value:.4f}" for name, value in results[role].items() if name != "examples")
+            log.info("Epoch %d, validation of the %s: %s", self.progress.epoch, role, found)
+        return results.get("student", results.get("teacher"))
+
+    def _save_best(self):
+        with run_dir.directory_written_beside(self.run_dir.best) as folder:
+            for role in self.trained_roles:
+                self.models[role].save_weights(run_dir.weights_file(folder, role))
+            run_dir.write_json(folder / "best.json", {"step": self.progress.step, **self.progress.best})
+
+    def _log_histograms(self, batch: Mapping[str, tf.Tensor]):
+        """Gates and cluster assignments of a few videos, where the model has them."""
+        few = {name: value[:HISTOGRAM_VIDEOS] for name, value in batch.items()}
+        for role in self.trained_roles:
+            frames = few if role == "teacher" or "student_indices" not in few else student_view(few)
+            outputs = self.models[role](
+                {"frames": frames["frames"], "num_frames": frames["num_frames"]}, return_intermediates=True
+            )
+            for name, value in outputs.items():
+                if name.startswith(("gates", "assignment")):
+                    tf.summary.histogram(f"{role}/{name}", value, step=self.progress.step)
+
+
+def _metric_variables(step_model: LabelTrainer) -> list:
+    return [variable for metric in step_model.metrics for variable in metric.variables]
+
+
+def _compiled_step(step_model: LabelTrainer, element_spec: Mapping[str, tf.TensorSpec]) -> Callable:
+    """The training step as one graph for all batch shapes; ids stay outside."""
+    names = sorted(set(element_spec) - {"video_id", "labels"})
+    signature = ({name: element_spec[name] for name in names}, element_spec["labels"])
+
+    @tf.function(input_signature=signature)
+    def step(inputs, labels):
+        step_model.train_step((inputs, labels))
+
+    return lambda batch: step({name: batch[name] for name in names}, batch["labels"])
+
+
+class _signals_noted:
+    """While it lasts, SIGTERM and Ctrl-C let the loop save its state before it ends."""
+
+    def __init__(self, loop: TrainingLoop):
+        self.loop = loop
+        self.former = {}
+
+    def __enter__(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self.former[number] = signal.signal(number, self._note)
+            except ValueError:  # not the main thread
+                return
+
+    def _note(self, number, frame):
+        log.info("Signal %s: saving the state after this step", signal.Signals(number).name)
+        self.loop.interrupted = True
+
+    def __exit__(self, *error):
+        for number, handler in self.former.items():
+            signal.signal(number, handler)
