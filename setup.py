@@ -23,14 +23,14 @@ setup(
     install_requires=[
         f"tensorflow{TENSORFLOW_RANGE}",
         "keras>=3.15,<3.16",
-        "numpy>=2,<3",
-        "absl-py>=2,<3",
+        "numpy>=2.0,<3",
+        "absl-py>=2.0,<3",
         "tensorboard>=2.21,<3",
         "tqdm>=4.66,<5",
     ],
     extras_require={
         # ruff is held to one minor version, because `ruff format --check` compares with that version's style.
-        "test": ["pytest>=8,<10", "hypothesis>=6,<7", "ruff>=0.17,<0.18"],
+        "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.17,<0.18"],
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW_RANGE}"],
     },
     entry_points={

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 REFERENCE_DIR = pathlib.Path(__file__).parent / "reference"
 SHARED_DIR = pathlib.Path(__file__).parents[2] / "shared"
@@ -26,3 +27,53 @@ def shared_path(relative: str) -> pathlib.Path:
     if not path.exists():
         pytest.skip(f"real data not here: {relative}")
     return path
+
+
+def sequence_example(
+    video_id: str = "v0",
+    labels: tuple[int, ...] = (1,),
+    num_frames: int = 4,
+    sizes: dict[str, int] | None = None,
+    id_key: str = "id",
+    seed: int = 0,
+) -> tf.train.SequenceExample:
+    """A frame-level record with random bytes; "rgb" 6 and "audio" 2 bytes a frame unless `sizes` says otherwise."""
+    rng = np.random.default_rng(seed)
+
+    def rows(size: int) -> tf.train.FeatureList:
+        frames = rng.integers(0, 256, (num_frames, size), np.uint8)
+        values = [tf.train.BytesList(value=[row.tobytes()]) for row in frames]
+        return tf.train.FeatureList(feature=[tf.train.Feature(bytes_list=value) for value in values])
+
+    context = {
+        id_key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[video_id.encode()])),
+        "labels": tf.train.Feature(int64_list=tf.train.Int64List(value=labels)),
+    }
+    lists = {name: rows(size) for name, size in (sizes or {"rgb": 6, "audio": 2}).items()}
+    return tf.train.SequenceExample(
+        context=tf.train.Features(feature=context), feature_lists=tf.train.FeatureLists(feature_list=lists)
+    )
+
+
+def write_records(path: pathlib.Path, records) -> str:
+    """Writes records (serialized, or SequenceExamples) into a TFRecord file; returns its path as text."""
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record if isinstance(record, bytes) else record.SerializeToString())
+    return str(path)
+
+
+def learnable_videos(count: int, classes: int = 4, seed: int = 0, **options) -> list[tf.train.SequenceExample]:
+    """Videos whose first rgb bytes show their class in every frame, of 1 to 12 frames."""
+    rng = np.random.default_rng(seed)
+    videos = []
+    for index in range(count):
+        label = int(rng.integers(classes))
+        example = sequence_example(f"v{seed}_{index}", (label,), int(rng.integers(1, 13)), seed=seed + index, **options)
+        first = next(iter(example.feature_lists.feature_list))
+        for row in example.feature_lists.feature_list[first].feature:
+            frame = bytearray(row.bytes_list.value[0])
+            frame[:classes] = bytes(250 if c == label else 5 for c in range(classes))
+            row.bytes_list.value[0] = bytes(frame)
+        videos.append(example)
+    return videos

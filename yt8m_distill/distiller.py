@@ -75,7 +75,8 @@ class LabelTrainer(keras.Model):
 
     def _apply_gradients(self, tape: tf.GradientTape, total: tf.Tensor):
         variables = self.trained_variables()
-        gradients = tape.gradient(total, [variable.value for variable in variables])
+        # Zero for what no loss reaches, such as the upper LSTM when the lower one's states are all that is matched.
+        gradients = tape.gradient(total, [variable.value for variable in variables], unconnected_gradients="zero")
         if self.clip_gradient_norm:
             gradients = [tf.clip_by_norm(gradient, self.clip_gradient_norm) for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
@@ -84,7 +85,7 @@ class LabelTrainer(keras.Model):
         for name, value in terms.items():
             # A weight that depends on the data, as Keras has it: the last, empty step of a data set counts nothing.
             self._term_means[name].update_state(value, sample_weight=tf.shape(labels)[0])
-        return self.means()
+        return {name: self._term_means[name].result() for name in terms}
 
 
 class Distiller(LabelTrainer):

@@ -88,7 +88,7 @@ def test_finish_warm_up_makes_the_decay_the_momentum():
 def test_a_batch_without_valid_rows_changes_nothing_and_stays_finite():
     layer = MaskedBatchNormalization()
     layer(_rows(8, 3), training=True)
-    before = [np.array(variable) for variable in layer.variables]
+    before = [variable.numpy() for variable in layer.variables]
 
     with tf.GradientTape() as tape:
         outputs = layer(_rows(4, 3), mask=np.zeros(4, bool), training=True)
@@ -111,7 +111,7 @@ def test_a_single_row_gives_a_finite_unbiased_variance():
 def test_inference_uses_the_averages_and_leaves_them_alone():
     layer = MaskedBatchNormalization()
     layer(_rows(8, 3), training=True)
-    mean, variance = np.array(layer.moving_mean), np.array(layer.moving_variance)
+    mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
     inputs = _rows(2, 3)
 
     outputs = layer(inputs, mask=np.array([True, False]))
@@ -124,7 +124,7 @@ def test_a_frozen_layer_behaves_as_in_inference():
     layer = MaskedBatchNormalization()
     layer(_rows(8, 3), training=True)
     layer.trainable = False
-    mean = np.array(layer.moving_mean)
+    mean = layer.moving_mean.numpy()
 
     outputs = layer(_rows(2, 3), training=True)
 

@@ -22,8 +22,8 @@ def _randomize(layer) -> None:
 
 
 def _normalize(values: np.ndarray, batch_norm) -> np.ndarray:
-    mean, variance = np.array(batch_norm.moving_mean), np.array(batch_norm.moving_variance)
-    return (values - mean) / np.sqrt(variance + 1e-3) * np.array(batch_norm.gamma) + np.array(batch_norm.beta)
+    mean, variance = batch_norm.moving_mean.numpy(), batch_norm.moving_variance.numpy()
+    return (values - mean) / np.sqrt(variance + 1e-3) * batch_norm.gamma.numpy() + batch_norm.beta.numpy()
 
 
 def test_context_gating():
@@ -33,7 +33,7 @@ def test_context_gating():
 
     gated, gates = layer(_inputs(), return_gates=True)
 
-    expected = _sigmoid(_normalize(_inputs() @ np.array(layer.dense.kernel), layer.batch_norm))
+    expected = _sigmoid(_normalize(_inputs() @ layer.dense.kernel.numpy(), layer.batch_norm))
     np.testing.assert_allclose(gates, expected, rtol=1e-5)
     np.testing.assert_allclose(gated, _inputs() * expected, rtol=1e-5)
     np.testing.assert_array_equal(layer(_inputs()), gated)
@@ -47,8 +47,8 @@ def test_se_context_gating():
 
     gated, gates = layer(_inputs(), return_gates=True)
 
-    squeezed = np.maximum(_normalize(_inputs() @ np.array(layer.squeeze.kernel), layer.batch_norm), 0)
-    expected = _sigmoid(squeezed @ np.array(layer.excite.kernel))
+    squeezed = np.maximum(_normalize(_inputs() @ layer.squeeze.kernel.numpy(), layer.batch_norm), 0)
+    expected = _sigmoid(squeezed @ layer.excite.kernel.numpy())
     np.testing.assert_allclose(gates, expected, rtol=1e-5)
     np.testing.assert_allclose(gated, _inputs() * expected, rtol=1e-5)
     assert layer.squeeze.kernel.shape == (8, 2)
@@ -60,7 +60,7 @@ def test_masked_videos_enter_no_statistics(layer):
     inputs = _inputs()
     layer.build((None, 8))
     layer(inputs[:4], training=True)
-    expected = np.array(layer.batch_norm.moving_mean)
+    expected = layer.batch_norm.moving_mean.numpy()
     layer.batch_norm.moving_mean.assign(np.zeros_like(expected))
     layer.batch_norm.step.assign(0)
 

@@ -49,7 +49,7 @@ def test_statistics_leave_padding_out_unless_told_otherwise(mask_statistics):
     layer(inputs, mask=mask, training=True)
 
     rows = inputs[mask] if mask_statistics else inputs.reshape(-1, 6)
-    expected = 0.9 * (rows @ np.array(layer.expand.kernel) @ np.array(layer.assignment.kernel)).mean(0)
+    expected = 0.9 * (rows @ layer.expand.kernel.numpy() @ layer.assignment.kernel.numpy()).mean(0)
     np.testing.assert_allclose(layer.cluster_bn.moving_mean, expected, rtol=1e-4, atol=1e-6)
 
 

@@ -107,7 +107,10 @@ class VideoFiles:
         epoch_seed = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
         files = np.random.default_rng(epoch_seed).permutation(list(self.files))
         records = tf.data.Dataset.from_tensor_slices(files).interleave(
-            _records_of_file, cycle_length=min(FILES_READ_AT_ONCE, len(files)), deterministic=True
+            _records_of_file,
+            cycle_length=min(FILES_READ_AT_ONCE, len(files)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
         )
         records = records.shuffle(SHUFFLED_RECORDS, seed=epoch_seed, reshuffle_each_iteration=False)
         return self._batches(records.skip(skip_batches * batch_size), view, batch_size, epoch_seed)
@@ -157,14 +160,18 @@ def _plausible_first_header(path: str) -> bool:
 
 
 def _explain(error: tf.errors.OpError, videos: VideoFiles) -> str:
-    """The bad record's place and problem, from the place that the reader puts into its errors."""
+    """The bad record's place and problem; the reader puts the place into most errors, the others are searched for."""
     match = re.search(_LOCATION, error.message)
-    if not match:
-        return f"reading {', '.join(videos.files[:3])} failed: {error.message}"
-    path, number = match["path"], int(match["number"])
-    serialized = next(iter(tf.data.TFRecordDataset(path).skip(number - 1))).numpy()
-    problem = readers.explain_bad_record(serialized, videos.spec) or error.message
-    return f"{path}, record {number}: {problem}."
+    if match:
+        path, number = match["path"], int(match["number"])
+        serialized = next(iter(tf.data.TFRecordDataset(path).skip(number - 1))).numpy()
+        problem = readers.explain_bad_record(serialized, videos.spec) or error.message
+        return f"{path}, record {number}: {problem}."
+    for path in videos.files:
+        for number, record in enumerate(tf.data.TFRecordDataset(path), start=1):
+            if problem := readers.explain_bad_record(record.numpy(), videos.spec):
+                return f"{path}, record {number}: {problem}."
+    return f"reading {', '.join(videos.files[:3])} failed: {error.message}"
 
 
 def open_videos(pattern: str, flag: str, overrides: SpecOverrides, spec: DatasetSpec | None = None) -> VideoFiles:

@@ -1,0 +1,196 @@
+"""Readers: against the original reader's output, every edition, and every wrong record."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.helpers import load_case, sequence_example, shared_path
+from yt8m_distill.config import FrameSelection
+from yt8m_distill.data import readers
+from yt8m_distill.dataset_spec import AUDIOSET, YOUTUBE_8M_2017, YOUTUBE_8M_2018, DatasetSpec, SpecOverrides
+from yt8m_distill.errors import UserError
+from yt8m_distill.frame_selection import frame_indices
+from yt8m_distill.models.registry import build_model
+from yt8m_distill.quantization import dequantize
+
+SMALL = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (16, 4), 50, 300)
+TINY = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 50, 300)
+WHERE = tf.constant("x.tfrecord, record 1")
+
+
+def read(serialized: bytes, spec: DatasetSpec) -> dict[str, np.ndarray]:
+    """One record through a dataset, as in use."""
+    dataset = tf.data.Dataset.from_tensors(serialized).map(lambda s: readers.read_all_frames(s, WHERE, spec))
+    return {name: value.numpy() for name, value in next(iter(dataset)).items()}
+
+
+def video_matrix(video: dict[str, np.ndarray], max_frames: int) -> np.ndarray:
+    """The original reader's output: dequantized, zero-padded to `max_frames`."""
+    frames = np.asarray(dequantize(video["frames"]))
+    return np.pad(frames, [(0, max_frames - len(frames)), (0, 0)])
+
+
+@pytest.mark.parametrize("name", ["short", "one", "full", "long", "nolabel"])
+@pytest.mark.parametrize(("max_frames", "key"), [(300, ""), (20, "max20_")])
+def test_agrees_with_the_original_reader(name, max_frames, key):
+    case = load_case("a_frame_reader")
+    spec = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (16, 4), 50, max_frames)
+    video = read(case[f"ex_{name}"].tobytes(), spec)
+    assert video["num_frames"] == case[f"out_{name}_{key}num_frames"][0]
+    assert video["video_id"] == case[f"out_{name}_id"][0]
+    np.testing.assert_array_equal(video["labels"], case[f"out_{name}_labels"])
+    expected = case[f"out_{name}_{key}video_matrix"]
+    np.testing.assert_allclose(video_matrix(video, max_frames), expected, atol=3e-7)
+
+
+def test_one_feature_alone():
+    case = load_case("a_frame_reader")
+    spec = DatasetSpec("YouTube-8M 2018", "id", ("rgb",), (16,), 50, 300)
+    video = read(case["ex_short"].tobytes(), spec)
+    np.testing.assert_allclose(video_matrix(video, 300), case["out_short_rgbonly_video_matrix"], atol=3e-7)
+
+
+def test_features_of_different_length_take_the_smaller_count():
+    case = load_case("a_frame_reader")
+    video = read(case["ex_mismatch"].tobytes(), SMALL)
+    assert video["num_frames"] == 5
+    expected = case["out_mismatch_max20_video_matrix"][:5]
+    np.testing.assert_allclose(video_matrix(video, 5), expected, atol=3e-7)
+
+
+def test_full_size_record_and_the_models_input():
+    case = load_case("a_frame_reader_1152")
+    spec = readers.detect_spec(case["ex"].tobytes(), "x", SpecOverrides())
+    assert (spec.feature_sizes, spec.num_classes, spec.max_frames) == ((1024, 128), 3862, 300)
+    video = read(case["ex"].tobytes(), spec)
+    np.testing.assert_allclose(video_matrix(video, 300), case["video_matrix"][0], atol=3e-7)
+    np.testing.assert_array_equal(np.flatnonzero(video["labels"]), np.sort(case["labels_nonzero"]))
+    model = build_model("HierarchicalRNN", feature_sizes=(1024, 128), num_classes=3, cells=2, layers=1)
+    mask = np.arange(len(video["frames"]))[None] < video["num_frames"]
+    prepared = np.asarray(model.prepare_frames(tf.constant(video["frames"][None]), tf.constant(mask)))
+    np.testing.assert_allclose(prepared, case["model_input_l2"][:, : prepared.shape[1]], atol=1e-6)
+
+
+def test_labels_out_of_order_and_twice():
+    video = read(sequence_example(labels=(7, 3, 7, 0)).SerializeToString(), TINY)
+    assert np.flatnonzero(video["labels"]).tolist() == [0, 3, 7]
+
+
+@pytest.mark.parametrize("num_frames", [0, 1, 2, 9])
+def test_selected_frames_are_those_of_the_indices(num_frames):
+    serialized = sequence_example(num_frames=num_frames).SerializeToString()
+    selection = FrameSelection(4)
+    every = readers.read_all_frames(serialized, WHERE, TINY)["frames"].numpy()
+    few = readers.read_selected_frames(serialized, WHERE, TINY, selection, 0)
+    both = readers.read_frames_and_selection(serialized, WHERE, TINY, selection, 0)
+    np.testing.assert_array_equal(few["frames"], every[frame_indices(num_frames, k=4)])
+    np.testing.assert_array_equal(both["frames"].numpy()[both["student_indices"].numpy()], few["frames"])
+    assert few["num_frames"] == both["student_num_frames"] == min(4, num_frames)
+
+
+def test_random_frames_depend_on_seed_and_video_only():
+    serialized = [sequence_example(name, num_frames=40).SerializeToString() for name in "ab"]
+    selection = FrameSelection(5, sampling="random")
+
+    def indices(record: bytes, seed: int) -> list[int]:
+        video = readers.read_frames_and_selection(record, WHERE, TINY, selection, seed)
+        return video["student_indices"].numpy().tolist()
+
+    assert indices(serialized[0], 1) == indices(serialized[0], 1)
+    assert indices(serialized[0], 1) != indices(serialized[0], 2)
+    assert indices(serialized[0], 1) != indices(serialized[1], 1)
+
+
+@pytest.mark.parametrize(
+    ("id_key", "sizes", "edition"),
+    [
+        ("id", {"rgb": 1024, "audio": 128}, YOUTUBE_8M_2018),
+        ("video_id", {"rgb": 1024, "audio": 128}, YOUTUBE_8M_2017),
+        ("video_id", {"audio_embedding": 128}, AUDIOSET),
+    ],
+)
+def test_editions_are_detected(id_key, sizes, edition):
+    serialized = sequence_example(sizes=sizes, id_key=id_key).SerializeToString()
+    spec = readers.detect_spec(serialized, "x", SpecOverrides())
+    expected = DatasetSpec(
+        edition.name, id_key, tuple(sizes), tuple(sizes.values()), edition.num_classes, edition.max_frames
+    )
+    assert spec == expected
+
+
+def test_a_record_without_audio_has_one_stream():
+    serialized = sequence_example(sizes={"rgb": 1024}).SerializeToString()
+    spec = readers.detect_spec(serialized, "x", SpecOverrides())
+    assert (spec.feature_names, spec.feature_sizes) == (("rgb",), (1024,))
+
+
+def test_features_of_ones_own_by_flags():
+    serialized = sequence_example(sizes={"clip": 12, "rgb": 8}).SerializeToString()
+    overrides = SpecOverrides(("clip",), (12,), 7, 0)
+    spec = readers.detect_spec(serialized, "x", overrides)
+    assert spec == DatasetSpec("own features", "id", ("clip",), (12,), 7, 0)
+
+
+@pytest.mark.parametrize(
+    ("record", "overrides", "message"),
+    [
+        (b"\xff" * 9, SpecOverrides(), "no tf.train.SequenceExample"),
+        (sequence_example(sizes={"clip": 12}), SpecOverrides(), "unknown edition, with the feature lists clip"),
+        (sequence_example(sizes={"clip": 12}), SpecOverrides(("clip",)), "--num_classes"),
+        (sequence_example(sizes={"clip": 12}), SpecOverrides(("clip",), (9,), 5), "12 bytes a frame, not 9"),
+        (sequence_example(), SpecOverrides(("rgb", "flow")), "no feature list 'flow'"),
+        (sequence_example(id_key="name"), SpecOverrides(), "no video id"),
+    ],
+)
+def test_unreadable_first_records(record, overrides, message):
+    serialized = record if isinstance(record, bytes) else record.SerializeToString()
+    with pytest.raises(UserError, match=message) as caught:
+        readers.detect_spec(serialized, "x.tfrecord, record 1", overrides)
+    assert "x.tfrecord, record 1" in str(caught.value)
+
+
+def test_video_level_records_are_named():
+    serialized = load_case("a_video_reader")["ex_0"].tobytes()
+    with pytest.raises(UserError, match="video-level records"):
+        readers.detect_spec(serialized, "x", SpecOverrides())
+
+
+def without_audio(example: tf.train.SequenceExample) -> tf.train.SequenceExample:
+    del example.feature_lists.feature_list["audio"]
+    return example
+
+
+def with_short_frame(example: tf.train.SequenceExample) -> tf.train.SequenceExample:
+    example.feature_lists.feature_list["rgb"].feature[2].bytes_list.value[0] = b"123"
+    return example
+
+
+BAD_RECORDS = {
+    "label 50 is outside": sequence_example(labels=(1, 50)),
+    "label -1 is outside": sequence_example(labels=(-1,)),
+    "frame 2 of 'rgb' has 3 bytes, not 6": with_short_frame(sequence_example()),
+    "no feature list 'audio'": without_audio(sequence_example()),
+    "no video id in 'id'": sequence_example(id_key="name"),
+}
+
+
+@pytest.mark.parametrize(("message", "example"), BAD_RECORDS.items())
+def test_bad_records_fail_and_are_explained(message, example):
+    serialized = example.SerializeToString()
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        read(serialized, TINY)
+    assert message in readers.explain_bad_record(serialized, TINY)
+
+
+def test_a_good_record_needs_no_explanation():
+    assert readers.explain_bad_record(sequence_example().SerializeToString(), TINY) is None
+
+
+def test_the_real_youtube_8m_video():
+    path = shared_path("data/yt8m_frame/SjJ3.tfrecord")
+    serialized = next(iter(tf.data.TFRecordDataset(str(path)))).numpy()
+    spec = readers.detect_spec(serialized, "x", SpecOverrides())
+    video = read(serialized, spec)
+    assert spec.edition == "YouTube-8M 2018"
+    assert video["frames"].shape == (170, 1152)
+    assert np.flatnonzero(video["labels"]).tolist() == [11]

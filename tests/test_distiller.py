@@ -1,0 +1,269 @@
+"""The training steps: what changes, what does not, and the original's numbers."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.helpers import load_case
+from yt8m_distill.config import STUDENT_LOSSES
+from yt8m_distill.convert_checkpoint import load_reference_weights
+from yt8m_distill.distiller import Distiller, LabelTrainer, start_from_classifier, student_view
+from yt8m_distill.errors import UserError
+from yt8m_distill.models.registry import build_model, model_names
+from yt8m_distill.quantization import dequantize
+
+SMALL = {
+    "HierarchicalRNN": {"cells": 3, "layers": 2, "block_length": 3},
+    "NetVLAD": {"clusters": 4, "hidden_size": 5},
+    "NeXtVLAD": {"clusters": 4, "groups": 2, "hidden_size": 6, "gating_reduction": 2},
+}
+SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(STUDENT_LOSSES, size)]
+
+
+def small_model(name: str, seed: int = 0, **options):
+    keras.utils.set_random_seed(seed)
+    return build_model(name, feature_sizes=(6, 4), num_classes=5, **SMALL[name], **options)
+
+
+def pair(name: str, mode: str):
+    teacher = small_model(name)
+    options = {"classifier_layer": teacher.classifier} if mode == "parallel" else {}
+    return teacher, small_model(name, seed=1, **options)
+
+
+def batch(videos: int = 6, frames: int = 8, k: int = 3):
+    rng = np.random.default_rng(0)
+    num_frames = np.array([8, 7, 5, 4, 3, 2][:videos], np.int32)
+    indices = np.stack([np.minimum(np.arange(k) * n // k, n - 1) for n in num_frames]).astype(np.int32)
+    inputs = {
+        "frames": rng.integers(0, 256, (videos, frames, 10), dtype=np.uint8),
+        "num_frames": num_frames,
+        "student_indices": indices,
+        "student_num_frames": np.minimum(num_frames, k).astype(np.int32),
+    }
+    labels = (rng.uniform(size=(videos, 5)) < 0.3).astype(np.uint8)
+    return {name: tf.constant(value) for name, value in inputs.items()}, tf.constant(labels)
+
+
+def compiled(trainer, rate: float = 0.05):
+    trainer.compile(optimizer=keras.optimizers.SGD(rate))
+    return trainer
+
+
+def weights(model) -> dict[str, np.ndarray]:
+    return {f"{i} {v.path}": v.numpy().copy() for i, v in enumerate(model.weights)}
+
+
+def changed(before: dict, after: dict) -> set[str]:
+    return {name for name in before if not np.array_equal(before[name], after[name])}
+
+
+@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("losses", SUBSETS)
+def test_serial_step_changes_the_student_and_nothing_of_the_teacher(name, losses):
+    teacher, student = pair(name, "serial")
+    distiller = compiled(Distiller(teacher, student, mode="serial", losses=losses))
+    before = weights(teacher), weights(student)
+    logs = distiller.train_step(batch())
+    assert set(logs) == {"loss", "regularization", *losses}
+    assert all(np.isfinite(float(value)) for value in logs.values())
+    assert changed(before[0], weights(teacher)) == set()
+    assert changed(before[1], weights(student))
+    classifier = {
+        f"{i} {v.path}" for i, v in enumerate(student.weights) if any(v is c for c in student.classifier.weights)
+    }
+    touched = bool(classifier & changed(before[1], weights(student)))
+    assert touched == (losses != ("rep",))
+
+
+@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("losses", SUBSETS)
+def test_parallel_step_changes_both_and_the_one_classifier(name, losses):
+    teacher, student = pair(name, "parallel")
+    distiller = compiled(Distiller(teacher, student, mode="parallel", losses=losses))
+    before = weights(teacher), weights(student)
+    logs = distiller.train_step(batch())
+    assert set(logs) == {"loss", "regularization", "teacher_ce", *losses}
+    assert changed(before[0], weights(teacher))
+    assert changed(before[1], weights(student))
+    assert student.classifier is teacher.classifier
+
+
+@pytest.mark.parametrize("losses", [("rep",), ("pred",), ("rep", "pred", "ce")])
+def test_the_student_losses_send_no_gradient_into_the_teacher(losses):
+    """The teacher's encoder moves exactly as if it learned from the labels alone."""
+    inputs, labels = batch()
+    teacher, student = pair("NetVLAD", "parallel")
+    alone = small_model("NetVLAD")
+    compiled(Distiller(teacher, student, mode="parallel", losses=losses)).train_step((inputs, labels))
+    compiled(LabelTrainer(alone)).train_step((inputs, labels))
+    for ours, expected in zip(teacher.encoder_variables, alone.encoder_variables, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_the_total_is_the_weighted_sum_of_the_terms():
+    teacher, student = pair("NetVLAD", "serial")
+    weighting = {"rep": 3.0, "pred": 0.5, "ce": 2.0}
+    logs = compiled(Distiller(teacher, student, loss_weights=weighting)).train_step(batch())
+    expected = sum(weighting[name] * float(logs[name]) for name in weighting) + float(logs["regularization"])
+    np.testing.assert_allclose(float(logs["loss"]), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["serial", "parallel"])
+def test_each_model_runs_once_a_step(mode, monkeypatch):
+    teacher, student = pair("NetVLAD", mode)
+    calls = []
+    for role, model in (("teacher", teacher), ("student", student)):
+        original = model.encode
+        monkeypatch.setattr(
+            model, "encode", lambda *a, role=role, original=original: (calls.append(role), original(*a))[1]
+        )
+    compiled(Distiller(teacher, student, mode=mode)).train_step(batch())
+    assert sorted(calls) == ["student", "teacher"]
+
+
+def test_a_shared_classifier_is_regularized_once():
+    teacher, student = pair("NetVLAD", "parallel")
+    logs = compiled(Distiller(teacher, student, mode="parallel", regularization_penalty=2.0)).train_step(batch())
+    kernel = [v for v in small_model("NetVLAD").classifier.trainable_variables if v.regularizer is not None]
+    expected = 2.0 * sum(1e-8 * float(np.sum(np.square(v.numpy()))) / 2 for v in kernel)
+    np.testing.assert_allclose(float(logs["regularization"]), expected, rtol=1e-5)
+
+
+def test_student_view_gathers_the_students_frames():
+    inputs, _ = batch()
+    view = student_view(inputs)
+    expected = [inputs["frames"].numpy()[i][inputs["student_indices"].numpy()[i]] for i in range(6)]
+    np.testing.assert_array_equal(view["frames"], np.stack(expected))
+
+
+def test_intermediate_matching_compares_states_at_the_same_frames():
+    teacher, student = pair("HierarchicalRNN", "serial")
+    inputs, labels = batch(k=8)
+    inputs["student_indices"] = tf.tile(tf.range(8)[None], [6, 1])
+    inputs["student_num_frames"] = inputs["num_frames"]
+    student.set_weights(teacher.get_weights())
+    options = {"losses": ("rep",), "representation_matching": "intermediate"}
+    logs = compiled(Distiller(teacher, student, **options)).train_step((inputs, labels))
+    assert float(logs["rep"]) == pytest.approx(0.0, abs=1e-10)
+    other = small_model("HierarchicalRNN", seed=5)
+    logs = compiled(Distiller(teacher, other, **options)).train_step((inputs, labels))
+    assert float(logs["rep"]) > 1e-6
+
+
+def test_models_without_frame_states_refuse_intermediate_matching():
+    distiller = compiled(Distiller(*pair("NetVLAD", "serial"), representation_matching="intermediate"))
+    with pytest.raises(UserError, match="HierarchicalRNN"):
+        distiller.train_step(batch())
+
+
+def test_start_from_classifier():
+    teacher, student = pair("NeXtVLAD", "serial")
+    start_from_classifier(student, teacher)
+    for ours, expected in zip(student.classifier.weights, teacher.classifier.weights, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    smaller = build_model("NeXtVLAD", feature_sizes=(6, 4), num_classes=5, **{**SMALL["NeXtVLAD"], "hidden_size": 4})
+    with pytest.raises(UserError, match="same classifier"):
+        start_from_classifier(smaller, teacher)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "both"}, "known are serial, parallel"),
+        ({"mode": "parallel"}, "classifier_layer"),
+        ({"losses": ()}, "one or more"),
+        ({"losses": ("rep", "kd")}, "one or more"),
+        ({"losses": ("rep",), "loss_weights": {"ce": 1.0}}, "not in --student_losses"),
+        ({"loss_weights": {"ce": -1.0}}, "0 or more"),
+        ({"prediction_distance": "l3"}, "known are kl"),
+        ({"representation_matching": "every"}, "known are final"),
+    ],
+)
+def test_wrong_arguments(options, message):
+    with pytest.raises(UserError, match=message):
+        Distiller(*pair("NetVLAD", "serial"), **options)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_fit_works_and_evaluates(name):
+    teacher, student = pair(name, "serial")
+    distiller = compiled(Distiller(teacher, student), 0.01)
+    inputs, labels = batch()
+    dataset = tf.data.Dataset.from_tensors((inputs, labels)).repeat(3)
+    history = distiller.fit(dataset, epochs=2, verbose=0)
+    assert len(history.history["loss"]) == 2
+    assert history.history["loss"][1] < history.history["loss"][0]
+    assert np.isfinite(distiller.evaluate(dataset, verbose=0))
+
+
+def test_label_weights_leave_out_classes():
+    model = small_model("NetVLAD")
+    inputs, labels = batch()
+    video = {name: inputs[name] for name in ("frames", "num_frames")}
+    logs = compiled(LabelTrainer(model)).train_step((video, labels, tf.zeros(labels.shape)))
+    assert float(logs["ce"]) == 0.0
+
+
+def test_gradients_are_clipped_by_each_variables_own_norm():
+    case = load_case("c_gradient_clip")
+    trainer = LabelTrainer(small_model("NetVLAD"), clip_gradient_norm=1.0)
+    for i in range(3):
+        clipped = tf.clip_by_norm(tf.constant(case[f"grad{i}"]), trainer.clip_gradient_norm)
+        np.testing.assert_allclose(clipped, case[f"clipped{i}"], rtol=1e-6)
+    before = [v.numpy().copy() for v in trainer.model.trainable_variables]
+    compiled(trainer, 1.0).train_step(batch())
+    for variable, old in zip(trainer.model.trainable_variables, before, strict=True):
+        assert np.linalg.norm(variable.numpy() - old) <= 1.0 + 1e-5
+
+
+def authors_pair():
+    """Teacher and student of the case with the complete original training step."""
+    case = load_case("f_hlstm_distillation_train")
+    sizes = {"feature_sizes": (5,), "num_classes": case["labels"].shape[1]}
+    args = {"cells": 4, "layers": 2, "classifier": "moe", "mixtures": 2, "dropout": 0.0}
+    arrays = {name[2:]: value for name, value in case.items() if name.startswith("w.")}
+    models = []
+    for scope, block_length in (("model", 15), ("model_student", 6)):
+        model = build_model("HierarchicalRNN", **sizes, **args, block_length=block_length)
+        load_reference_weights(model, {n: v for n, v in arrays.items() if n.startswith(f"{scope}.")})
+        models.append(model)
+    return case, *models
+
+
+def test_the_authors_complete_training_step():
+    """Losses and gradients of one batch; their total has rep summed over dim, twice, and pred summed over the batch."""
+    case, teacher, student = authors_pair()
+    frames = dequantize(tf.constant(case["input_bytes"])).numpy()
+    frames *= (np.arange(300)[None] < case["num_frames"][:, None])[..., None]
+    frames /= np.sqrt(np.maximum(np.sum(frames**2, axis=2, keepdims=True), 1e-12))
+    inputs = {
+        "frames": tf.constant(frames),
+        "num_frames": tf.constant(case["num_frames"]),
+        "student_indices": tf.tile(tf.constant(case["student_frame_index"])[None], [6, 1]),
+        "student_num_frames": tf.constant(case["student_num_frames"].astype(np.int32)),
+    }
+    distiller = Distiller(teacher, student, mode="serial", prediction_distance="categorical_kl")
+    outputs = teacher({"frames": inputs["frames"], "num_frames": inputs["num_frames"]})
+    np.testing.assert_allclose(outputs["representation"], case["teacher_state"], rtol=1e-4, atol=1e-5)
+    with tf.GradientTape() as tape:
+        student_outputs = student(student_view(inputs))
+        terms = distiller.student_terms(outputs, student_outputs, inputs, tf.constant(case["labels"]))
+        total = 2 * 16 * terms["rep"] + 6 * terms["pred"] + terms["ce"]
+        total += 2 * tf.add_n([v.regularizer(v) for v in student.trainable_variables if v.regularizer is not None])
+    np.testing.assert_allclose(student_outputs["representation"], case["student_state"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(16 * terms["rep"], case["l_rep"], rtol=1e-5)
+    np.testing.assert_allclose(6 * terms["pred"], case["l_pred"], rtol=1e-5)
+    # The original's epsilon of 1e-5 inside the logarithms is left out in training.
+    np.testing.assert_allclose(terms["ce"], case["student_label_loss"], rtol=1e-4)
+    np.testing.assert_allclose(total, case["total_student_loss"], rtol=1e-4)
+    gradients = tape.gradient(total, [v.value for v in student.classifier.trainable_variables])
+    norms = sorted(float(np.linalg.norm(gradient)) for gradient in gradients)
+    expected = sorted(
+        float(case[f"gradnorm.model_student.classifier.{name}"])
+        for name in ("gates.weights", "experts.weights", "experts.biases")
+    )
+    np.testing.assert_allclose(norms, expected, rtol=1e-3)

@@ -1,0 +1,109 @@
+"""Frame selection: every sampling against its definition, and eagerly as in a dataset."""
+
+import math
+
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers import load_case
+from yt8m_distill.config import SAMPLINGS, FrameSelection
+from yt8m_distill.errors import UserError
+from yt8m_distill.frame_selection import frame_indices, selected_indices
+
+EXAMPLES = {
+    "uniform": [1, 3, 6, 8],
+    "first": [0, 1, 2, 3],
+    "last": [6, 7, 8, 9],
+    "middle": [3, 4, 5, 6],
+    "first_middle_last": [0, 1, 4, 9],
+}
+
+
+@pytest.mark.parametrize(("sampling", "expected"), EXAMPLES.items())
+def test_four_of_ten_frames(sampling, expected):
+    assert frame_indices(10, k=4, sampling=sampling) == expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 40), st.integers(1, 45), st.sampled_from(SAMPLINGS))
+def test_indices_are_ascending_distinct_real_frames(num_frames, k, sampling):
+    indices = frame_indices(num_frames, k=k, sampling=sampling)
+    assert len(indices) == min(k, num_frames)
+    assert indices == sorted(set(indices))
+    assert all(0 <= index < num_frames for index in indices)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_shorter_video_keeps_all_its_frames_once(sampling):
+    assert frame_indices(3, k=30, sampling=sampling) == [0, 1, 2]
+
+
+def test_uniform_takes_the_middle_of_equal_parts():
+    assert frame_indices(300, k=30) == [((2 * i + 1) * 300) // 60 for i in range(30)]
+
+
+def test_parts_of_first_middle_last():
+    for k in range(1, 12):
+        indices = frame_indices(100, k=k, sampling="first_middle_last")
+        first = math.ceil(k / 3)
+        last = math.ceil((k - first) / 2)
+        assert indices[:first] == list(range(first))
+        assert indices[k - last :] == list(range(100 - last, 100))
+        assert all(40 < index < 60 for index in indices[first : k - last])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 7, 10, 30, 60])
+def test_stride_agrees_with_the_authors_code(stride):
+    expected = load_case("g_frame_selection")[f"index_every{stride}"]
+    assert frame_indices(300, stride=stride) == expected.tolist()
+
+
+def test_stride_counts_only_real_frames():
+    assert frame_indices(10, stride=3) == [0, 3, 6, 9]
+    assert frame_indices(0, stride=3) == []
+
+
+def test_random_follows_the_seed():
+    draws = {seed: tuple(frame_indices(100, k=10, sampling="random", seed=seed)) for seed in range(5)}
+    assert draws[3] == tuple(frame_indices(100, k=10, sampling="random", seed=3))
+    assert len(set(draws.values())) == 5
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_in_a_dataset_as_eagerly(sampling):
+    selection = FrameSelection(4, sampling=sampling)
+    seed = tf.constant([7, 0], tf.int64)
+    in_dataset = tf.data.Dataset.range(12).map(lambda n: selected_indices(selection, tf.cast(n, tf.int32), seed))
+    for n, indices in enumerate(in_dataset):
+        assert indices.numpy().tolist() == frame_indices(n, k=4, sampling=sampling, seed=7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"k": 0}, "at least 1"),
+        ({"stride": 0}, "at least 1"),
+        ({"k": 2, "stride": 2}, "not both"),
+        ({}, "not neither"),
+        ({"k": 2, "sampling": "best"}, "known are uniform, random"),
+        ({"stride": 2, "sampling": "random"}, "uniform only"),
+    ],
+)
+def test_wrong_selections_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        frame_indices(10, **arguments)
+
+
+def test_negative_frame_counts_are_refused():
+    with pytest.raises(UserError, match="0 or more"):
+        frame_indices(-1, k=3)
+
+
+@pytest.mark.parametrize(
+    ("selection", "frames"), [(FrameSelection(30), 30), (FrameSelection(30), 10), (FrameSelection(None, 7), 43)]
+)
+def test_frames_of_the_longest_video(selection, frames):
+    longest = 10 if frames == 10 else 300
+    assert selection.frames(longest) == frames

@@ -1,0 +1,154 @@
+"""Losses against the numbers of the original implementations, and against their definitions."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.helpers import load_case
+from yt8m_distill import losses
+from yt8m_distill.config import LABEL_LOSSES, PREDICTION_DISTANCES
+from yt8m_distill.errors import UserError
+
+
+def value_and_gradient(function, x):
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = function(x)
+    return value, tape.gradient(value, x)
+
+
+def test_cross_entropy_agrees_with_the_starter_code():
+    case = load_case("c_losses")
+    value, gradient = value_and_gradient(lambda p: losses.cross_entropy(case["labels"], p), case["predictions"])
+    np.testing.assert_allclose(value, case["xent_starter"], rtol=1e-5)
+    np.testing.assert_allclose(gradient, case["xent_starter_grad"], rtol=1e-4)
+
+
+def test_weighted_cross_entropy():
+    case = load_case("c_losses")
+    value, gradient = value_and_gradient(
+        lambda p: losses.cross_entropy(case["labels"], p, case["label_weights"]), case["predictions"]
+    )
+    np.testing.assert_allclose(value, case["xent_starter_weighted"], rtol=1e-5)
+    np.testing.assert_allclose(gradient, case["xent_starter_weighted_grad"], rtol=1e-4)
+
+
+def test_cross_entropy_with_soft_labels():
+    case = load_case("c_losses")
+    value = losses.cross_entropy(case["soft_labels"], case["predictions"])
+    np.testing.assert_allclose(value, case["xent_starter_soft"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("margin", [1, 0.5])
+def test_hinge_agrees_with_the_starter_code(margin):
+    case = load_case("c_losses")
+    value, gradient = value_and_gradient(lambda x: losses.hinge(case["labels"], x, margin=margin), case["scores"])
+    np.testing.assert_allclose(value, case[f"hinge_b{margin}"], rtol=1e-5)
+    np.testing.assert_allclose(gradient, case[f"hinge_b{margin}_grad"], rtol=1e-4)
+
+
+def test_softmax_agrees_with_the_starter_code():
+    case = load_case("c_losses")
+    value, gradient = value_and_gradient(lambda x: losses.softmax(case["labels"], x), case["scores"])
+    np.testing.assert_allclose(value, case["softmax_scores"], rtol=1e-5)
+    np.testing.assert_allclose(gradient, case["softmax_scores_grad"], rtol=1e-4, atol=1e-7)
+    on_predictions = losses.softmax(case["labels"], case["predictions"])
+    np.testing.assert_allclose(on_predictions, case["softmax_predictions"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LABEL_LOSSES)
+def test_every_label_loss_has_a_function(name):
+    labels = np.array([[1.0, 0.0]], np.float32)
+    good, bad = ({"predictions": np.array([p], np.float32)} for p in ([0.9, 0.2], [0.1, 0.8]))
+    loss = losses.label_loss(name)
+    assert float(loss(labels, good)) < float(loss(labels, bad))
+
+
+def test_unknown_label_loss():
+    with pytest.raises(UserError, match="known are CrossEntropyLoss"):
+        losses.label_loss("MyLoss")
+
+
+def test_logits_and_predictions_give_the_same_cross_entropy():
+    logits = np.random.default_rng(0).normal(0, 2, (4, 6)).astype(np.float32)
+    predictions = np.asarray(keras.ops.sigmoid(logits))
+    labels = (np.arange(24).reshape(4, 6) % 3 == 0).astype(np.uint8)
+    from_logits = losses.cross_entropy_of_outputs(labels, {"logits": logits, "predictions": predictions})
+    np.testing.assert_allclose(from_logits, losses.cross_entropy(labels, predictions, epsilon=0.0), rtol=1e-5)
+    np.testing.assert_allclose(
+        from_logits, losses.cross_entropy_of_outputs(labels, {"predictions": predictions}), rtol=1e-5
+    )
+
+
+def test_a_saturated_wrong_logit_keeps_its_gradient():
+    labels = np.array([[0.0]], np.float32)
+
+    def loss(logits):
+        return losses.cross_entropy_of_outputs(labels, {"logits": logits, "predictions": tf.sigmoid(logits)})
+
+    _, gradient = value_and_gradient(loss, np.array([[40.0]], np.float32))
+    np.testing.assert_allclose(gradient, [[1.0]], rtol=1e-6)
+
+
+def test_representation_distance_is_the_authors_divided_by_dim():
+    case = load_case("c_distillation")
+    dim = case["teacher_state"].shape[1]
+    value, gradient = value_and_gradient(
+        lambda s: losses.representation_distance(case["teacher_state"], s), case["student_state"]
+    )
+    np.testing.assert_allclose(dim * value, case["l_rep"], rtol=1e-5)
+    np.testing.assert_allclose(dim * gradient, case["grad_l_rep_student_state"], rtol=1e-5, atol=1e-8)
+
+
+def test_categorical_kl_is_the_authors_divided_by_the_batch():
+    case = load_case("c_distillation")
+    batch = len(case["teacher_predictions"])
+    value, gradient = value_and_gradient(
+        lambda q: losses.categorical_kl({"predictions": case["teacher_predictions"]}, {"predictions": q}),
+        case["student_predictions"],
+    )
+    np.testing.assert_allclose(batch * value, case["l_pred"], rtol=1e-5)
+    np.testing.assert_allclose(batch * gradient, case["grad_l_pred_student_predictions"], rtol=1e-4, atol=1e-6)
+
+
+def test_bernoulli_kl_by_its_definition():
+    rng = np.random.default_rng(1)
+    p, q = rng.uniform(0.01, 0.99, (2, 5, 7)).astype(np.float32)
+    expected = np.mean(np.sum(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)), axis=1))
+    np.testing.assert_allclose(losses.bernoulli_kl({"predictions": p}, {"predictions": q}), expected, rtol=1e-5)
+    logits = np.log(q / (1 - q))
+    np.testing.assert_allclose(
+        losses.bernoulli_kl({"predictions": p}, {"predictions": q, "logits": logits}), expected, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", PREDICTION_DISTANCES)
+def test_prediction_distances_vanish_for_equal_predictions_only(name):
+    p = np.array([[0.2, 0.7, 0.5]], np.float32)
+    distance = losses.PREDICTION_DISTANCES[name]
+    assert abs(float(distance({"predictions": p}, {"predictions": p}))) < 1e-6
+    assert float(distance({"predictions": p}, {"predictions": p[:, ::-1].copy()})) > 0.01
+
+
+@pytest.mark.parametrize("name", PREDICTION_DISTANCES)
+@pytest.mark.parametrize("with_logits", [False, True])
+def test_exact_zeros_and_ones_stay_finite(name, with_logits):
+    teacher = {"predictions": np.array([[0.0, 1.0, 0.0, 1.0, 0.5]], np.float32)}
+
+    def distance(logits):
+        student = {"predictions": tf.sigmoid(logits), **({"logits": logits} if with_logits else {})}
+        return losses.PREDICTION_DISTANCES[name](teacher, student)
+
+    value, gradient = value_and_gradient(distance, np.array([[-200.0, 200.0, 200.0, -200.0, 0.0]], np.float32))
+    assert np.isfinite(value)
+    assert np.all(np.isfinite(gradient))
+
+
+def test_frame_states_distance_counts_only_the_students_frames():
+    teacher, student = np.zeros((2, 3, 4), np.float32), np.zeros((2, 3, 4), np.float32)
+    student[0, 1] = 2.0  # one of two frames: mean square 4 over dim, 2 over frames
+    student[1, 2] = 9.0  # padding
+    distance = losses.frame_states_distance(teacher, student, np.array([2, 2], np.int32))
+    np.testing.assert_allclose(distance, 1.0)

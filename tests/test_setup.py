@@ -1,0 +1,54 @@
+"""What setup.py promises: dependencies are what the code imports, commands exist, all packages are there."""
+
+import inspect
+import runpy
+import sys
+from unittest import mock
+
+import pytest
+
+from tests.test_architecture import PACKAGE, ROOT, imported_names, package_files, parse
+from yt8m_distill import commands
+
+# Where the name to import is not the name to install.
+DISTRIBUTIONS = {"absl": "absl-py"}
+
+
+@pytest.fixture(scope="module")
+def arguments():
+    with mock.patch("setuptools.setup") as setup:
+        runpy.run_path(str(ROOT / "setup.py"))
+    return setup.call_args.kwargs
+
+
+def test_dependencies_are_what_the_package_imports(arguments):
+    imported = {name.partition(".")[0] for path in package_files().values() for name in imported_names(parse(path))}
+    installed = imported - sys.stdlib_module_names - {PACKAGE}
+    required = {requirement.partition(">")[0] for requirement in arguments["install_requires"]}
+    # TensorFlow only recommends tensorboard, whose summaries it writes; nothing here imports it by name.
+    assert {DISTRIBUTIONS.get(name, name) for name in installed} | {"tensorboard"} == required
+
+
+def test_every_dependency_has_a_tested_range(arguments):
+    groups = [arguments["install_requires"], *arguments["extras_require"].values()]
+    requirements = [requirement for group in groups for requirement in group]
+    assert [requirement for requirement in requirements if ">=" not in requirement or ",<" not in requirement] == []
+
+
+def test_console_scripts_are_functions_without_required_arguments(arguments):
+    scripts = dict(entry.split(" = ") for entry in arguments["entry_points"]["console_scripts"])
+    assert sorted(scripts) == ["yt8m-eval", "yt8m-inference", "yt8m-train"]
+    for target in scripts.values():
+        module, _, function = target.partition(":")
+        assert module == commands.__name__
+        inspect.signature(getattr(commands, function)).bind()  # TypeError where an argument is missing
+
+
+def test_every_folder_with_modules_is_packaged(arguments):
+    folders = {path.parent.relative_to(ROOT) for path in package_files().values()}
+    assert {".".join(folder.parts) for folder in folders} == set(arguments["packages"])
+
+
+def test_licence_is_shipped(arguments):
+    assert arguments["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / arguments["license_files"][0]).read_text(encoding="utf-8")
