@@ -25,9 +25,11 @@ def weights() -> dict[str, np.ndarray]:
         lambda name: name.replace(".", "/") + ":0",
         lambda name: f"tower/{name}",
         lambda name: f"tower.model.{name}",
-        lambda name: name.replace("fully_connected.", "classifier.fully_connected.")
-        if name.startswith("fully_connected.")
-        else name,
+        lambda name: (
+            name.replace("fully_connected.", "classifier.fully_connected.")
+            if name.startswith("fully_connected.")
+            else name
+        ),
     ],
 )
 def test_separators_and_scopes_do_not_matter(nextvlad, weights, rename):

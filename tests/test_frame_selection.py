@@ -72,12 +72,16 @@ def test_random_follows_the_seed():
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_in_a_dataset_as_eagerly(sampling):
+def test_a_batch_in_a_dataset_as_each_video_alone(sampling):
     selection = FrameSelection(4, sampling=sampling)
-    seed = tf.constant([7, 0], tf.int64)
-    in_dataset = tf.data.Dataset.range(12).map(lambda n: selected_indices(selection, tf.cast(n, tf.int32), seed))
-    for n, indices in enumerate(in_dataset):
-        assert indices.numpy().tolist() == frame_indices(n, k=4, sampling=sampling, seed=7)
+    num_frames = tf.range(12)
+    seeds = tf.tile(tf.constant([[7, 0]], tf.int64), [12, 1])
+    dataset = tf.data.Dataset.from_tensors((num_frames, seeds)).map(lambda n, s: selected_indices(selection, n, s))
+    indices, counts = next(iter(dataset))
+    for n in range(12):
+        alone = frame_indices(n, k=4, sampling=sampling, seed=7)
+        assert indices[n].numpy().tolist() == alone + [0] * (4 - len(alone))
+        assert counts[n] == len(alone)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Each script has its own set of flags (`absl.flags.FlagValues`); nothing is globa
 from collections.abc import Sequence
 
 from absl import flags
+from absl.flags import FlagValues
 
 from yt8m_distill.config import (
     DISTILLING_MODES,
@@ -41,7 +42,7 @@ _DISTILLATION_FLAGS = (
 )
 
 
-def train_flags() -> flags.FlagValues:
+def train_flags() -> FlagValues:
     """The flags of train.py."""
     values = _new_flags("Trains a teacher on all frames of videos and a student on few of them.")
     _define_data_flags(values)
@@ -53,7 +54,7 @@ def train_flags() -> flags.FlagValues:
     return values
 
 
-def eval_flags() -> flags.FlagValues:
+def eval_flags() -> FlagValues:
     """The flags of eval.py."""
     values = _new_flags("Evaluates the model of a training run: GAP@20, mAP, Hit@1, PERR, loss.")
     _define_trained_model_flags(values)
@@ -66,7 +67,7 @@ def eval_flags() -> flags.FlagValues:
     return values
 
 
-def inference_flags() -> flags.FlagValues:
+def inference_flags() -> FlagValues:
     """The flags of inference.py."""
     values = _new_flags("Predicts the labels of videos into a CSV: VideoId,LabelConfidencePairs.")
     _define_trained_model_flags(values)
@@ -79,7 +80,7 @@ def inference_flags() -> flags.FlagValues:
     return values
 
 
-def parse(values: flags.FlagValues, argv: Sequence[str]) -> bool:
+def parse(values: FlagValues, argv: Sequence[str]) -> bool:
     """Reads the command line into `values`; False when help was asked for, and printed.
 
     Raises:
@@ -97,15 +98,15 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> bool:
     return True
 
 
-def _new_flags(head: str) -> flags.FlagValues:
-    values = flags.FlagValues()
+def _new_flags(head: str) -> FlagValues:
+    values = FlagValues()
     flags.DEFINE_boolean("help", False, "Show these flags.", short_name="h", flag_values=values)
     flags.DEFINE_alias("helpfull", "help", flag_values=values)
     values.__dict__["help_head"] = head
     return values
 
 
-def _define_data_flags(values: flags.FlagValues):
+def _define_data_flags(values: FlagValues):
     where = "globs, files, folders, by commas"
     flags.DEFINE_string("train_data_pattern", None, f"Training videos: {where}. [the sample data]", flag_values=values)
     flags.DEFINE_string(
@@ -119,7 +120,7 @@ def _define_data_flags(values: flags.FlagValues):
     flags.DEFINE_boolean("frame_features", True, "Records are frame-level; the only kind.", flag_values=values)
 
 
-def _define_model_flags(values: flags.FlagValues):
+def _define_model_flags(values: FlagValues):
     flags.DEFINE_string("model", DEFAULT_MODEL, "HierarchicalRNN, NetVLAD or NeXtVLAD.", flag_values=values)
     flags.DEFINE_list("model_args", [], "Model sizes: clusters=64,hidden_size=512.", flag_values=values)
     flags.DEFINE_list("student_model_args", [], "Those that the student has otherwise.", flag_values=values)
@@ -131,13 +132,13 @@ def _define_model_flags(values: flags.FlagValues):
     )
 
 
-def _define_selection_flags(values: flags.FlagValues):
+def _define_selection_flags(values: FlagValues):
     flags.DEFINE_integer("student_frames", None, "k: frames the student sees. [30]", flag_values=values)
     flags.DEFINE_integer("student_stride", None, "j: every j-th frame instead of k.", flag_values=values)
     flags.DEFINE_enum("frame_sampling", None, SAMPLINGS, "Which k frames. [uniform]", flag_values=values)
 
 
-def _define_distillation_flags(values: flags.FlagValues):
+def _define_distillation_flags(values: FlagValues):
     flags.DEFINE_enum("training_mode", "serial", TRAINING_MODES, "What is trained, and when.", flag_values=values)
     flags.DEFINE_list("student_losses", list(STUDENT_LOSSES), "Any of rep, pred, ce.", flag_values=values)
     flags.DEFINE_list("loss_weights", [], "Their factors: rep=1,pred=1,ce=1.", flag_values=values)
@@ -155,7 +156,7 @@ def _define_distillation_flags(values: flags.FlagValues):
     )
 
 
-def _define_learning_flags(values: flags.FlagValues):
+def _define_learning_flags(values: FlagValues):
     flags.DEFINE_integer("batch_size", None, "Videos a step. [the recipe's]", flag_values=values)
     flags.DEFINE_integer("num_epochs", None, "Passes over the training videos. [the recipe's]", flag_values=values)
     flags.DEFINE_integer("max_steps", None, "Stop each training after so many steps.", flag_values=values)
@@ -176,7 +177,7 @@ def _define_learning_flags(values: flags.FlagValues):
     flags.DEFINE_boolean("deterministic", False, "The same numbers in every run.", flag_values=values)
 
 
-def _define_running_flags(values: flags.FlagValues):
+def _define_running_flags(values: FlagValues):
     flags.DEFINE_string("train_dir", None, "Run directory. [runs/<model>_<mode>_<k>]", flag_values=values)
     flags.DEFINE_boolean("start_new_model", False, "Move an earlier run aside.", flag_values=values)
     flags.DEFINE_integer("checkpoint_every_steps", None, "Steps between checkpoints.", flag_values=values)
@@ -184,14 +185,14 @@ def _define_running_flags(values: flags.FlagValues):
     flags.DEFINE_integer("keep_checkpoints", 2, "How many are kept.", flag_values=values)
 
 
-def _define_trained_model_flags(values: flags.FlagValues):
+def _define_trained_model_flags(values: FlagValues):
     flags.DEFINE_string("train_dir", None, "Run directory of train.py, finished or running.", flag_values=values)
     flags.DEFINE_enum("which", None, ("student", "teacher"), "Which model. [student]", flag_values=values)
     flags.DEFINE_integer("batch_size", 128, "Videos at a time; changes no number.", flag_values=values)
     _define_selection_flags(values)
 
 
-def train_config_from_flags(values: flags.FlagValues) -> TrainConfig:
+def train_config_from_flags(values: FlagValues) -> TrainConfig:
     """The run that the flags of train.py describe, with None where a default is still to be found.
 
     Raises:
@@ -222,7 +223,7 @@ def train_config_from_flags(values: flags.FlagValues) -> TrainConfig:
     )
 
 
-def eval_config_from_flags(values: flags.FlagValues) -> EvalConfig:
+def eval_config_from_flags(values: FlagValues) -> EvalConfig:
     """The evaluation that the flags of eval.py describe."""
     if values.train_dir is None:
         raise UserError("--train_dir is needed: the run directory of train.py.")
@@ -241,7 +242,7 @@ def eval_config_from_flags(values: flags.FlagValues) -> EvalConfig:
     )
 
 
-def inference_config_from_flags(values: flags.FlagValues) -> InferenceConfig:
+def inference_config_from_flags(values: FlagValues) -> InferenceConfig:
     """The predictions that the flags of inference.py describe."""
     if values.output_file is None:
         raise UserError("--output_file is needed: the CSV to write.")
@@ -259,7 +260,7 @@ def inference_config_from_flags(values: flags.FlagValues) -> InferenceConfig:
     )
 
 
-def _refuse_senseless(values: flags.FlagValues, mode: str):
+def _refuse_senseless(values: FlagValues, mode: str):
     """Flags that would do nothing in this training mode."""
     senseless = []
     if mode not in DISTILLING_MODES:
@@ -279,7 +280,7 @@ def _refuse_senseless(values: flags.FlagValues, mode: str):
         raise UserError("--representation_matching does nothing without rep in --student_losses.")
 
 
-def _selection(values: flags.FlagValues) -> FrameSelection | None:
+def _selection(values: FlagValues) -> FrameSelection | None:
     """The frames that the flags name; None where they say nothing."""
     if all(values[name].value is None for name in _STUDENT_FLAGS):
         return None
@@ -289,7 +290,7 @@ def _selection(values: flags.FlagValues) -> FrameSelection | None:
     return FrameSelection(k, values.student_stride, values.frame_sampling or "uniform")
 
 
-def _distillation(values: flags.FlagValues) -> Distillation:
+def _distillation(values: FlagValues) -> Distillation:
     weights = {}
     for name, text in _pairs("loss_weights", values.loss_weights).items():
         weights[name] = _number("loss_weights", text, float)
@@ -298,7 +299,7 @@ def _distillation(values: flags.FlagValues) -> Distillation:
     )
 
 
-def _overrides(values: flags.FlagValues) -> SpecOverrides:
+def _overrides(values: FlagValues) -> SpecOverrides:
     sizes = values.feature_sizes
     return SpecOverrides(
         feature_names=tuple(values.feature_names) if values.feature_names else None,
@@ -308,7 +309,7 @@ def _overrides(values: flags.FlagValues) -> SpecOverrides:
     )
 
 
-def _learning(values: flags.FlagValues) -> Learning:
+def _learning(values: FlagValues) -> Learning:
     return Learning(
         batch_size=values.batch_size,
         num_epochs=values.num_epochs,

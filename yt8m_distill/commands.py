@@ -5,8 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import flags
-
 from yt8m_distill import cli
 from yt8m_distill.errors import Interrupted, UserError
 
@@ -26,7 +24,7 @@ def inference_main(argv: Sequence[str] | None = None) -> int:
     return _main(cli.inference_flags(), _predict, argv)
 
 
-def _main(values: flags.FlagValues, command: Callable[[flags.FlagValues], None], argv: Sequence[str] | None) -> int:
+def _main(values: cli.FlagValues, command: Callable[[cli.FlagValues], None], argv: Sequence[str] | None) -> int:
     """Runs a command; what a user can put right ends in one sentence, without a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _log_to_stderr()
@@ -56,7 +54,7 @@ def _log_to_stderr():
     package.propagate = False
 
 
-def _train(values: flags.FlagValues):
+def _train(values: cli.FlagValues):
     config = cli.train_config_from_flags(values)
     from yt8m_distill.training import run_training
 
@@ -64,14 +62,14 @@ def _train(values: flags.FlagValues):
     print(f"\n{report.table()}\n\nThe run is in {report.train_dir}. Next:\n{report.next_commands()}")
 
 
-def _evaluate(values: flags.FlagValues):
+def _evaluate(values: cli.FlagValues):
     config = cli.eval_config_from_flags(values)
     from yt8m_distill.evaluation import run_evaluation
 
     run_evaluation(config)
 
 
-def _predict(values: flags.FlagValues):
+def _predict(values: cli.FlagValues):
     config = cli.inference_config_from_flags(values)
     from yt8m_distill.prediction import run_inference
 

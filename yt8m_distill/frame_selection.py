@@ -12,45 +12,73 @@ from yt8m_distill.config import FrameSelection
 from yt8m_distill.errors import UserError
 
 
-def selected_indices(selection: FrameSelection, num_frames: tf.Tensor, random_seed: tf.Tensor) -> tf.Tensor:
-    """Indices of the selected frames of one video, ascending, none twice.
+def selected_indices(
+    selection: FrameSelection, num_frames: tf.Tensor, random_seeds: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Indices of the selected frames of every video, ascending, none twice.
 
     Args:
       selection: what to keep.
-      num_frames: real frames of the video; scalar int32, may be 0.
-      random_seed: two int64; read by "random" only, which gives the same frames for the same seed.
+      num_frames: int32 (batch,), real frames of each video, 0 or more.
+      random_seeds: int64 (batch, 2); read by "random" only, which gives the same frames for the same seed and video.
 
     Returns:
-      int32 (min(k, num_frames),), or (ceil(num_frames / j),) by stride.
+      Indices, int32 (batch, k of the longest), 0 where a video has no more; and how many count, int32 (batch,):
+      min(k, num_frames), or ceil(num_frames / j) by stride.
 
     Source: Bhardwaj et al. section 3 (every j-th frame) and 5 (First-, Middle-, Last-, First-Middle-Last-k).
     """
-    if selection.stride is not None:
-        return tf.range(0, num_frames, selection.stride)
-    count = tf.minimum(num_frames, selection.k)
-    steps = tf.range(count)
-    if selection.sampling == "uniform":
-        # The middle of each of `count` equal parts; with count == num_frames it is every frame.
-        return (2 * steps + 1) * num_frames // tf.maximum(2 * count, 1)
-    if selection.sampling == "first":
-        return steps
-    if selection.sampling == "last":
-        return num_frames - count + steps
-    if selection.sampling == "middle":
-        return (num_frames - count) // 2 + steps
+    counts = selected_counts(selection, num_frames)
+    steps = tf.range(tf.reduce_max(counts, axis=0))[tf.newaxis]
     if selection.sampling == "random":
-        order = tf.argsort(tf.random.stateless_uniform([num_frames], random_seed))
-        return tf.sort(order[:count])
-    return tf.where(num_frames <= selection.k, steps, _first_middle_last(selection.k, num_frames)[:count])
+        indices = _random_indices(num_frames, counts, random_seeds)
+    else:
+        indices = _fixed_indices(selection, steps, num_frames[:, tf.newaxis], counts[:, tf.newaxis])
+    return tf.where(steps < counts[:, tf.newaxis], indices, 0), counts
 
 
-def _first_middle_last(k: int, num_frames: tf.Tensor) -> tf.Tensor:
+def selected_counts(selection: FrameSelection, num_frames: tf.Tensor) -> tf.Tensor:
+    """How many frames are kept of videos of `num_frames`."""
+    if selection.stride is not None:
+        return (num_frames + selection.stride - 1) // selection.stride
+    return tf.minimum(num_frames, selection.k)
+
+
+def _fixed_indices(selection: FrameSelection, steps: tf.Tensor, num_frames: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """(batch, k): the frame of each step, from `steps` (1, k), `num_frames` and `counts` (batch, 1)."""
+    if selection.stride is not None:
+        return steps * selection.stride + 0 * num_frames
+    if selection.sampling == "uniform":
+        # The middle of each of `counts` equal parts; where counts == num_frames it is every frame.
+        return (2 * steps + 1) * num_frames // tf.maximum(2 * counts, 1)
+    if selection.sampling == "first":
+        return steps + 0 * num_frames
+    if selection.sampling == "last":
+        return num_frames - counts + steps
+    if selection.sampling == "middle":
+        return (num_frames - counts) // 2 + steps
+    return tf.where(num_frames <= selection.k, steps, _first_middle_last(selection.k, steps, num_frames))
+
+
+def _first_middle_last(k: int, steps: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
     """ceil(k/3) first frames, half of the rest (rounded up) last ones, the others from the middle."""
     first = math.ceil(k / 3)
     last = math.ceil((k - first) / 2)
     middle = k - first - last
-    parts = (tf.range(first), (num_frames - middle) // 2 + tf.range(middle), num_frames - last + tf.range(last))
-    return tf.concat(parts, axis=0)
+    from_middle = (num_frames - middle) // 2 + steps - first
+    return tf.where(steps < first, steps, tf.where(steps < k - last, from_middle, num_frames - k + steps))
+
+
+def _random_indices(num_frames: tf.Tensor, counts: tf.Tensor, random_seeds: tf.Tensor) -> tf.Tensor:
+    """(batch, k) without replacement, each video from its own seed."""
+    width = tf.reduce_max(counts, axis=0)
+
+    def draw(video):
+        frames, count, seed = video
+        order = tf.argsort(tf.random.stateless_uniform([frames], seed))
+        return tf.pad(tf.sort(order[:count]), [[0, width - count]])
+
+    return tf.map_fn(draw, (num_frames, counts, random_seeds), fn_output_signature=tf.TensorSpec([None], tf.int32))
 
 
 def frame_indices(
@@ -74,5 +102,6 @@ def frame_indices(
     if num_frames < 0:
         raise UserError(f"num_frames must be 0 or more, not {num_frames}.")
     selection = FrameSelection(k, stride, sampling)
-    seeds = tf.constant([seed, 0], tf.int64)
-    return selected_indices(selection, tf.constant(num_frames, tf.int32), seeds).numpy().tolist()
+    seeds = tf.constant([[seed, 0]], tf.int64)
+    indices, _ = selected_indices(selection, tf.constant([num_frames], tf.int32), seeds)
+    return indices[0].numpy().tolist()

@@ -15,13 +15,13 @@ from yt8m_distill.quantization import dequantize
 
 SMALL = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (16, 4), 50, 300)
 TINY = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 50, 300)
-WHERE = tf.constant("x.tfrecord, record 1")
+WHERE = tf.constant(["x.tfrecord, record 1"])
 
 
 def read(serialized: bytes, spec: DatasetSpec) -> dict[str, np.ndarray]:
-    """One record through a dataset, as in use."""
-    dataset = tf.data.Dataset.from_tensors(serialized).map(lambda s: readers.read_all_frames(s, WHERE, spec))
-    return {name: value.numpy() for name, value in next(iter(dataset)).items()}
+    """One record as a batch of one through a dataset, as in use."""
+    dataset = tf.data.Dataset.from_tensors([serialized]).map(lambda s: readers.read_all_frames(s, WHERE, spec))
+    return {name: value[0].numpy() for name, value in next(iter(dataset)).items()}
 
 
 def video_matrix(video: dict[str, np.ndarray], max_frames: int) -> np.ndarray:
@@ -80,12 +80,12 @@ def test_labels_out_of_order_and_twice():
 def test_selected_frames_are_those_of_the_indices(num_frames):
     serialized = sequence_example(num_frames=num_frames).SerializeToString()
     selection = FrameSelection(4)
-    every = readers.read_all_frames(serialized, WHERE, TINY)["frames"].numpy()
-    few = readers.read_selected_frames(serialized, WHERE, TINY, selection, 0)
-    both = readers.read_frames_and_selection(serialized, WHERE, TINY, selection, 0)
-    np.testing.assert_array_equal(few["frames"], every[frame_indices(num_frames, k=4)])
-    np.testing.assert_array_equal(both["frames"].numpy()[both["student_indices"].numpy()], few["frames"])
-    assert few["num_frames"] == both["student_num_frames"] == min(4, num_frames)
+    every = readers.read_all_frames([serialized], WHERE, TINY)["frames"].numpy()[0]
+    few = readers.read_selected_frames([serialized], WHERE, TINY, selection, 0)
+    both = readers.read_frames_and_selection([serialized], WHERE, TINY, selection, 0)
+    np.testing.assert_array_equal(few["frames"][0], every[frame_indices(num_frames, k=4)])
+    np.testing.assert_array_equal(both["frames"].numpy()[0][both["student_indices"].numpy()[0]], few["frames"][0])
+    assert few["num_frames"][0] == both["student_num_frames"][0] == min(4, num_frames)
 
 
 def test_random_frames_depend_on_seed_and_video_only():
@@ -93,8 +93,8 @@ def test_random_frames_depend_on_seed_and_video_only():
     selection = FrameSelection(5, sampling="random")
 
     def indices(record: bytes, seed: int) -> list[int]:
-        video = readers.read_frames_and_selection(record, WHERE, TINY, selection, seed)
-        return video["student_indices"].numpy().tolist()
+        video = readers.read_frames_and_selection([record], WHERE, TINY, selection, seed)
+        return video["student_indices"][0].numpy().tolist()
 
     assert indices(serialized[0], 1) == indices(serialized[0], 1)
     assert indices(serialized[0], 1) != indices(serialized[0], 2)

@@ -55,7 +55,7 @@ class View:
     with_all_frames: bool = False
 
     def reader(self, spec: DatasetSpec, seed: int) -> Callable:
-        """Function of (serialized, where) to one video's tensors."""
+        """Function of (serialized, where), both (batch,), to the videos' tensors."""
         if self.selection is None:
             return lambda serialized, where: readers.read_all_frames(serialized, where, spec)
         read = readers.read_frames_and_selection if self.with_all_frames else readers.read_selected_frames
@@ -116,8 +116,9 @@ class VideoFiles:
         return self._batches(records.skip(skip_batches * batch_size), view, batch_size, epoch_seed)
 
     def _batches(self, records: tf.data.Dataset, view: View, batch_size: int, seed: int) -> tf.data.Dataset:
-        videos = records.map(view.reader(self.spec, seed), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return videos.padded_batch(batch_size).prefetch(2)
+        batches = records.batch(batch_size)
+        reader = view.reader(self.spec, seed)
+        return batches.map(reader, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 
 def _records_of_file(path: tf.Tensor) -> tf.data.Dataset:

@@ -1,4 +1,4 @@
-"""Serialized frame-level records to tensors, for every edition of the format.
+"""Batches of serialized frame-level records to tensors, for every edition of the format.
 
 A record is a `tf.train.SequenceExample`: in its context the video's id (bytes) and labels (int64), in its feature
 lists one bytes string a frame (a second) for every feature. Frames stay uint8.
@@ -17,93 +17,106 @@ ID_KEYS = ("id", "video_id")
 LABELS_KEY = "labels"
 
 
-def parse_record(serialized: tf.Tensor, where: tf.Tensor, spec: DatasetSpec) -> dict[str, tf.Tensor]:
-    """One record, its frames not yet decoded.
+def parse_records(serialized: tf.Tensor, where: tf.Tensor, spec: DatasetSpec) -> dict[str, tf.Tensor]:
+    """A batch of records, the frames not yet decoded.
 
     Args:
-      serialized: scalar string, a SequenceExample.
-      where: scalar string, "FILE, record N"; the error that is raised for a bad record holds it.
-      spec: how to read it.
+      serialized: strings (batch,), each a SequenceExample.
+      where: strings (batch,), "FILE, record N"; the error that is raised for a bad record holds it.
+      spec: how to read them.
 
     Returns:
-      "video_id" (scalar string), "labels" (classes,) uint8 in {0, 1}, "num_frames" scalar int32: the smallest count
-      of any feature, at most `spec.max_frames`; "feature_frames": a list of (num_frames,) strings, one a feature.
+      "video_id" (batch,) strings, "labels" (batch, classes) uint8 in {0, 1}, "num_frames" (batch,) int32: the
+      smallest count of any feature, at most `spec.max_frames`; "feature_frames": for every feature (batch, frames)
+      strings, which beyond num_frames hold anything.
 
     Source: the starter code's frame reader.
     Differs: where features differ in length the smallest counts (the original pads the shorter with zeros and takes
       the first one's count); a label or feature length out of bounds names the record.
     """
-    context, lists = tf.io.parse_single_sequence_example(
+    context, lists, lengths = tf.io.parse_sequence_example(
         serialized,
         context_features={
             spec.id_key: tf.io.FixedLenFeature([], tf.string),
-            LABELS_KEY: tf.io.RaggedFeature(tf.int64),
+            LABELS_KEY: tf.io.VarLenFeature(tf.int64),
         },
         sequence_features={name: tf.io.FixedLenSequenceFeature([], tf.string) for name in spec.feature_names},
-        example_name=where,
+        example_names=where,
     )
-    frames = [lists[name] for name in spec.feature_names]
-    num_frames = tf.reduce_min(tf.stack([tf.size(strings) for strings in frames]))
+    counts = tf.stack([tf.cast(lengths[name], tf.int32) for name in spec.feature_names])
+    num_frames = tf.reduce_min(counts, axis=0)
     if spec.max_frames:
         num_frames = tf.minimum(num_frames, spec.max_frames)
+    longest = tf.reduce_max(num_frames)
     return {
         "video_id": context[spec.id_key],
         "labels": _multi_hot(context[LABELS_KEY], where, spec.num_classes),
         "num_frames": num_frames,
-        "feature_frames": [strings[:num_frames] for strings in frames],
+        "feature_frames": [lists[name][:, :longest] for name in spec.feature_names],
     }
 
 
-def _multi_hot(labels: tf.Tensor, where: tf.Tensor, num_classes: int) -> tf.Tensor:
-    in_range = tf.reduce_all((labels >= 0) & (labels < num_classes))
-    with tf.control_dependencies([_assert_record(in_range, where)]):
-        ones = tf.ones_like(labels, tf.uint8)
-    return tf.tensor_scatter_nd_update(tf.zeros([num_classes], tf.uint8), labels[:, tf.newaxis], ones)
+def _multi_hot(labels: tf.SparseTensor, where: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """(batch, classes) uint8 from each video's list of labels."""
+    in_range = (labels.values >= 0) & (labels.values < num_classes)
+    videos = labels.indices[:, 0]
+    with tf.control_dependencies([_assert_records(in_range, tf.gather(where, videos))]):
+        places = tf.stack([videos, labels.values], axis=1)
+    zeros = tf.zeros([tf.size(where), num_classes], tf.uint8)
+    return tf.tensor_scatter_nd_update(zeros, places, tf.ones_like(labels.values, tf.uint8))
 
 
-def decode_frames(feature_frames: list[tf.Tensor], where: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:
-    """Frames as uint8 (frames, features), the features side by side in the order of `spec`."""
+def decode_frames(
+    feature_frames: list[tf.Tensor], num_frames: tf.Tensor, where: tf.Tensor, spec: DatasetSpec
+) -> tf.Tensor:
+    """Frames as uint8 (batch, frames, features), the features side by side in the order of `spec`, padding 0."""
+    real = tf.sequence_mask(num_frames, tf.shape(feature_frames[0])[1])
     decoded = []
     for strings, size in zip(feature_frames, spec.feature_sizes, strict=True):
-        right_length = tf.reduce_all(tf.strings.length(strings) == size)
-        with tf.control_dependencies([_assert_record(right_length, where)]):
-            decoded.append(tf.reshape(tf.io.decode_raw(strings, tf.uint8), [-1, size]))
-    return tf.concat(decoded, axis=1) if len(decoded) > 1 else decoded[0]
+        right_length = tf.reduce_all((tf.strings.length(strings) == size) | ~real, axis=1)
+        with tf.control_dependencies([_assert_records(right_length, where)]):
+            # An empty string decodes to zeros: padding, also where one feature is longer than the other.
+            decoded.append(tf.io.decode_raw(tf.where(real, strings, ""), tf.uint8, fixed_length=size))
+    frames = tf.concat(decoded, axis=2) if len(decoded) > 1 else decoded[0]
+    return tf.ensure_shape(frames, [None, None, spec.frame_size])
 
 
-def _assert_record(condition: tf.Tensor, where: tf.Tensor) -> tf.Operation:
-    return tf.debugging.Assert(condition, [tf.strings.join(["Name: ", where])])
+def _assert_records(good: tf.Tensor, where: tf.Tensor) -> tf.Operation:
+    """Fails with the place of the first record that is not good."""
+    first_bad = tf.boolean_mask(where, ~good)[:1]
+    return tf.debugging.Assert(tf.reduce_all(good), [tf.strings.join(["Name: ", first_bad])])
 
 
 def read_all_frames(serialized: tf.Tensor, where: tf.Tensor, spec: DatasetSpec) -> dict[str, tf.Tensor]:
-    """One video with all its frames: "frames" uint8 (num_frames, features), "num_frames", "video_id", "labels"."""
-    record = parse_record(serialized, where, spec)
-    frames = decode_frames(record.pop("feature_frames"), where, spec)
-    return {**record, "frames": frames}
+    """Videos with all their frames: "frames" uint8 (batch, frames, features), "num_frames", "video_id", "labels"."""
+    videos = parse_records(serialized, where, spec)
+    frames = decode_frames(videos.pop("feature_frames"), videos["num_frames"], where, spec)
+    return {**videos, "frames": frames}
 
 
 def read_selected_frames(
     serialized: tf.Tensor, where: tf.Tensor, spec: DatasetSpec, selection: FrameSelection, seed: int
 ) -> dict[str, tf.Tensor]:
-    """One video with only its selected frames decoded; "num_frames" counts those."""
-    record = parse_record(serialized, where, spec)
-    indices = selected_indices(selection, record["num_frames"], _video_seed(seed, record["video_id"]))
-    chosen = [tf.gather(strings, indices) for strings in record.pop("feature_frames")]
-    frames = decode_frames(chosen, where, spec)
-    return {**record, "num_frames": tf.size(indices), "frames": frames}
+    """Videos with only their selected frames decoded; "num_frames" counts those."""
+    videos = parse_records(serialized, where, spec)
+    indices, counts = selected_indices(selection, videos["num_frames"], _video_seeds(seed, videos["video_id"]))
+    chosen = [tf.gather(strings, indices, batch_dims=1) for strings in videos.pop("feature_frames")]
+    return {**videos, "num_frames": counts, "frames": decode_frames(chosen, counts, where, spec)}
 
 
 def read_frames_and_selection(
     serialized: tf.Tensor, where: tf.Tensor, spec: DatasetSpec, selection: FrameSelection, seed: int
 ) -> dict[str, tf.Tensor]:
-    """One video with all frames and, in "student_indices" and "student_num_frames", those the student sees."""
-    video = read_all_frames(serialized, where, spec)
-    indices = selected_indices(selection, video["num_frames"], _video_seed(seed, video["video_id"]))
-    return {**video, "student_indices": indices, "student_num_frames": tf.size(indices)}
+    """Videos with all frames and, in "student_indices" and "student_num_frames", those the student sees."""
+    videos = read_all_frames(serialized, where, spec)
+    indices, counts = selected_indices(selection, videos["num_frames"], _video_seeds(seed, videos["video_id"]))
+    return {**videos, "student_indices": indices, "student_num_frames": counts}
 
 
-def _video_seed(seed: int, video_id: tf.Tensor) -> tf.Tensor:
-    return tf.stack([tf.constant(seed, tf.int64), tf.strings.to_hash_bucket_fast(video_id, 2**62)])
+def _video_seeds(seed: int, video_ids: tf.Tensor) -> tf.Tensor:
+    """int64 (batch, 2): the seed of a random selection, from the run's seed and the video's id."""
+    hashes = tf.strings.to_hash_bucket_fast(video_ids, 2**62)
+    return tf.stack([tf.fill(tf.shape(hashes), tf.constant(seed, tf.int64)), hashes], axis=1)
 
 
 def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> DatasetSpec:

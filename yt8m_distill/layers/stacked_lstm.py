@@ -37,7 +37,6 @@ class StackedLSTM(MaskedLayer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         features = input_shape[-1]
-        self.lstms = []
         for index in range(self.layers):
             lstm = keras.layers.LSTM(
                 self.cells,
@@ -50,8 +49,14 @@ class StackedLSTM(MaskedLayer):
                 name=f"cell_{index}",
             )
             lstm.build((None, None, features))
-            self.lstms.append(lstm)
+            # An attribute each, as tf.train.Checkpoint does not look into lists.
+            setattr(self, f"lstm_{index}", lstm)
             features = self.cells
+
+    @property
+    def lstms(self) -> list[keras.layers.LSTM]:
+        """The LSTMs from bottom to top."""
+        return [getattr(self, f"lstm_{index}") for index in range(self.layers)]
 
     def call(self, inputs: Any, mask: Any, return_outputs: bool = False) -> Any:
         # No row may be masked throughout: cuDNN refuses it. Its result is replaced by zeros below.

@@ -83,7 +83,9 @@ class NetVLAD(VideoModel):
         args, policy = self.model_args, {"dtype": self.dtype_policy}
         self.input_bn = MaskedBatchNormalization(unbiased=True, name="input_bn", **policy)
         self.input_bn.build((None, None, sum(self.feature_sizes)))
-        self.poolings = [self._build_pooling(stream, size) for stream, size in enumerate(self.feature_sizes)]
+        for stream, size in enumerate(self.feature_sizes):
+            # An attribute each, as tf.train.Checkpoint does not look into lists.
+            setattr(self, f"pooling_{stream}", self._build_pooling(stream, size))
         pooled = sum(pooling.clusters * size for pooling, size in zip(self.poolings, self.feature_sizes, strict=True))
         self.dropout = keras.layers.Dropout(args["dropout"], name="dropout", **policy)
         self.hidden = keras.layers.Dense(
@@ -101,6 +103,11 @@ class NetVLAD(VideoModel):
             self.gating = ContextGating(name="gating", **policy)
             self.gating.build((None, args["hidden_size"]))
         return args["hidden_size"]
+
+    @property
+    def poolings(self) -> list[NetVLADPooling]:
+        """The pooling layer of each feature."""
+        return [getattr(self, f"pooling_{stream}") for stream in range(len(self.feature_sizes))]
 
     def _build_pooling(self, stream: int, size: int) -> NetVLADPooling:
         clusters = stream_share(self.model_args["clusters"], stream)

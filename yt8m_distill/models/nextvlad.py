@@ -80,7 +80,9 @@ class NeXtVLAD(VideoModel):
         args, policy = self.model_args, {"dtype": self.dtype_policy}
         if args["gating_reduction"] > args["hidden_size"]:
             raise UserError(f"gating_reduction must be at most hidden_size ({args['hidden_size']}).")
-        self.poolings = [self._build_pooling(stream, size) for stream, size in enumerate(self.feature_sizes)]
+        for stream, size in enumerate(self.feature_sizes):
+            # An attribute each, as tf.train.Checkpoint does not look into lists.
+            setattr(self, f"pooling_{stream}", self._build_pooling(stream, size))
         pooled = sum(pooling.group_size * pooling.clusters for pooling in self.poolings)
         self.dropout = keras.layers.Dropout(args["dropout"], name="dropout", **policy)
         self.hidden = keras.layers.Dense(
@@ -96,6 +98,11 @@ class NeXtVLAD(VideoModel):
         self.gating = SEContextGating(args["gating_reduction"], name="gating", **policy)
         self.gating.build((None, args["hidden_size"]))
         return args["hidden_size"]
+
+    @property
+    def poolings(self) -> list[NeXtVLADPooling]:
+        """The pooling layer of each feature."""
+        return [getattr(self, f"pooling_{stream}") for stream in range(len(self.feature_sizes))]
 
     def _build_pooling(self, stream: int, size: int) -> NeXtVLADPooling:
         args = self.model_args
