@@ -62,7 +62,7 @@ def eval_flags() -> FlagValues:
     flags.DEFINE_string("output_file", None, "Metrics as JSON. [<train_dir>/eval/metrics.json]", flag_values=values)
     flags.DEFINE_boolean("full_map", False, "Also mAP over all scores, not only each video's 20.", flag_values=values)
     flags.DEFINE_string("per_class_file", None, "Write results by class into this CSV.", flag_values=values)
-    flags.DEFINE_boolean("follow", False, "Evaluate every new checkpoint of a running training.", flag_values=values)
+    flags.DEFINE_boolean("follow", None, "Evaluate every new checkpoint of a running training.", flag_values=values)
     flags.DEFINE_boolean("run_once", None, "The opposite of --follow.", flag_values=values)
     return values
 
@@ -227,7 +227,7 @@ def eval_config_from_flags(values: FlagValues) -> EvalConfig:
     """The evaluation that the flags of eval.py describe."""
     if values.train_dir is None:
         raise UserError("--train_dir is needed: the run directory of train.py.")
-    if values.run_once is not None and values.run_once == values.follow:
+    if values.run_once is not None and values.follow is not None and values.run_once == values.follow:
         raise UserError("--run_once and --follow are opposites; give one of them.")
     return EvalConfig(
         train_dir=values.train_dir,
@@ -238,7 +238,7 @@ def eval_config_from_flags(values: FlagValues) -> EvalConfig:
         output_file=values.output_file,
         full_map=values.full_map,
         per_class_file=values.per_class_file,
-        follow=values.follow if values.run_once is None else not values.run_once,
+        follow=bool(values.follow) or values.run_once is False,
     )
 
 

@@ -124,8 +124,7 @@ def _check_selection(config: EvalConfig, train_config: TrainConfig):
 def _evaluate_once(config: EvalConfig, trained: trained_model.TrainedModel, videos: VideoFiles) -> dict[str, float]:
     selection = config.selection or trained.selection
     log.info("Evaluating the %s from %s on %d files", trained.role, trained.source, len(videos.files))
-    spec = videos.spec
-    metrics = EvaluationMetrics(spec.num_classes, full_map=config.full_map, expected_examples=estimated_videos(videos))
+    metrics = EvaluationMetrics(videos.spec.num_classes, full_map=config.full_map)
     result = evaluate(
         prediction_function(trained.model),
         videos,

@@ -39,13 +39,15 @@ class EvaluationMetrics:
     """GAP@k, mAP, Hit@1, PERR and loss of a whole evaluation set, fed batch by batch.
 
     - GAP@k: average precision over the pooled `top_k` predictions of all videos; the number of positives is that of
-      all labels, also those outside a video's top k. Without any label it is 0.
+      all labels, also those outside a video's top k.
     - mAP: the mean over the classes with at least one label of the average precision over those predictions of the
-      class that were in their video's top k; the positives are again all labels of the class. Without any label it is 0.
+      class that were in their video's top k; the positives are again all labels of the class.
     - Hit@1: the share of videos whose best class is a label.
     - PERR: for a video with n labels, the share of labels among its n best classes, where a score <= 0 is a miss;
       mean over all videos, a video without labels counting 0.
     - mAP_full (only with `full_map`): textbook mAP, over all scores of every class with labels.
+
+    A set without any label gives 0 for all of them. An empty set is an error.
 
     Ties: equal scores of different videos keep the order of arrival; within a video the lower class comes first.
     Scores are compared as float32, sums are float64.
@@ -181,13 +183,13 @@ class EvaluationMetrics:
             raise UserError("the loss was given for some batches only: give it for every batch or for none.")
         if loss is None:
             return None
-        mean_loss = float(np.mean(loss, dtype=np.float64))
+        mean_loss = float(np.mean(np.asarray(loss, np.float64)))
         if np.isnan(mean_loss):
             raise UserError(f"the loss of the batch that starts at video {self._examples} is NaN: a number is needed.")
         return (self._loss_sum or 0.0) + mean_loss * batch
 
     def _add(self, scores: np.ndarray, positives: np.ndarray, label_counts: np.ndarray) -> None:
-        classes, values = top_classes(scores, self._kept)
+        classes, values = _top_classes(scores, self._kept)
         hits = np.take_along_axis(positives, classes, axis=1)
         self._scores.append(values)
         self._classes.append(classes)
@@ -216,7 +218,7 @@ class EvaluationMetrics:
         return self._ranking
 
 
-def top_classes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _top_classes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best classes of every row, best first; of equal scores the lower class comes first.
 
     Args:
@@ -274,7 +276,7 @@ def _precision_sum(values: np.ndarray, hits: np.ndarray, counts: np.ndarray) -> 
 
 def _precision_sum_beyond(scores: np.ndarray, positives: np.ndarray, counts: np.ndarray) -> float:
     """The same for videos with more labels than the top k holds."""
-    classes, values = top_classes(scores, int(counts.max()))
+    classes, values = _top_classes(scores, int(counts.max()))
     return _precision_sum(values, np.take_along_axis(positives, classes, axis=1), counts)
 
 

@@ -1,5 +1,6 @@
 """Stacked LSTMs: states at each sequence's own end, whatever follows it."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -36,6 +37,23 @@ def test_an_empty_sequence_gives_zeros(stack):
 
     np.testing.assert_array_equal(states, np.zeros((3, 16)))
     np.testing.assert_array_equal(outputs, np.zeros((3, 5, 4)))
+
+
+def test_no_lstm_is_given_a_sequence_masked_throughout(stack, monkeypatch):
+    masks, original = [], keras.layers.LSTM.call
+
+    def call(self, sequences, mask=None, **kwargs):
+        masks.append(np.array(mask))
+        return original(self, sequences, mask=mask, **kwargs)
+
+    monkeypatch.setattr(keras.layers.LSTM, "call", call)
+    stack(_sequences(), mask=np.arange(5)[None, :] < np.array([5, 2, 0])[:, None])
+
+    # cuDNN's conditions: real steps first, at least one
+    assert len(masks) == 2
+    for mask in masks:
+        np.testing.assert_array_equal(mask.sum(axis=1), [5, 2, 1])
+        np.testing.assert_array_equal(mask[:, 0], True)
 
 
 def test_multiply_accumulates_count_both_kernels_of_every_step(stack):

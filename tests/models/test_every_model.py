@@ -117,20 +117,32 @@ def test_padding_and_garbage_in_it_change_nothing(name):
     _assert_equal(model({**clean, "frames": longer}), expected)
 
 
-def test_padding_changes_nothing_in_training(name):
-    clean = _float_inputs()
-    padding = np.arange(FRAMES)[None, :] >= NUM_FRAMES[:, None]
-    dirty = {**clean, "frames": np.where(padding[..., None], np.float32(1e6), clean["frames"])}
-    model = _build(name, dropout=0.0)
+def _train(model: VideoModel, inputs: dict) -> tuple[dict, list[np.ndarray]]:
+    """Outputs of one call in training mode and the weights after it, from a copy of the model."""
     twin = type(model).from_config(model.get_config())
     twin.set_weights(model.get_weights())
+    return twin(inputs, training=True), twin.get_weights()
 
-    expected, outputs = model(clean, training=True), twin(dirty, training=True)
 
-    valid = NUM_FRAMES > 0
+@pytest.mark.parametrize("case", ["garbage", "longer padding", "without the empty video"])
+def test_padding_changes_nothing_in_training(name, case):
+    inputs, rows = _float_inputs(), np.flatnonzero(NUM_FRAMES)
+    model = _build(name, dropout=0.0)
+    padding = np.arange(FRAMES)[None, :] >= NUM_FRAMES[:, None]
+    changed = {
+        "garbage": {**inputs, "frames": np.where(padding[..., None], np.float32(1e6), inputs["frames"])},
+        "longer padding": {**inputs, "frames": np.pad(inputs["frames"], ((0, 0), (0, 7), (0, 0)))},
+        "without the empty video": {key: value[rows] for key, value in inputs.items()},
+    }[case]
+
+    expected, expected_weights = _train(model, inputs)
+    outputs, weights = _train(model, changed)
+
+    other_rows = slice(None) if case == "without the empty video" else rows
     for key in ("representation", "predictions"):
-        np.testing.assert_allclose(np.array(outputs[key])[valid], np.array(expected[key])[valid], rtol=1e-4, atol=1e-5)
-    for ours, theirs in zip(twin.get_weights(), model.get_weights(), strict=True):
+        ours, theirs = np.array(outputs[key])[other_rows], np.array(expected[key])[rows]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5, err_msg=key)
+    for ours, theirs in zip(weights, expected_weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 

@@ -1,0 +1,101 @@
+"""The run directory: nothing half-written ever takes the place of something whole."""
+
+import errno
+
+import numpy as np
+import pytest
+
+from yt8m_distill import run_dir
+from yt8m_distill.errors import UserError
+from yt8m_distill.run_dir import RunDir
+
+
+def save(run: RunDir, step: int, keep: int = 2):
+    run_dir.save_checkpoint(run, step, {"student.0": np.full(3, step)}, {"step": step}, keep)
+
+
+def test_checkpoints_are_kept_by_number(tmp_path):
+    run = RunDir(tmp_path)
+    for step in (5, 10, 120):
+        save(run, step)
+    assert [each.step for each in run_dir.checkpoints(run)] == [10, 120]
+    latest = run_dir.checkpoints(run)[-1]
+    assert latest.progress() == {"step": 120}
+    np.testing.assert_array_equal(latest.arrays("student.")["student.0"], [120] * 3)
+    assert latest.arrays("teacher.") == {}
+
+
+def test_a_checkpoint_cut_short_is_not_picked_up(tmp_path):
+    run = RunDir(tmp_path)
+    save(run, 1)
+    (run.checkpoints / "step-00000002.partial").mkdir()
+    (run.checkpoints / "step-00000002.partial" / "state.npz").write_bytes(b"half")
+    assert [each.step for each in run_dir.checkpoints(run)] == [1]
+    save(run, 2)
+    assert [each.step for each in run_dir.checkpoints(run)] == [1, 2]
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    run = RunDir(tmp_path)
+    save(run, 1)
+    (run_dir.checkpoints(run)[0].path / "state.npz").write_bytes(b"half")
+    with pytest.raises(UserError, match="step-00000001"):
+        run_dir.checkpoints(run)[0].arrays("student.")
+
+
+def test_a_failure_while_writing_leaves_the_old_content(tmp_path):
+    target = tmp_path / "best"
+    with run_dir.directory_written_beside(target) as folder:
+        (folder / "weights").write_text("old")
+    with pytest.raises(FileNotFoundError), run_dir.directory_written_beside(target) as folder:
+        (folder / "no such folder" / "weights").write_text("new")
+    assert (target / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+    with run_dir.directory_written_beside(target) as folder:
+        (folder / "weights").write_text("new")
+    assert (target / "weights").read_text() == "new"
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_old_content(tmp_path):
+    target = tmp_path / "best"
+    with run_dir.directory_written_beside(target) as folder:
+        (folder / "weights").write_text("old")
+    with pytest.raises(UserError, match="no space left"), run_dir.directory_written_beside(target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert (target / "weights").read_text() == "old"
+
+
+def test_text_files_appear_whole(tmp_path):
+    path = tmp_path / "folder" / "metrics.json"
+    run_dir.write_json(path, {"GAP@20": 0.5})
+    assert run_dir.read_json(path) == {"GAP@20": 0.5}
+    assert [each.name for each in path.parent.iterdir()] == ["metrics.json"]
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", ""])
+def test_files_without_a_json_object_are_named(tmp_path, text):
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"report\.json"):
+        run_dir.read_json(path)
+
+
+def test_move_aside_never_overwrites(tmp_path):
+    run = RunDir(tmp_path / "run")
+    assert run_dir.move_aside(run) is None
+    for number in (1, 2):
+        run.path.mkdir()
+        (run.path / "number").write_text(str(number))
+        assert run_dir.move_aside(run) == tmp_path / f"run.old-{number}"
+    assert (tmp_path / "run.old-1" / "number").read_text() == "1"
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be created"):
+        run_dir.make_directory(tmp_path / "file" / "run")
+
+
+def test_a_directory_without_a_run(tmp_path):
+    with pytest.raises(UserError, match="no run directory"):
+        RunDir(tmp_path).read_config()

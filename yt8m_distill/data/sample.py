@@ -1,0 +1,1 @@
+def ensure_sample(): raise NotImplementedError

@@ -1,0 +1,261 @@
+"""Predictions as text: the Kaggle submission file and a listing for people."""
+
+import contextlib
+import csv
+import gzip
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
+
+import numpy as np
+
+from yt8m_distill.errors import UserError
+
+HEADER = "VideoId,LabelConfidencePairs\n"
+
+_INDEX_COLUMNS = ("index",)  # In lower case; the editions write "Index" and "index".
+_NAME_COLUMNS = ("name", "display_name")
+_IDENTIFIER_COLUMNS = ("knowledgegraphid", "mid")
+
+
+def format_row(video_id: str | bytes, predictions, top_k: int = 20) -> str:
+    """One line of the submission file, `ID,CLASS SCORE CLASS SCORE ...`, best class first.
+
+    Args:
+        video_id: without commas and line breaks.
+        predictions: array (classes,), finite.
+        top_k: classes to write; all of them where there are fewer.
+
+    Returns:
+        The line with its line end. Scores have 6 significant digits; of equal scores the lower class comes first.
+
+    Raises:
+        UserError: if the id would break the file, a prediction is NaN or infinite, the shape is not (classes,) or
+            `top_k` is below 1.
+
+    Source: the YouTube-8M starter code (inference.py, format_lines).
+    Differs: the starter code fails where `top_k` exceeds the classes, and in Python 3 on any id that is bytes.
+    """
+    return _format_rows([video_id], np.asarray(predictions)[None], top_k)[0]
+
+
+class PredictionsWriter:
+    """Writes a submission file; it appears under its name only when complete.
+
+    A context manager. The rows go to `<path>.partial`, which is renamed to `path` at the end, replacing an older file;
+    after an exception it is removed and the older file stays. The folder is made where it does not exist. Where `path`
+    ends in `.gz` the file is compressed, the same predictions giving the same bytes.
+
+    Args:
+        path: the file to write.
+        top_k: classes per video; all of them where there are fewer.
+
+    Attributes:
+        rows: videos written so far.
+
+    Raises:
+        UserError: on entering, if the file cannot be written there; on leaving, if the disk does not take it.
+    """
+
+    def __init__(self, path: str | os.PathLike, top_k: int = 20):
+        self.rows = 0
+        self._path = pathlib.Path(path)
+        self._partial = self._path.with_name(f"{self._path.name}.partial")
+        self._top_k = top_k
+        self._file: BinaryIO | None = None
+        self._stream: BinaryIO | None = None
+
+    def __enter__(self) -> "PredictionsWriter":
+        # Renaming onto a folder fails only at the end, and onto a device replaces the device.
+        if self._path.exists() and not self._path.is_file():
+            raise UserError(f"{self._path} is not an ordinary file: predictions need the name of a file.")
+        with self._user_errors():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self._partial, "wb")
+        self._stream = self._file
+        if self._path.suffix == ".gz":
+            # No file name and no time in the header.
+            self._stream = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=self._file, mtime=0)
+        self._write_text(HEADER)
+        return self
+
+    def write(self, video_ids: Sequence[str | bytes], predictions) -> None:
+        """Adds a row for every video.
+
+        Args:
+            video_ids: batch ids without commas and line breaks.
+            predictions: array (batch, classes), finite.
+
+        Raises:
+            UserError: as `format_row`; if there are not as many ids as predictions; if the disk is full.
+        """
+        self._write_text("".join(_format_rows(video_ids, predictions, self._top_k)))
+        self.rows += len(video_ids)
+
+    def __exit__(self, error_type, error, traceback) -> None:
+        try:
+            if error_type is None:
+                self._finish()
+        finally:
+            # Does something after a failure only: a finished file is closed and renamed.
+            for stream in (self._stream, self._file):
+                with contextlib.suppress(OSError):
+                    stream.close()
+            self._stream = None
+            self._partial.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        with self._user_errors():
+            if self._stream is not self._file:
+                self._stream.close()  # Writes the end of the compressed data; the file stays open.
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self._partial, self._path)
+
+    def _write_text(self, text: str) -> None:
+        if self._stream is None:
+            raise RuntimeError("PredictionsWriter is used outside of its `with` block.")
+        with self._user_errors():
+            self._stream.write(text.encode())
+
+    @contextlib.contextmanager
+    def _user_errors(self):
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{self._path} cannot be written: {error.strerror or error}.") from error
+
+
+def load_vocabulary(path: str | os.PathLike) -> dict[int, str]:
+    """Class names from a vocabulary CSV, by class index.
+
+    The columns are found by the header: `index` and `name` or `display_name`, in any case, as in the files of
+    YouTube-8M and AudioSet. A class without a name is called by its Knowledge Graph id, where there is such a column.
+
+    Raises:
+        UserError: if the file cannot be read or has no such columns, or an index is missing, not a whole number of at
+            least 0, or there twice. The message names file and line.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return _read_vocabulary(csv.reader(file), path)
+    except OSError as error:
+        raise UserError(f"The vocabulary {path} cannot be read: {error.strerror or error}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"The vocabulary {path} is not a CSV text file in UTF-8: {error}.") from error
+
+
+def format_readable(video_id: str | bytes, predictions, names: Mapping[int, str], top_k: int = 20) -> str:
+    """The best classes of a video for people: the id, then a line `  SCORE  NAME` for each class, best first.
+
+    Args:
+        video_id: the id.
+        predictions: array (classes,), finite.
+        names: class names by index, of `load_vocabulary`; a class that is not there is shown as `class INDEX`.
+        top_k: classes to list; all of them where there are fewer.
+
+    Returns:
+        The lines, each with its line end. Scores have 4 decimals.
+
+    Raises:
+        UserError: as `format_row`.
+    """
+    video_id = _checked_id(video_id)
+    classes, scores = _ranked([video_id], np.asarray(predictions)[None], top_k)
+    ranked = zip(classes[0].tolist(), scores[0].tolist(), strict=True)
+    lines = [f"  {score:.4f}  {names.get(index, f'class {index}')}\n" for index, score in ranked]
+    return f"{video_id}\n{''.join(lines)}"
+
+
+def _format_rows(video_ids: Sequence[str | bytes], predictions, top_k: int) -> list[str]:
+    ids = [_checked_id(video_id) for video_id in video_ids]
+    classes, scores = _ranked(ids, predictions, top_k)
+    pairs = " ".join(["%i %g"] * classes.shape[1]) + "\n"
+    rows = []
+    for video_id, row_classes, row_scores in zip(ids, classes.tolist(), scores.tolist(), strict=True):
+        values = [None] * (2 * len(row_classes))
+        values[::2] = row_classes
+        values[1::2] = row_scores
+        rows.append(f"{video_id},{pairs % tuple(values)}")
+    return rows
+
+
+def _ranked(ids: list[str], predictions, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `top_k` classes (batch, k) and scores (batch, k) of every video, best first; checks the predictions."""
+    scores = np.asarray(predictions)
+    if scores.dtype != np.float64:
+        scores = scores.astype(np.float32, copy=False)  # Also for 16-bit floats.
+    if scores.ndim != 2 or len(scores) != len(ids) or not scores.shape[1]:
+        raise UserError(
+            f"predictions have the shape {scores.shape} for {len(ids)} video ids: ({len(ids)}, classes) is needed."
+        )
+    if top_k < 1:
+        raise UserError(f"top_k is {top_k}: at least 1 is needed.")
+    # The maximum of a row with a NaN is NaN: one cheap pass.
+    damaged = np.flatnonzero(~np.isfinite(scores.max(axis=1)))
+    if damaged.size:
+        raise UserError(f"The predictions of video {ids[damaged[0]]} are not finite: has the training diverged?")
+    return _top_classes(scores, min(top_k, scores.shape[1]))
+
+
+def _top_classes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best classes of every row and their scores, best first; of equal scores the lower class comes first."""
+    border = scores.shape[1] - k
+    classes = np.argpartition(scores, border, axis=1)[:, border:]
+    lowest = np.take_along_axis(scores, classes, axis=1).min(axis=1, keepdims=True)
+    # Among scores equal to the lowest kept one, argpartition chooses differently on different processors.
+    tied = np.flatnonzero(np.count_nonzero(scores >= lowest, axis=1) > k)
+    classes[tied] = np.argsort(-scores[tied], axis=1, kind="stable")[:, :k]
+    classes.sort(axis=1)
+    values = np.take_along_axis(scores, classes, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.take_along_axis(classes, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+def _checked_id(video_id: str | bytes) -> str:
+    try:
+        text = video_id.decode() if isinstance(video_id, bytes) else str(video_id)
+    except UnicodeDecodeError as error:
+        raise UserError(f"The video id {video_id!r} is not UTF-8 text.") from error
+    if any(mark in text for mark in ',"\r\n'):
+        raise UserError(f"The video id {text!r} has a comma, a quote or a line break: a line of a CSV cannot hold it.")
+    return text
+
+
+def _read_vocabulary(reader, path: str | os.PathLike) -> dict[int, str]:
+    header = [column.strip().lower() for column in next(reader, [])]
+    index_column = _column(header, _INDEX_COLUMNS)
+    name_column = _column(header, _NAME_COLUMNS)
+    identifier_column = _column(header, _IDENTIFIER_COLUMNS)
+    if index_column is None or name_column is None:
+        raise UserError(
+            f"{path}, line 1: a vocabulary begins with column names, of which one is 'index' and one 'name' or "
+            f"'display_name'; here they are {header}."
+        )
+    names: dict[int, str] = {}
+    for row in reader:
+        if not row:
+            continue
+        place = f"{path}, line {reader.line_num}"
+        if len(row) != len(header):
+            raise UserError(f"{place}: {len(row)} values for {len(header)} columns.")
+        index = _vocabulary_index(row[index_column], place)
+        if index in names:
+            raise UserError(f"{place}: index {index} is there twice.")
+        identifier = "" if identifier_column is None else row[identifier_column].strip()
+        names[index] = row[name_column].strip() or identifier or f"class {index}"
+    if not names:
+        raise UserError(f"{path}, line {reader.line_num}: the vocabulary has no classes.")
+    return names
+
+
+def _column(header: list[str], candidates: tuple[str, ...]) -> int | None:
+    return next((header.index(name) for name in candidates if name in header), None)
+
+
+def _vocabulary_index(text: str, place: str) -> int:
+    if not (text.strip().isascii() and text.strip().isdigit()):
+        raise UserError(f"{place}: the index is {text!r}, a whole number of at least 0 is needed.")
+    return int(text)
