@@ -1,4 +1,4 @@
-"""Predicts labels: python inference.py --train_dir=RUN --input_data_pattern=FILES --output_file=X.csv; --help: flags."""
+"""Predicts labels: python inference.py --train_dir=RUN --input_data_pattern=FILES --output_file=X.csv; or --help."""
 
 import sys
 

@@ -22,6 +22,7 @@ MODEL_ARGS = {
     "NetVLAD": {"clusters": 32, "hidden_size": 512},
     "HierarchicalRNN": {"cells": 256},
 }
+LEARNING_RATES = {"NeXtVLAD": 0.0005, "NetVLAD": 0.0005, "HierarchicalRNN": 0.001}
 METRICS = ("mAP_full", "GAP@20")
 
 
@@ -55,7 +56,9 @@ def runs_of_seed(arguments: argparse.Namespace, seed: int) -> dict[tuple[str, st
         model_args=MODEL_ARGS[arguments.model],
         train_data_pattern=f"{arguments.audioset}/train*",
         train_dir=str(folder / "teacher"),
-        learning=Learning(num_epochs=arguments.num_epochs, seed=seed),
+        learning=Learning(
+            num_epochs=arguments.num_epochs, base_learning_rate=LEARNING_RATES[arguments.model], seed=seed
+        ),
     )
     results = {("teacher", "10"): measured(base, evaluated)}
     for k in arguments.frames.split(","):

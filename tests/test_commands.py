@@ -211,26 +211,27 @@ def test_keras_files_of_a_trained_model_load_to_equal_predictions(serial_run, tm
     np.testing.assert_allclose(loaded(inputs)["predictions"], model(inputs)["predictions"], atol=1e-6)
 
 
-@pytest.mark.parametrize("model", ["HierarchicalRNN", "NetVLAD"])
 @pytest.mark.parametrize(
-    "arguments",
+    ("model", "arguments", "steps", "roles"),
     [
-        ("--training_mode=parallel", "--student_frames=3"),
-        ("--training_mode=baseline", "--student_stride=4"),
-        ("--student_losses=rep", "--finetune_epochs=1", "--frame_sampling=random", "--student_frames=2"),
+        ("HierarchicalRNN", ["--training_mode=parallel", "--student_frames=3"], 4, ["teacher", "student"]),
+        ("NetVLAD", ["--training_mode=baseline", "--student_stride=4"], 4, ["baseline"]),
+        (
+            "HierarchicalRNN",
+            ["--student_losses=rep", "--finetune_epochs=2", "--frame_sampling=random", "--student_frames=2"],
+            12,
+            ["teacher", "student"],
+        ),
     ],
-    ids=["parallel", "baseline", "rep then fine-tuning"],
 )
-def test_other_modes_train_evaluate_and_predict(data, tmp_path, model, arguments):
+def test_other_modes_train_evaluate_and_predict(data, tmp_path, model, arguments, steps, roles):
     run = tmp_path / "run"
-    assert train(data, run, *arguments, "--num_epochs=2", model=model) == 0
-    steps = {"rep then fine-tuning": 12}.get("", 8)
-    assert checkpoints(RunDir(run))[-1].step == (12 if "--finetune_epochs=1" in arguments else steps)
+    assert train(data, run, *arguments, "--num_epochs=1", model=model) == 0
+    assert checkpoints(RunDir(run))[-1].step == steps
+    assert [row["role"] for row in read_json(run / "report.json")["rows"]] == roles
     assert evaluate(f"--train_dir={run}") == 0
     assert predict(f"--train_dir={run}", f"--output_file={tmp_path / 'out.csv'}") == 0
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 21
-    roles = [row["role"] for row in read_json(run / "report.json")["rows"]]
-    assert roles == (["baseline"] if "--training_mode=baseline" in arguments else ["teacher", "student"])
 
 
 def test_intermediate_matching_trains(data, tmp_path):
@@ -270,26 +271,29 @@ def stop_after(monkeypatch, step: int):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [("--training_mode=baseline",), ("--training_mode=parallel",), ("--student_losses=rep", "--finetune_epochs=1")],
-    ids=["baseline", "parallel", "rep then fine-tuning"],
+    ("arguments", "step"),
+    [
+        (["--training_mode=baseline"], 3),
+        (["--training_mode=parallel"], 4),
+        (["--student_losses=rep", "--finetune_epochs=2"], 2),  # in the teacher's run
+        (["--student_losses=rep", "--finetune_epochs=2"], 11),  # while fine-tuning
+    ],
 )
-def test_a_stopped_run_ends_as_one_never_stopped(data, tmp_path, monkeypatch, arguments):
-    arguments = [*arguments, "--student_frames=3", "--num_epochs=3", f"--validation_data_pattern={data}/validate*"]
-    assert train(data, tmp_path / "whole", *arguments, model="NeXtVLAD") == 0
-    for step in (3, 14):
-        with monkeypatch.context() as patched:
-            stop_after(patched, step)
-            stopped = train(data, tmp_path / "stopped", *arguments, model="NeXtVLAD")
-            assert stopped == (1 if step == 3 or "--finetune_epochs=1" in arguments else 0)
-    assert train(data, tmp_path / "stopped", *arguments, model="NeXtVLAD") == 0
+def test_a_stopped_run_ends_as_one_never_stopped(data, tmp_path, monkeypatch, arguments, step):
+    arguments = [*arguments, "--student_frames=3", "--num_epochs=2", "--deterministic"]
+    assert train(data, tmp_path / "whole", *arguments) == 0
+    with monkeypatch.context() as patched:
+        stop_after(patched, step)
+        assert train(data, tmp_path / "stopped", *arguments) == 1
+    assert train(data, tmp_path / "stopped", *arguments) == 0
     whole, stopped = (checkpoints(RunDir(tmp_path / name))[-1] for name in ("whole", "stopped"))
-    assert whole.step == stopped.step
-    arrays = stopped.arrays("")
-    for name, expected in whole.arrays("").items():
-        np.testing.assert_array_equal(arrays[name], expected, err_msg=name)
-    curves = [scalars(tmp_path / name / "logs" / "validation")["GAP@20"] for name in ("whole", "stopped")]
-    assert curves[0] == curves[1]
+    assert whole.progress() == stopped.progress()
+    expected, arrays = whole.arrays(""), stopped.arrays("")
+    assert list(arrays) == list(expected)
+    for name in expected:
+        np.testing.assert_array_equal(arrays[name], expected[name], err_msg=name)
+    metrics = [read_json(tmp_path / name / "eval" / "metrics.json") for name in ("whole", "stopped")]
+    assert metrics[0] == metrics[1]
 
 
 def wrong_label(folder: pathlib.Path) -> str:

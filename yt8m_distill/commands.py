@@ -26,7 +26,7 @@ def inference_main(argv: Sequence[str] | None = None) -> int:
 
 def _main(values: cli.FlagValues, command: Callable[[cli.FlagValues], None], argv: Sequence[str] | None) -> int:
     """Runs a command; what a user can put right ends in one sentence, without a traceback."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters comes as an exception
     _log_to_stderr()
     try:
         if cli.parse(values, sys.argv if argv is None else argv):

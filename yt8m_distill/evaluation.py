@@ -161,7 +161,10 @@ def write_metrics(
     step = trained.step if trained.step is not None else best_step(RunDir(trained.run_path))
     described = {"model": trained.config.model, "which": trained.role, "frames": _frames_text(selection), "step": step}
     run_dir.write_json(target, {**described, **result})
-    write_scalars(run.logs / ("eval_teacher" if teachers_of_student else "eval"), result, step or 0)
+    writer = tf.summary.create_file_writer(str(run.logs / ("eval_teacher" if teachers_of_student else "eval")))
+    with writer.as_default(step or 0):
+        write_scalars(result)
+    writer.close()
     return target
 
 
@@ -175,13 +178,10 @@ def best_step(run: RunDir) -> int | None:
     return run_dir.read_json(described).get("step") if described.is_file() else None
 
 
-def write_scalars(logs: pathlib.Path, values: Mapping[str, Any], step: int):
-    """Numbers for TensorBoard under their own names."""
-    writer = tf.summary.create_file_writer(str(logs))
-    with writer.as_default(step):
-        for name, value in values.items():
-            tf.summary.scalar(name, value)
-    writer.close()
+def write_scalars(values: Mapping[str, Any]):
+    """Numbers for TensorBoard under their own names, to the writer and step that are the default just now."""
+    for name, value in values.items():
+        tf.summary.scalar(name, value)
 
 
 def write_per_class(path: pathlib.Path, metrics: EvaluationMetrics):

@@ -216,6 +216,7 @@ class TrainingLoop:
         self.files = files
         self.trained_roles = [role for role in models if not (role == "teacher" and config.training_mode == "serial")]
         self.predict = {role: prediction_function(models[role]) for role in self.trained_roles}
+        self.writers = {}
         self.progress = Progress()
         self.interrupted = False
         self.last_checkpoint_time = time.monotonic()
@@ -227,13 +228,23 @@ class TrainingLoop:
         if stored:
             self.progress = Progress(**stored[-1].progress())
             log.info("Continuing %s after step %d", self.run_dir.path, self.progress.step)
-        writer = tf.summary.create_file_writer(str(self.run_dir.logs / "train"))
-        with _signals_noted(self), writer.as_default():
+        with _signals_noted(self), self._writer("train").as_default():
             for index in range(self.progress.stage, len(all_stages)):
                 self._train_stage(all_stages[index], stored[-1] if stored else None)
                 stored = []
                 self.progress = dataclasses.replace(self.progress, stage=index + 1, epoch=0, batch=0, examples=0)
-        writer.close()
+        for writer in self.writers.values():
+            writer.close()
+
+    def _writer(self, name: str) -> tf.summary.SummaryWriter:
+        """The one TensorBoard writer for `logs/<name>`."""
+        if name not in self.writers:
+            self.writers[name] = tf.summary.create_file_writer(str(self.run_dir.logs / name))
+        return self.writers[name]
+
+    def _validation_writer(self, role: str) -> tf.summary.SummaryWriter:
+        both = len(self.trained_roles) > 1
+        return self._writer("validation_teacher" if both and role == "teacher" else "validation")
 
     def _train_stage(self, stage: Stage, stored: run_dir.Checkpoint | None):
         step_model, optimizer = self._step_model(stage)
@@ -379,8 +390,8 @@ class TrainingLoop:
                 seed=self.config.learning.seed,
                 description=f"Validating the {role}",
             )
-            extra = "_teacher" if len(self.trained_roles) > 1 and role == "teacher" else ""
-            write_scalars(self.run_dir.logs / f"validation{extra}", results[role], self.progress.step)
+            with self._validation_writer(role).as_default(self.progress.step):
+                write_scalars(results[role])
             found = ", ".join(f"{name} {value:.4f}" for name, value in results[role].items() if name != "examples")
             log.info("Epoch %d, validation of the %s: %s", self.progress.epoch, role, found)
         return results.get("student", results.get("teacher"))
