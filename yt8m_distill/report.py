@@ -7,7 +7,7 @@ from typing import Any
 
 from yt8m_distill import flops, run_dir, trained_model
 from yt8m_distill.config import TrainConfig
-from yt8m_distill.data.dataset import VideoFiles
+from yt8m_distill.data.dataset import VideoFiles, longest_of_first
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation import evaluate, prediction_function, write_metrics
 from yt8m_distill.metrics import EvaluationMetrics
@@ -23,7 +23,7 @@ class Row:
 
     Attributes:
       role: "teacher", "student" or "baseline".
-      frames: it sees at most.
+      frames: it sees of the longest video.
       parameters: trainable ones.
       multiply_accumulates: for one video of that many frames.
       metrics: on the evaluation data; empty where none was given.
@@ -85,7 +85,7 @@ class Report:
 def make_report(
     config: TrainConfig,
     run: RunDir,
-    eval_videos: VideoFiles | None,
+    files: Mapping[str, VideoFiles],
     teacher: trained_model.TrainedModel | None,
 ) -> Report:
     """Evaluates the best weights of a run, and its teacher, and puts them side by side.
@@ -93,19 +93,21 @@ def make_report(
     Args:
       config: resolved.
       run: finished, its best weights written.
-      eval_videos: None: the table has no metrics.
+      files: "train", and "eval" where the table shall have metrics.
       teacher: of serial training.
     """
     roles = {"serial": ["student"], "parallel": ["teacher", "student"], "teacher": ["teacher"], "baseline": ["student"]}
     trained = [trained_model.load(str(run.path), role) for role in roles[config.training_mode]]
     if teacher is not None:
         trained.insert(0, teacher)
-    rows = tuple(_row(each, config, run, eval_videos) for each in trained)
+    longest = longest_of_first(files["train"])
+    rows = tuple(_row(each, config, run, files.get("eval"), longest) for each in trained)
     return Report(config.train_dir, config.eval_data_pattern, rows)
 
 
-def _row(trained: trained_model.TrainedModel, config: TrainConfig, run: RunDir, eval_videos) -> Row:
-    frames = trained_model.frames_of(config, trained.selection)
+def _row(trained: trained_model.TrainedModel, config: TrainConfig, run: RunDir, eval_videos, longest: int) -> Row:
+    # Of the longest video that is there: 300 frames would flatter the student where videos are shorter.
+    frames = trained.selection.frames(longest) if trained.selection else longest
     return Row(
         role="baseline" if config.training_mode == "baseline" else trained.role,
         frames=frames,

@@ -16,7 +16,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.models import registry
 from yt8m_distill.run_dir import RunDir
 
-PACKED_SUFFIXES = (".json", ".h5")
+PACKED_FILES = ("config.json", "best/student.weights.h5", "best/teacher.weights.h5")
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def unpack(path: str, folder: str):
         with tarfile.open(path, "r:gz") as archive:
             members = archive.getmembers()
             for member in members:
-                if not member.isfile() or not member.name.endswith(PACKED_SUFFIXES):
+                if not member.isfile() or member.name not in PACKED_FILES:
                     raise UserError(f"'{path}' is no packed model: it holds '{member.name}'.")
             archive.extractall(folder, members=members, filter="data")
     except (OSError, EOFError, tarfile.TarError) as error:

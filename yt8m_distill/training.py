@@ -59,7 +59,7 @@ def run_training(config: TrainConfig, start_new_model: bool = False) -> Report:
         start_from_classifier(models["student"], teacher.model)
         models = {**models, "teacher": teacher.model}
     TrainingLoop(config, run, models, files).run()
-    report = make_report(config, run, files.get("eval"), teacher)
+    report = make_report(config, run, files, teacher)
     run_dir.write_json(run.report_file, dataclasses.asdict(report))
     return report
 

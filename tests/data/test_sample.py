@@ -106,6 +106,13 @@ def test_the_seed_decides_every_byte(tmp_path):
     assert not set(folders["a"].values()) & set(folders["c"].values())
 
 
+def test_map_entries_are_in_the_same_order_in_every_process(paths):
+    """Protobuf writes them in an order of the process's own unless told otherwise."""
+    for record in tf.data.TFRecordDataset(tf.io.gfile.glob(paths.train)):
+        message = tf.train.SequenceExample.FromString(record.numpy())
+        assert message.SerializeToString(deterministic=True) == record.numpy()
+
+
 def test_parts_have_no_video_in_common(paths):
     ids = []
     for pattern in (paths.train, paths.validate, paths.test):

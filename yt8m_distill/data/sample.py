@@ -249,7 +249,8 @@ def write_sample(directory: str | os.PathLike, settings: SampleSettings | None =
                 with tf.io.TFRecordWriter(str(path)) as writer:
                     for index in range(shard, settings.videos[part], settings.shards[part]):
                         frames, labels = _make_video(settings, world, part, index)
-                        writer.write(_to_example(f"{name}{index:05d}", frames, labels).SerializeToString())
+                        example = _to_example(f"{name}{index:05d}", frames, labels)
+                        writer.write(example.SerializeToString(deterministic=True))  # else map order is the process's
                         bar.update()
 
 
