@@ -47,7 +47,9 @@ def _paper_recipes() -> dict[str, Recipe]:
 def _sample_recipes() -> dict[str, Recipe]:
     """Small models, high rates: the teacher learns in about a minute on two cores."""
     return {
-        "HierarchicalRNN": Recipe(40, 0.005, 0.8, 8_000, 1.0, 12, {"cells": 256, "layers": 1, "dropout": 0.2}),
+        "HierarchicalRNN": Recipe(
+            40, 0.002, 0.8, 8_000, 1.0, 10, {"cells": 256, "layers": 1, "block_length": 5, "dropout": 0.2}
+        ),
         "NetVLAD": Recipe(40, 0.003, 0.8, 8_000, 1.0, 8, {"clusters": 16, "hidden_size": 512}),
         "NeXtVLAD": Recipe(40, 0.003, 0.8, 8_000, 1.0, 8, {"clusters": 16, "hidden_size": 512, "expansion": 1}),
     }
