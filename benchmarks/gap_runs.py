@@ -29,10 +29,10 @@ def runs_of_seed(
     """All runs with the seed of `base`, a teacher's configuration.
 
     Args:
-      frames: k of the baselines and students.
-      folder: of their run directories.
-      eval_data_pattern: None: what the end of the training measured.
-      full_map: measure mAP_full, too.
+        frames: k of the baselines and students.
+        folder: of their run directories.
+        eval_data_pattern: None: what the end of the training measured.
+        full_map: measure mAP_full, too.
     """
     teacher = dataclasses.replace(base, training_mode="teacher", train_dir=str(folder / "teacher"))
     results = {("teacher", 0): measured(teacher, eval_data_pattern, full_map)}

@@ -84,7 +84,7 @@ def parse(values: FlagValues, argv: Sequence[str]) -> bool:
     """Reads the command line into `values`; False when help was asked for, and printed.
 
     Raises:
-      UserError: an unknown flag or argument, or a value of the wrong type.
+        UserError: an unknown flag or argument, or a value of the wrong type.
     """
     try:
         rest = values(list(argv))
@@ -196,7 +196,7 @@ def train_config_from_flags(values: FlagValues) -> TrainConfig:
     """The run that the flags of train.py describe, with None where a default is still to be found.
 
     Raises:
-      UserError: a value out of its range, or flags that make no sense together.
+        UserError: a value out of its range, or flags that make no sense together.
     """
     mode = values.training_mode
     _refuse_senseless(values, mode)

@@ -26,9 +26,9 @@ class FrameSelection:
     """k frames of a video, or every j-th.
 
     Attributes:
-      k: frames to keep; a shorter video keeps all its frames, each once.
-      stride: j; keeps frames 0, j, 2j, ... Exactly one of `k` and `stride` is set.
-      sampling: one of `SAMPLINGS`; `stride` goes with "uniform" only.
+        k: frames to keep; a shorter video keeps all its frames, each once.
+        stride: j; keeps frames 0, j, 2j, ... Exactly one of `k` and `stride` is set.
+        sampling: one of `SAMPLINGS`; `stride` goes with "uniform" only.
     """
 
     k: int | None = None
@@ -61,10 +61,10 @@ class Distillation:
     """How a student is matched to its teacher.
 
     Attributes:
-      losses: any of `STUDENT_LOSSES`, kept in that order.
-      loss_weights: factor of each loss; 1 where missing.
-      prediction_distance: one of `PREDICTION_DISTANCES`.
-      representation_matching: "final" or "intermediate".
+        losses: any of `STUDENT_LOSSES`, kept in that order.
+        loss_weights: factor of each loss; 1 where missing.
+        prediction_distance: one of `PREDICTION_DISTANCES`.
+        representation_matching: "final" or "intermediate".
     """
 
     losses: tuple[str, ...] = STUDENT_LOSSES
@@ -96,18 +96,18 @@ class Learning:
     """Optimizer, schedule and length of a training; None takes the recipe's value.
 
     Attributes:
-      batch_size: videos a step.
-      num_epochs: passes over the training files.
-      max_steps: stop a stage after so many steps; None: no limit.
-      finetune_epochs: of the second stage of serial training with the loss rep alone; None: `num_epochs`.
-      base_learning_rate, learning_rate_decay, learning_rate_decay_examples: the rate is multiplied by the decay each
-        time so many examples have been seen.
-      optimizer: name of a Keras optimizer.
-      label_loss: one of `LABEL_LOSSES`.
-      regularization_penalty: factor of the model's own regularization terms.
-      clip_gradient_norm: each variable's gradient is clipped to this norm by itself; 0 does not clip.
-      seed: of weights, dropout, order of the videos and random frames.
-      deterministic: the same numbers in every run on the same machine, at some cost of speed.
+        batch_size: videos a step.
+        num_epochs: passes over the training files.
+        max_steps: stop a stage after so many steps; None: no limit.
+        finetune_epochs: of the second stage of serial training with the loss rep alone; None: `num_epochs`.
+        base_learning_rate, learning_rate_decay, learning_rate_decay_examples: the rate is multiplied by the decay each
+            time so many examples have been seen.
+        optimizer: name of a Keras optimizer.
+        label_loss: one of `LABEL_LOSSES`.
+        regularization_penalty: factor of the model's own regularization terms.
+        clip_gradient_norm: each variable's gradient is clipped to this norm by itself; 0 does not clip.
+        seed: of weights, dropout, order of the videos and random frames.
+        deterministic: the same numbers in every run on the same machine, at some cost of speed.
     """
 
     batch_size: int | None = None
@@ -143,9 +143,9 @@ class Checkpointing:
     """When the training state is written, and how much of it is kept; changes nothing of the result.
 
     Attributes:
-      every_steps: steps between checkpoints; None: by time and after each epoch only.
-      every_minutes: minutes between checkpoints.
-      keep: how many are kept.
+        every_steps: steps between checkpoints; None: by time and after each epoch only.
+        every_minutes: minutes between checkpoints.
+        keep: how many are kept.
     """
 
     every_steps: int | None = None
@@ -164,18 +164,18 @@ class TrainConfig:
     """One training run. From flags, None and empty fields stand for defaults; in `config.json` all are resolved.
 
     Attributes:
-      model: name in the registry.
-      model_args: the model's constructor arguments.
-      student_model_args: those of them that the student has otherwise.
-      training_mode: one of `TRAINING_MODES`.
-      selection: the student's frames; None for a teacher.
-      distillation: how the student is matched; None for a teacher and a baseline.
-      teacher_dir: run directory of a finished teacher; None: `<train_dir>/teacher`, trained on the way.
-      train_data_pattern, validation_data_pattern, eval_data_pattern: globs, files, directories, by commas.
-      train_dir: the run directory.
-      recipe: "paper" or "sample": where settings that are not given come from.
-      overrides: what the flags say about the records.
-      data: the format of the records.
+        model: name in the registry.
+        model_args: the model's constructor arguments.
+        student_model_args: those of them that the student has otherwise.
+        training_mode: one of `TRAINING_MODES`.
+        selection: the student's frames; None for a teacher.
+        distillation: how the student is matched; None for a teacher and a baseline.
+        teacher_dir: run directory of a finished teacher; None: `<train_dir>/teacher`, trained on the way.
+        train_data_pattern, validation_data_pattern, eval_data_pattern: globs, files, directories, by commas.
+        train_dir: the run directory.
+        recipe: "paper" or "sample": where settings that are not given come from.
+        overrides: what the flags say about the records.
+        data: the format of the records.
     """
 
     model: str
@@ -214,15 +214,15 @@ class EvalConfig:
     """One evaluation.
 
     Attributes:
-      train_dir: run directory, finished or running.
-      eval_data_pattern: None: the run's own.
-      which: "student" or "teacher"; None: the student, or the model of a teacher's run.
-      selection: frames the model sees; None: the run's own.
-      batch_size: videos at a time; changes no number.
-      output_file: metrics as JSON; None: in the run directory.
-      full_map: also the mean average precision over all scores.
-      per_class_file: CSV with a row for each class; None: not written.
-      follow: evaluate every new checkpoint until the run has finished.
+        train_dir: run directory, finished or running.
+        eval_data_pattern: None: the run's own.
+        which: "student" or "teacher"; None: the student, or the model of a teacher's run.
+        selection: frames the model sees; None: the run's own.
+        batch_size: videos at a time; changes no number.
+        output_file: metrics as JSON; None: in the run directory.
+        full_map: also the mean average precision over all scores.
+        per_class_file: CSV with a row for each class; None: not written.
+        follow: evaluate every new checkpoint until the run has finished.
     """
 
     train_dir: str
@@ -245,14 +245,14 @@ class InferenceConfig:
     """One prediction run.
 
     Attributes:
-      output_file: the CSV; gzip when the name ends in .gz.
-      train_dir: run directory, finished or running; or
-      input_model_tgz: a model packed by `output_model_tgz`.
-      input_data_pattern: None: the run's evaluation files.
-      which, selection, batch_size: as `EvalConfig`.
-      top_k: predictions a video.
-      vocabulary: CSV of class names, for a readable listing beside the CSV.
-      output_model_tgz: also pack the model into this file.
+        output_file: the CSV; gzip when the name ends in .gz.
+        train_dir: run directory, finished or running; or
+        input_model_tgz: a model packed by `output_model_tgz`.
+        input_data_pattern: None: the run's evaluation files.
+        which, selection, batch_size: as `EvalConfig`.
+        top_k: predictions a video.
+        vocabulary: CSV of class names, for a readable listing beside the CSV.
+        output_model_tgz: also pack the model into this file.
     """
 
     output_file: str
@@ -298,7 +298,7 @@ def from_json(text: str, path: str) -> TrainConfig:
     """A configuration out of the text of `config.json`.
 
     Raises:
-      UserError: naming `path`: no JSON, an unknown or missing field, a value of the wrong type or out of its range.
+        UserError: naming `path`: no JSON, an unknown or missing field, a value of the wrong type or out of its range.
     """
     try:
         values = json.loads(text)

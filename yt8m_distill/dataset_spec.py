@@ -10,11 +10,11 @@ class Edition:
     """One published data set in the frame-level format.
 
     Attributes:
-      name: as it is logged and stored in `config.json`.
-      id_key: context feature with the video's id.
-      features: name and size (bytes a frame) of every feature list, in model input order.
-      num_classes: size of the label vocabulary.
-      max_frames: frames (one a second) of the longest video.
+        name: as it is logged and stored in `config.json`.
+        id_key: context feature with the video's id.
+        features: name and size (bytes a frame) of every feature list, in model input order.
+        num_classes: size of the label vocabulary.
+        max_frames: frames (one a second) of the longest video.
     """
 
     name: str
@@ -35,12 +35,12 @@ class DatasetSpec:
     """How to read the records of one data set.
 
     Attributes:
-      edition: name of the edition, or "own features".
-      id_key: context feature with the video's id.
-      feature_names: feature lists to read, in model input order.
-      feature_sizes: bytes a frame of each feature.
-      num_classes: labels are in [0, num_classes).
-      max_frames: frames read of each video at most; 0 reads all.
+        edition: name of the edition, or "own features".
+        id_key: context feature with the video's id.
+        feature_names: feature lists to read, in model input order.
+        feature_sizes: bytes a frame of each feature.
+        num_classes: labels are in [0, num_classes).
+        max_frames: frames read of each video at most; 0 reads all.
     """
 
     edition: str

@@ -14,10 +14,10 @@ class LabelTrainer(keras.Model):
     """Trains one model on the labels: a teacher on all frames, a baseline or a fine-tuned student on k.
 
     Args:
-      model: a VideoModel.
-      label_loss: "CrossEntropyLoss", "HingeLoss" or "SoftmaxLoss".
-      regularization_penalty: factor of the model's own regularization terms.
-      clip_gradient_norm: each variable's gradient is clipped to this norm by itself; 0 does not clip.
+        model: a VideoModel.
+        label_loss: "CrossEntropyLoss", "HingeLoss" or "SoftmaxLoss".
+        regularization_penalty: factor of the model's own regularization terms.
+        clip_gradient_norm: each variable's gradient is clipped to this norm by itself; 0 does not clip.
 
     `train_step` takes `({"frames", "num_frames"}, labels[, label_weights])` and returns the running means of "loss" and
     its terms since the last `reset_metrics()`. Works in `fit` after `compile(optimizer=...)`.
@@ -92,15 +92,15 @@ class Distiller(LabelTrainer):
     """Trains a student, who sees few frames, to match its teacher, who sees all.
 
     Args:
-      teacher: VideoModel for all frames.
-      student: VideoModel of the same representation size and classes.
-      mode: "serial": the teacher is finished and does not change, batch-norm statistics included; "parallel": both
-        learn in the same step, the teacher from the labels; `student.classifier` must then be `teacher.classifier`.
-      losses: any of "rep" (representation), "pred" (predictions) and "ce" (labels).
-      loss_weights: factor of each loss; 1 where missing.
-      prediction_distance: "kl", "squared" or "categorical_kl".
-      representation_matching: "final", or "intermediate": the states at the student's frames, of a model that has them.
-      **kwargs: as `LabelTrainer`.
+        teacher: VideoModel for all frames.
+        student: VideoModel of the same representation size and classes.
+        mode: "serial": the teacher is finished and does not change, batch-norm statistics included; "parallel": both
+            learn in the same step, the teacher from the labels; `student.classifier` must then be `teacher.classifier`.
+        losses: any of "rep" (representation), "pred" (predictions) and "ce" (labels).
+        loss_weights: factor of each loss; 1 where missing.
+        prediction_distance: "kl", "squared" or "categorical_kl".
+        representation_matching: "final", or "intermediate": the states at the student's frames, where the model has any.
+        **kwargs: as `LabelTrainer`.
 
     `train_step` takes `({"frames", "num_frames", "student_indices", "student_num_frames"}, labels[, label_weights])`:
     frames (batch, frames, features), student_indices (batch, k) int32 into them, of which the first student_num_frames
@@ -108,7 +108,7 @@ class Distiller(LabelTrainer):
     "regularization", and in parallel mode "teacher_ce". The teacher's outputs give no gradient to the teacher.
 
     Raises:
-      UserError: an unknown mode, loss or distance; models that do not fit each other.
+        UserError: an unknown mode, loss or distance; models that do not fit each other.
 
     Source: Bhardwaj et al. section 4.
     """
@@ -226,7 +226,7 @@ def start_from_classifier(student: keras.Model, teacher: keras.Model):
     """Gives the student the teacher's classifier weights.
 
     Raises:
-      UserError: the classifiers do not have the same variables.
+        UserError: the classifiers do not have the same variables.
 
     Source: Bhardwaj et al. section 4, serial training.
     """

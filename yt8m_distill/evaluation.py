@@ -65,16 +65,16 @@ def evaluate(
     """Metrics over all videos.
 
     Args:
-      predict: see `prediction_function`.
-      videos: what to evaluate on.
-      selection: frames the model sees; None: all. They are selected before they are decoded.
-      metrics: empty; holds the per-class results afterwards.
-      batch_size: changes no metric.
-      seed: of the frames of a "random" selection.
-      description: of the progress bar.
+        predict: see `prediction_function`.
+        videos: what to evaluate on.
+        selection: frames the model sees; None: all. They are selected before they are decoded.
+        metrics: empty; holds the per-class results afterwards.
+        batch_size: changes no metric.
+        seed: of the frames of a "random" selection.
+        description: of the progress bar.
 
     Raises:
-      UserError: no videos, or a bad record.
+        UserError: no videos, or a bad record.
     """
     view = View(selection)
     for batch, scores in predictions(predict, videos, view, batch_size=batch_size, seed=seed, description=description):
@@ -87,7 +87,7 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
     """Evaluates a run's student or teacher, prints and writes the metrics; returns the last ones.
 
     Raises:
-      UserError: no run, no model, no files, files of another format, or a bad record.
+        UserError: no run, no model, no files, files of another format, or a bad record.
     """
     train_config = RunDir(config.train_dir).read_config()
     _check_selection(config, train_config)
@@ -124,7 +124,9 @@ def _check_selection(config: EvalConfig, train_config: TrainConfig):
 def _evaluate_once(config: EvalConfig, trained: trained_model.TrainedModel, videos: VideoFiles) -> dict[str, float]:
     selection = config.selection or trained.selection
     log.info("Evaluating the %s from %s on %d files", trained.role, trained.source, len(videos.files))
-    metrics = EvaluationMetrics(videos.spec.num_classes, full_map=config.full_map)
+    # Half of the estimate: what is hopeless is refused at once, without an estimate too high refusing what would fit.
+    expected = estimated_videos(videos) // 2
+    metrics = EvaluationMetrics(videos.spec.num_classes, full_map=config.full_map, expected_examples=expected)
     result = evaluate(
         prediction_function(trained.model),
         videos,

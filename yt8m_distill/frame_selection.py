@@ -18,13 +18,13 @@ def selected_indices(
     """Indices of the selected frames of every video, ascending, none twice.
 
     Args:
-      selection: what to keep.
-      num_frames: int32 (batch,), real frames of each video, 0 or more.
-      random_seeds: int64 (batch, 2); read by "random" only, which gives the same frames for the same seed and video.
+        selection: what to keep.
+        num_frames: int32 (batch,), real frames of each video, 0 or more.
+        random_seeds: int64 (batch, 2); read by "random" only, which gives the same frames for the same seed and video.
 
     Returns:
-      Indices, int32 (batch, k of the longest), 0 where a video has no more; and how many count, int32 (batch,):
-      min(k, num_frames), or ceil(num_frames / j) by stride.
+        Indices, int32 (batch, k of the longest), 0 where a video has no more; and how many count, int32 (batch,):
+        min(k, num_frames), or ceil(num_frames / j) by stride.
 
     Source: Bhardwaj et al. section 3 (every j-th frame) and 5 (First-, Middle-, Last-, First-Middle-Last-k).
     """
@@ -87,17 +87,17 @@ def frame_indices(
     """Indices of the frames a student sees of one video of `num_frames` frames.
 
     Args:
-      num_frames: real frames of the video, 0 or more.
-      k: frames to keep; or
-      stride: every j-th frame.
-      sampling: one of `config.SAMPLINGS`.
-      seed: for "random".
+        num_frames: real frames of the video, 0 or more.
+        k: frames to keep; or
+        stride: every j-th frame.
+        sampling: one of `config.SAMPLINGS`.
+        seed: for "random".
 
     Returns:
-      Ascending indices in [0, num_frames), at most k.
+        Ascending indices in [0, num_frames), at most k.
 
     Raises:
-      UserError: k or stride below 1, both or neither given, an unknown sampling, a negative `num_frames`.
+        UserError: k or stride below 1, both or neither given, an unknown sampling, a negative `num_frames`.
     """
     if num_frames < 0:
         raise UserError(f"num_frames must be 0 or more, not {num_frames}.")

@@ -103,8 +103,8 @@ def bernoulli_kl(teacher: dict, student: dict):
     """KL(teacher || student) of each class's Bernoulli distribution, summed over classes, averaged over videos.
 
     Args:
-      teacher: its outputs; only "predictions" (batch, classes) are read; exact 0 and 1 are allowed.
-      student: its outputs, with "logits" where it has them.
+        teacher: its outputs; only "predictions" (batch, classes) are read; exact 0 and 1 are allowed.
+        student: its outputs, with "logits" where it has them.
 
     Source: Bhardwaj et al. equation 4 with KL as the distance.
     """

@@ -17,7 +17,7 @@ def run_inference(config: InferenceConfig) -> int:
     """Writes the predictions for every video, in the order of the input; returns the number of videos.
 
     Raises:
-      UserError: no run or packed model, no files, files of another format, a bad record or vocabulary.
+        UserError: no run or packed model, no files, files of another format, a bad record or vocabulary.
     """
     names = predictions_csv.load_vocabulary(config.vocabulary) if config.vocabulary else None
     with tempfile.TemporaryDirectory() as folder:

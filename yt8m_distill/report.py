@@ -22,11 +22,11 @@ class Row:
     """One model of a run.
 
     Attributes:
-      role: "teacher", "student" or "baseline".
-      frames: it sees of the longest video.
-      parameters: trainable ones.
-      multiply_accumulates: for one video of that many frames.
-      metrics: on the evaluation data; empty where none was given.
+        role: "teacher", "student" or "baseline".
+        frames: it sees of the longest video.
+        parameters: trainable ones.
+        multiply_accumulates: for one video of that many frames.
+        metrics: on the evaluation data; empty where none was given.
     """
 
     role: str
@@ -91,10 +91,10 @@ def make_report(
     """Evaluates the best weights of a run, and its teacher, and puts them side by side.
 
     Args:
-      config: resolved.
-      run: finished, its best weights written.
-      files: "train", and "eval" where the table shall have metrics.
-      teacher: of serial training.
+        config: resolved.
+        run: finished, its best weights written.
+        files: "train", and "eval" where the table shall have metrics.
+        teacher: of serial training.
     """
     roles = {"serial": ["student"], "parallel": ["teacher", "student"], "teacher": ["teacher"], "baseline": ["student"]}
     trained = [trained_model.load(str(run.path), role) for role in roles[config.training_mode]]

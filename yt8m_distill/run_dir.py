@@ -65,7 +65,7 @@ class RunDir:
         """The stored configuration.
 
         Raises:
-          UserError: no run is there, or its `config.json` cannot be read.
+            UserError: no run is there, or its `config.json` cannot be read.
         """
         if not self.config_file.is_file():
             raise UserError(f"'{self.path}' is no run directory of train.py: it has no config.json.")
@@ -81,7 +81,7 @@ def make_directory(path: pathlib.Path):
     """Creates `path` and its parents.
 
     Raises:
-      UserError: it cannot be created or not be written to.
+        UserError: it cannot be created or not be written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
-      UserError: it holds none.
+        UserError: it holds none.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -163,8 +163,8 @@ class Checkpoint:
     """One stored training state.
 
     Attributes:
-      path: its folder.
-      step: steps done.
+        path: its folder.
+        step: steps done.
     """
 
     path: pathlib.Path
@@ -187,8 +187,8 @@ def save_checkpoint(run: RunDir, step: int, arrays: Mapping[str, np.ndarray], pr
     """Stores a training state and removes all but the last `keep`.
 
     Args:
-      arrays: variables by name.
-      progress: the position in the training, JSON.
+        arrays: variables by name.
+        progress: the position in the training, JSON.
     """
     with directory_written_beside(run.checkpoints / f"step-{step:08d}") as folder:
         np.savez(folder / "state.npz", **arrays)

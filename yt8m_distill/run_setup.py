@@ -21,7 +21,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, dict[str, VideoFiles]]:
     """The configuration with every default filled in, and its files: "train", "validation" and "eval" where given.
 
     Raises:
-      UserError: an unknown model or argument, no matching file, an unknown edition.
+        UserError: an unknown model or argument, no matching file, an unknown edition.
     """
     config = dataclasses.replace(config, model=registry.model_class(config.model).__name__)
     config = _with_data(config)
@@ -108,7 +108,7 @@ def open_run(config: TrainConfig, start_new_model: bool) -> RunDir:
     """The run directory of a resolved configuration: a new one, or one with the same settings to go on with.
 
     Raises:
-      UserError: it holds a run with other settings, or cannot be written to.
+        UserError: it holds a run with other settings, or cannot be written to.
     """
     run = RunDir(config.train_dir)
     if start_new_model and (moved := run_dir.move_aside(run)):

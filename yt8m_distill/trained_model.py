@@ -24,13 +24,13 @@ class TrainedModel:
     """A model ready to predict.
 
     Attributes:
-      model: a VideoModel.
-      config: of the run it is from.
-      role: "student" or "teacher".
-      selection: the frames it sees; None: all.
-      run_path: the run directory it is from.
-      source: the folder of the weights.
-      step: training steps done; None where the best epoch's weights do not say.
+        model: a VideoModel.
+        config: of the run it is from.
+        role: "student" or "teacher".
+        selection: the frames it sees; None: all.
+        run_path: the run directory it is from.
+        source: the folder of the weights.
+        step: training steps done; None where the best epoch's weights do not say.
     """
 
     model: keras.Model
@@ -77,12 +77,12 @@ def load(train_dir: str, which: str | None = None, checkpoint: run_dir.Checkpoin
     """The student or teacher of a run.
 
     Args:
-      train_dir: run directory, finished or running.
-      which: "student" or "teacher"; None: the student, or the model of a teacher's run.
-      checkpoint: take the weights from it; None: from the best epoch, or the latest checkpoint before the first one.
+        train_dir: run directory, finished or running.
+        which: "student" or "teacher"; None: the student, or the model of a teacher's run.
+        checkpoint: take the weights from it; None: from the best epoch, or the latest checkpoint before the first one.
 
     Raises:
-      UserError: no run, no such model in it, no weights yet, or weights that do not fit the configuration.
+        UserError: no run, no such model in it, no weights yet, or weights that do not fit the configuration.
     """
     run = RunDir(train_dir)
     config = run.read_config()
@@ -121,7 +121,7 @@ def load_arrays(model: keras.Model, checkpoint: run_dir.Checkpoint, role: str):
     """Sets the model's variables from a checkpoint.
 
     Raises:
-      UserError: number or shapes differ.
+        UserError: number or shapes differ.
     """
     assign(model.variables, checkpoint.arrays(f"{role}."), checkpoint)
 
@@ -130,7 +130,7 @@ def assign(variables, arrays: dict, checkpoint: run_dir.Checkpoint):
     """Sets variables, in order, to arrays, in order.
 
     Raises:
-      UserError: number or shapes differ.
+        UserError: number or shapes differ.
     """
     values = list(arrays.values())
     if [tuple(v.shape) for v in variables] != [value.shape for value in values]:
@@ -170,7 +170,7 @@ def unpack(path: str, folder: str):
     """Extracts a model packed by `pack` into `folder`.
 
     Raises:
-      UserError: no archive, or one with anything but plain files of a packed model.
+        UserError: no archive, or one with anything but plain files of a packed model.
     """
     try:
         with tarfile.open(path, "r:gz") as archive:

@@ -35,14 +35,14 @@ def run_training(config: TrainConfig, start_new_model: bool = False) -> Report:
     """Trains what `config` describes, or goes on with it, and reports on it.
 
     Args:
-      config: as from the flags; None and empty fields take their defaults.
-      start_new_model: move an existing run aside first.
+        config: as from the flags; None and empty fields take their defaults.
+        start_new_model: move an existing run aside first.
 
     Returns:
-      The table of the finished run, also of one that had finished before.
+        The table of the finished run, also of one that had finished before.
 
     Raises:
-      UserError: wrong settings or input, or a run in the same directory with other settings.
+        UserError: wrong settings or input, or a run in the same directory with other settings.
     """
     config, files = resolve(config)
     run = open_run(config, start_new_model)
@@ -99,10 +99,10 @@ class Stage:
     """One part of a training: a step model, what it reads, and for how many epochs.
 
     Attributes:
-      name: for log and progress bar.
-      epochs: passes over the training files.
-      view: the frames its batches hold.
-      build: makes the step model.
+        name: for log and progress bar.
+        epochs: passes over the training files.
+        view: the frames its batches hold.
+        build: makes the step model.
     """
 
     name: str
@@ -179,13 +179,13 @@ class Progress:
     """The position in a training; stored with every checkpoint.
 
     Attributes:
-      stage: index of the stage.
-      epoch: whole epochs done in this stage.
-      batch: batches done in the current epoch.
-      examples: videos seen in the current epoch.
-      step: steps done, over all stages; the axis of all TensorBoard curves.
-      epoch_examples: videos of one epoch; None until the first one has ended.
-      best: metrics of the best epoch so far.
+        stage: index of the stage.
+        epoch: whole epochs done in this stage.
+        batch: batches done in the current epoch.
+        examples: videos seen in the current epoch.
+        step: steps done, over all stages; the axis of all TensorBoard curves.
+        epoch_examples: videos of one epoch; None until the first one has ended.
+        best: metrics of the best epoch so far.
     """
 
     stage: int = 0
@@ -201,10 +201,10 @@ class TrainingLoop:
     """Drives the stages' training steps: order of the data, checkpoints, validation, logs.
 
     Args:
-      config: resolved.
-      run: where everything is written.
-      models: by role; the teacher of serial training is only read.
-      files: "train" and, where given, "validation".
+        config: resolved.
+        run: where everything is written.
+        models: by role; the teacher of serial training is only read.
+        files: "train" and, where given, "validation".
     """
 
     def __init__(

@@ -24,11 +24,11 @@ def find_files(pattern: str, flag: str) -> list[str]:
     """The files that `pattern` names, sorted, each once.
 
     Args:
-      pattern: globs, files and directories, separated by commas; of a directory, its files with "tfrecord" in the name.
-      flag: where the pattern comes from, for errors.
+        pattern: globs, files and folders, separated by commas; of a folder, its files with "tfrecord" in the name.
+        flag: where the pattern comes from, for errors.
 
     Raises:
-      UserError: nothing matches one of the parts.
+        UserError: nothing matches one of the parts.
     """
     files: set[str] = set()
     for part in filter(None, (part.strip() for part in pattern.split(","))):
@@ -47,8 +47,8 @@ class View:
     """Which frames of a video are read.
 
     Attributes:
-      selection: the student's frames; None reads all.
-      with_all_frames: all frames, and the selection's indices beside them.
+        selection: the student's frames; None reads all.
+        with_all_frames: all frames, and the selection's indices beside them.
     """
 
     selection: FrameSelection | None = None
@@ -67,9 +67,9 @@ class VideoFiles:
     """Files with videos, and how to read them.
 
     Attributes:
-      files: TFRecord files.
-      spec: their format.
-      num_bytes: of all files, for estimates of the number of videos.
+        files: TFRecord files.
+        spec: their format.
+        num_bytes: of all files, for estimates of the number of videos.
     """
 
     files: tuple[str, ...]
@@ -84,14 +84,14 @@ class VideoFiles:
         """Every video once, file after file, in the order of the records.
 
         Args:
-          view: which frames.
-          batch_size: videos a batch; the last one may be smaller.
-          seed: with the video's id it decides the frames of a "random" selection.
+            view: which frames.
+            batch_size: videos a batch; the last one may be smaller.
+            seed: with the video's id it decides the frames of a "random" selection.
 
         Returns:
-          Batches of "video_id" (batch,), "frames" (batch, frames, features) uint8, zero-padded to the longest of the
-          batch, "num_frames" (batch,) int32, "labels" (batch, classes) uint8, and for a view with all frames and a
-          selection also "student_indices" (batch, k) and "student_num_frames" (batch,), int32.
+            Batches of "video_id" (batch,), "frames" (batch, frames, features) uint8, zero-padded to the longest of the
+            batch, "num_frames" (batch,) int32, "labels" (batch, classes) uint8, and for a view with all frames and a
+            selection also "student_indices" (batch, k) and "student_num_frames" (batch,), int32.
         """
         records = tf.data.Dataset.from_tensor_slices(list(self.files)).flat_map(_records_of_file)
         return self._batches(records, view, batch_size, seed)
@@ -102,7 +102,7 @@ class VideoFiles:
         """One epoch in an order that is a function of (seed, epoch) alone; see `ordered_batches` for the batches.
 
         Args:
-          skip_batches: batches of this epoch that are already done: their records are read, but not decoded.
+            skip_batches: batches of this epoch that are already done: their records are read, but not decoded.
         """
         epoch_seed = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
         files = np.random.default_rng(epoch_seed).permutation(list(self.files))
@@ -179,7 +179,7 @@ def open_videos(pattern: str, flag: str, overrides: SpecOverrides, spec: Dataset
     """Files that match `pattern`, with their format, detected from the first record unless `spec` is given.
 
     Raises:
-      UserError: no file matches, no file holds a record, not a TFRecord, or an edition that `detect_spec` refuses.
+        UserError: no file matches, no file holds a record, not a TFRecord, or an edition that `detect_spec` refuses.
     """
     files = find_files(pattern, flag)
     if spec is None:

@@ -21,18 +21,18 @@ def parse_records(serialized: tf.Tensor, where: tf.Tensor, spec: DatasetSpec) ->
     """A batch of records, the frames not yet decoded.
 
     Args:
-      serialized: strings (batch,), each a SequenceExample.
-      where: strings (batch,), "FILE, record N"; the error that is raised for a bad record holds it.
-      spec: how to read them.
+        serialized: strings (batch,), each a SequenceExample.
+        where: strings (batch,), "FILE, record N"; the error that is raised for a bad record holds it.
+        spec: how to read them.
 
     Returns:
-      "video_id" (batch,) strings, "labels" (batch, classes) uint8 in {0, 1}, "num_frames" (batch,) int32: the
-      smallest count of any feature, at most `spec.max_frames`; "feature_frames": for every feature (batch, frames)
-      strings, which beyond num_frames hold anything.
+        "video_id" (batch,) strings, "labels" (batch, classes) uint8 in {0, 1}, "num_frames" (batch,) int32: the
+        smallest count of any feature, at most `spec.max_frames`; "feature_frames": for every feature (batch, frames)
+        strings, which beyond num_frames hold anything.
 
     Source: the starter code's frame reader.
     Differs: where features differ in length the smallest counts (the original pads the shorter with zeros and takes
-      the first one's count); a label or feature length out of bounds names the record.
+        the first one's count); a label or feature length out of bounds names the record.
     """
     context, lists, lengths = tf.io.parse_sequence_example(
         serialized,
@@ -123,13 +123,13 @@ def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> Data
     """How to read a data set, from its first record and the user's flags.
 
     Args:
-      serialized: the first record.
-      where: "FILE, record N", for errors.
-      overrides: what the flags say; they win, and must agree with the record.
+        serialized: the first record.
+        where: "FILE, record N", for errors.
+        overrides: what the flags say; they win, and must agree with the record.
 
     Raises:
-      UserError: no SequenceExample, video-level records, an unknown edition without --feature_names and
-        --num_classes, a feature that the record lacks or has in another size.
+        UserError: no SequenceExample, video-level records, an unknown edition without --feature_names and
+            --num_classes, a feature that the record lacks or has in another size.
     """
     example = _parse_example(serialized, where)
     context, lists = example.context.feature, example.feature_lists.feature_list

@@ -37,14 +37,14 @@ class SampleSettings:
     """What the sample data set is like.
 
     Attributes:
-      seed: of everything.
-      videos: in the parts train, validate and test.
-      shards: files of each part.
-      shortest, longest: frames of a video.
-      classes: how many of the 3862 classes occur.
-      other_contents: contents of shots that belong to no label.
-      label_shots: fewest and most shots that show one label.
-      longest_label_shot: seconds; a label shows in shots up to this length.
+        seed: of everything.
+        videos: in the parts train, validate and test.
+        shards: files of each part.
+        shortest, longest: frames of a video.
+        classes: how many of the 3862 classes occur.
+        other_contents: contents of shots that belong to no label.
+        label_shots: fewest and most shots that show one label.
+        longest_label_shot: seconds; a label shows in shots up to this length.
     """
 
     seed: int = 0
@@ -88,10 +88,10 @@ class _Feature:
     """How a feature's values spread, before they are cut to [-2, 2] and quantized.
 
     Attributes:
-      name, size: of the feature list.
-      deviation: standard deviation of a value over all videos.
-      mean_deviation: of a video's mean.
-      contrast: how much the deviation differs between shots; quiet and loud shots are part of real videos.
+        name, size: of the feature list.
+        deviation: standard deviation of a value over all videos.
+        mean_deviation: of a video's mean.
+        contrast: how much the deviation differs between shots; quiet and loud shots are part of real videos.
     """
 
     name: str
@@ -116,11 +116,11 @@ class _World:
     """What all videos share.
 
     Attributes:
-      class_ids: the classes that occur, in [0, 3862), by frequency.
-      topics: the topic of each.
-      class_contents: (classes, features).
-      other_contents: (contents, features).
-      mean_directions: (rank, features).
+        class_ids: the classes that occur, in [0, 3862), by frequency.
+        topics: the topic of each.
+        class_contents: (classes, features).
+        other_contents: (contents, features).
+        mean_directions: (rank, features).
     """
 
     class_ids: np.ndarray
@@ -258,11 +258,11 @@ def ensure_sample(cache_dir: str | os.PathLike | None = None, settings: SampleSe
     """The sample data set, written now if it is not there yet.
 
     Args:
-      cache_dir: None: `$XDG_CACHE_HOME/yt8m_distill`, or `~/.cache/yt8m_distill`.
-      settings: None: the default ones; others go into a directory of their own.
+        cache_dir: None: `$XDG_CACHE_HOME/yt8m_distill`, or `~/.cache/yt8m_distill`.
+        settings: None: the default ones; others go into a directory of their own.
 
     Raises:
-      UserError: the directory cannot be written to, or the disk is full.
+        UserError: the directory cannot be written to, or the disk is full.
     """
     settings = settings or SampleSettings()
     cache = pathlib.Path(cache_dir) if cache_dir is not None else _user_cache()
