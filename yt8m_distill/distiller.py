@@ -99,7 +99,7 @@ class Distiller(LabelTrainer):
         losses: any of "rep" (representation), "pred" (predictions) and "ce" (labels).
         loss_weights: factor of each loss; 1 where missing.
         prediction_distance: "kl", "squared" or "categorical_kl".
-        representation_matching: "final", or "intermediate": the states at the student's frames, where the model has any.
+        representation_matching: "final", or "intermediate": states at the student's frames, where the model has any.
         **kwargs: as `LabelTrainer`.
 
     `train_step` takes `({"frames", "num_frames", "student_indices", "student_num_frames"}, labels[, label_weights])`:

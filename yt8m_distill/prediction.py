@@ -1,5 +1,6 @@
 """Predicts the labels of videos: `run_inference` writes the submission file."""
 
+import contextlib
 import logging
 import pathlib
 import tempfile
@@ -37,8 +38,10 @@ def run_inference(config: InferenceConfig) -> int:
 
 
 def _predict(config: InferenceConfig, trained: trained_model.TrainedModel, videos: VideoFiles, names) -> int:
-    listing = []
-    with predictions_csv.PredictionsWriter(config.output_file, top_k=config.top_k) as writer:
+    readable = pathlib.Path(f"{config.output_file}.txt")
+    with contextlib.ExitStack() as files:
+        writer = files.enter_context(predictions_csv.PredictionsWriter(config.output_file, top_k=config.top_k))
+        listing = files.enter_context(run_dir.text_written_beside(readable)) if names is not None else None
         for batch, scores in predictions(
             prediction_function(trained.model),
             videos,
@@ -49,13 +52,9 @@ def _predict(config: InferenceConfig, trained: trained_model.TrainedModel, video
         ):
             ids = batch["video_id"].numpy()
             writer.write(ids, scores)
-            if names is not None:
-                listing += [
-                    predictions_csv.format_readable(video_id, row, names, config.top_k)
-                    for video_id, row in zip(ids, scores, strict=True)
-                ]
+            if listing is not None:
+                rows = zip(ids, scores, strict=True)
+                listing.writelines(predictions_csv.format_readable(i, row, names, config.top_k) for i, row in rows)
     if names is not None:
-        readable = pathlib.Path(f"{config.output_file}.txt")
-        run_dir.write_text(readable, "".join(listing))
         print(f"Predictions with class names are in {readable}")
     return writer.rows

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -91,15 +91,25 @@ def make_directory(path: pathlib.Path):
         raise UserError(f"the folder '{path}' cannot be written to.")
 
 
-def write_text(path: pathlib.Path, text: str):
-    """Writes a whole file beside its place and renames it, so that `path` never holds half of it."""
+@contextlib.contextmanager
+def text_written_beside(path: pathlib.Path) -> Iterator[TextIO]:
+    """An open file that takes the place of `path` when all went well, so that `path` never holds half of it."""
     make_directory(path.parent)
     partial = path.with_name(path.name + _PARTIAL)
-    with _full_disk_named(partial), open(partial, "w", encoding="utf-8") as file:
+    try:
+        with _full_disk_named(partial), open(partial, "w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: pathlib.Path, text: str):
+    """Writes a whole file beside its place and renames it."""
+    with text_written_beside(path) as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]):

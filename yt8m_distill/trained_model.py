@@ -114,7 +114,7 @@ def _load_weights(model: keras.Model, path: pathlib.Path):
 
 def model_arrays(model: keras.Model, role: str) -> dict:
     """The model's variables, random states included, by the names that `load_arrays` reads."""
-    return {f"{role}.{i:04d}.{v.path.partition('/')[2]}": v.numpy() for i, v in enumerate(model.variables)}
+    return {f"{role}.{i:04d}.{v.name}": v.numpy() for i, v in enumerate(model.variables)}
 
 
 def load_arrays(model: keras.Model, checkpoint: run_dir.Checkpoint, role: str):

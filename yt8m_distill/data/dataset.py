@@ -136,7 +136,7 @@ def iterate(batches: tf.data.Dataset, videos: VideoFiles) -> Iterator[dict[str, 
     except tf.errors.InvalidArgumentError as error:
         raise UserError(_explain(error, videos)) from error
     except tf.errors.OpError as error:
-        raise UserError(f"reading {', '.join(videos.files[:3])} failed: {error.message}") from error
+        raise UserError(f"reading {', '.join(videos.files[:3])} failed: {_in_short(error)}") from error
 
 
 def _find_damage(files: Sequence[str]) -> str:
@@ -149,8 +149,13 @@ def _find_damage(files: Sequence[str]) -> str:
         except tf.errors.DataLossError as error:
             if number == 0 and not _plausible_first_header(path):
                 return f"{path} is not a TFRecord file."
-            return f"{path}, record {number + 1}: damaged or cut short ({error.message})."
+            return f"{path}, record {number + 1}: damaged or cut short ({_in_short(error)})."
     return f"a record could not be read, but a second reading of {len(files)} files found no damage; try again."
+
+
+def _in_short(error: tf.errors.OpError) -> str:
+    """TensorFlow's message without the names of graph nodes around it."""
+    return re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*", "", error.message).strip()
 
 
 def _plausible_first_header(path: str) -> bool:
@@ -166,13 +171,13 @@ def _explain(error: tf.errors.OpError, videos: VideoFiles) -> str:
     if match:
         path, number = match["path"], int(match["number"])
         serialized = next(iter(tf.data.TFRecordDataset(path).skip(number - 1))).numpy()
-        problem = readers.explain_bad_record(serialized, videos.spec) or error.message
+        problem = readers.explain_bad_record(serialized, videos.spec) or _in_short(error)
         return f"{path}, record {number}: {problem}."
     for path in videos.files:
         for number, record in enumerate(tf.data.TFRecordDataset(path), start=1):
             if problem := readers.explain_bad_record(record.numpy(), videos.spec):
                 return f"{path}, record {number}: {problem}."
-    return f"reading {', '.join(videos.files[:3])} failed: {error.message}"
+    return f"reading {', '.join(videos.files[:3])} failed: {_in_short(error)}"
 
 
 def open_videos(pattern: str, flag: str, overrides: SpecOverrides, spec: DatasetSpec | None = None) -> VideoFiles:
@@ -195,7 +200,7 @@ def _first_record(files: Sequence[str], flag: str) -> tuple[bytes, str]:
         except tf.errors.DataLossError as error:
             raise UserError(_find_damage([path])) from error
         except tf.errors.OpError as error:
-            raise UserError(f"{path} cannot be read: {error.message}") from error
+            raise UserError(f"{path} cannot be read: {_in_short(error)}") from error
     raise UserError(f"--{flag}: the {len(files)} files hold no records (first: {files[0]}).")
 
 
