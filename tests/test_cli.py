@@ -94,6 +94,8 @@ def test_eval_flags():
     assert not config.follow
     assert eval_config("--train_dir=run", "--norun_once").follow
     assert eval_config("--train_dir=run").selection is None
+    with pytest.raises(UserError, match="--frame_sampling needs --student_frames"):
+        eval_config("--train_dir=run", "--frame_sampling=random")
     with pytest.raises(UserError, match="--train_dir is needed"):
         eval_config()
     with pytest.raises(UserError, match="opposites"):

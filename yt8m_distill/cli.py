@@ -207,7 +207,7 @@ def train_config_from_flags(values: FlagValues) -> TrainConfig:
         training_mode=mode,
         model_args=_pairs("model_args", values.model_args),
         student_model_args=_pairs("student_model_args", values.student_model_args),
-        selection=None if mode == "teacher" else _selection(values) or FrameSelection(DEFAULT_STUDENT_FRAMES),
+        selection=None if mode == "teacher" else _student_selection(values),
         distillation=_distillation(values) if mode in DISTILLING_MODES else None,
         teacher_dir=values.teacher_dir,
         train_data_pattern=values.train_data_pattern,
@@ -233,7 +233,7 @@ def eval_config_from_flags(values: FlagValues) -> EvalConfig:
         train_dir=values.train_dir,
         eval_data_pattern=values.eval_data_pattern,
         which=values.which,
-        selection=_selection(values),
+        selection=_other_selection(values),
         batch_size=values.batch_size,
         output_file=values.output_file,
         full_map=values.full_map,
@@ -252,7 +252,7 @@ def inference_config_from_flags(values: FlagValues) -> InferenceConfig:
         input_model_tgz=values.input_model_tgz,
         input_data_pattern=values.input_data_pattern,
         which=values.which,
-        selection=_selection(values),
+        selection=_other_selection(values),
         batch_size=values.batch_size,
         top_k=values.top_k,
         vocabulary=values.vocabulary,
@@ -280,14 +280,21 @@ def _refuse_senseless(values: FlagValues, mode: str):
         raise UserError("--representation_matching does nothing without rep in --student_losses.")
 
 
-def _selection(values: FlagValues) -> FrameSelection | None:
-    """The frames that the flags name; None where they say nothing."""
-    if all(values[name].value is None for name in _STUDENT_FLAGS):
-        return None
+def _student_selection(values: FlagValues) -> FrameSelection:
+    """The frames of the student to train."""
     k = values.student_frames
     if k is None and values.student_stride is None:
         k = DEFAULT_STUDENT_FRAMES
     return FrameSelection(k, values.student_stride, values.frame_sampling or "uniform")
+
+
+def _other_selection(values: FlagValues) -> FrameSelection | None:
+    """The frames of a trained student, where the flags name others than its own."""
+    if values.student_frames is None and values.student_stride is None:
+        if values.frame_sampling is not None:
+            raise UserError("--frame_sampling needs --student_frames here: how many frames to sample that way.")
+        return None
+    return _student_selection(values)
 
 
 def _distillation(values: FlagValues) -> Distillation:
