@@ -35,7 +35,8 @@ def verdict(results: list[Results], k: int) -> str:
     if len(results) < 2:
         return f"k = {k}: student - uniform {lead:+.3f}; the teacher {leads}"
     deviation = max(statistics.stdev(values) for values in scores.values())
-    return f"k = {k}: student - uniform {lead:+.3f}, {lead / deviation:.1f} standard deviations; the teacher {leads}"
+    clear = "above" if lead > 2 * deviation else "not above"
+    return f"k = {k}: student - uniform {lead:+.3f}, {clear} twice the deviation {deviation:.3f}; the teacher {leads}"
 
 
 def main():

@@ -275,6 +275,7 @@ def stop_after(monkeypatch, step: int):
     [
         (["--training_mode=baseline"], 3),
         (["--training_mode=parallel"], 4),
+        (["--training_mode=baseline", "--max_steps=6"], 6),
         (["--student_losses=rep", "--finetune_epochs=2"], 2),  # in the teacher's run
         (["--student_losses=rep", "--finetune_epochs=2"], 11),  # while fine-tuning
     ],
@@ -311,7 +312,12 @@ def wrong_label(folder: pathlib.Path) -> str:
         (["--model_args=clusters=two"], "must be of type int"),
         (["--optimizer=Magic"], "no Keras optimizer"),
         (["--recipe=cake"], "known are paper, sample"),
-        (["--teacher_dir=/nowhere"], "no trained model"),
+        (["--teacher_dir=/nowhere"], "no finished run"),
+        (["--representation_matching=intermediate"], "needs a state for every frame; NetVLAD has none"),
+        (["--student_model_args=hidden_size=4"], "same classifier"),
+        (["--loss_weights=rep=0,pred=0,ce=0"], "above 0"),
+        (["--num_classes=0"], "at least 2"),
+        (["--seed=5000000000"], "below 2**32"),
         (["--feature_names=flow"], "no feature list 'flow'"),
     ],
 )
@@ -320,6 +326,12 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(data, tmp_path, capsys, arg
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+    assert not list(tmp_path.glob("run/**/step-*"))  # found before anything was trained
+
+
+def test_a_start_that_failed_does_not_lock_the_directory(data, tmp_path):
+    assert train(data, tmp_path / "run", "--optimizer=Magic", "--training_mode=baseline") == 2
+    assert train(data, tmp_path / "run", "--training_mode=baseline", "--student_frames=2", "--max_steps=1") == 0
 
 
 def test_a_label_beyond_the_class_count_names_the_video(data, tmp_path, capsys):

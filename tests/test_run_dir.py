@@ -38,7 +38,12 @@ def test_a_checkpoint_cut_short_is_not_picked_up(tmp_path):
 def test_a_damaged_checkpoint_is_named(tmp_path):
     run = RunDir(tmp_path)
     save(run, 1)
-    (run_dir.checkpoints(run)[0].path / "state.npz").write_bytes(b"half")
+    state = run_dir.checkpoints(run)[0].path / "state.npz"
+    for damage in (b"half", state.read_bytes()[:-30]):
+        state.write_bytes(damage)
+        with pytest.raises(UserError, match="step-00000001"):
+            run_dir.checkpoints(run)[0].arrays("student.")
+    state.unlink()
     with pytest.raises(UserError, match="step-00000001"):
         run_dir.checkpoints(run)[0].arrays("student.")
 
@@ -54,6 +59,15 @@ def test_a_failure_while_writing_leaves_the_old_content(tmp_path):
     with run_dir.directory_written_beside(target) as folder:
         (folder / "weights").write_text("new")
     assert (target / "weights").read_text() == "new"
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path):
+    target = tmp_path / "best"
+    (tmp_path / "best.old").mkdir()
+    (tmp_path / "best.old" / "weights").write_text("old")
+    with pytest.raises(FileNotFoundError), run_dir.directory_written_beside(target) as folder:
+        (folder / "no such folder" / "weights").write_text("new")
+    assert (target / "weights").read_text() == "old"
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_content(tmp_path):

@@ -83,6 +83,8 @@ class Distillation:
                 raise UserError(f"--loss_weights has a weight for '{name}', which is not in --student_losses.")
             if not 0 <= weight < math.inf:
                 raise UserError(f"--loss_weights: the weight of '{name}' must be 0 or more, not {weight}.")
+        if not any(self.loss_weights.get(name, 1.0) for name in chosen):
+            raise UserError("--loss_weights must leave at least one loss with a weight above 0.")
         _check_choice("--prediction_distance", self.prediction_distance, PREDICTION_DISTANCES)
         _check_choice("--representation_matching", self.representation_matching, REPRESENTATION_MATCHINGS)
         ordered = tuple(name for name in STUDENT_LOSSES if name in chosen)
@@ -129,6 +131,8 @@ class Learning:
             _check_minimum(name, getattr(self, name), 1)
         for name in ("regularization_penalty", "clip_gradient_norm", "seed"):
             _check_minimum(name, getattr(self, name), 0)
+        if self.seed >= 2**32:
+            raise UserError(f"--seed must be below 2**32, not {self.seed}.")
         for name in ("base_learning_rate", "learning_rate_decay"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

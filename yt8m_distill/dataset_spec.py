@@ -89,6 +89,8 @@ class SpecOverrides:
     max_frames: int | None = None
 
     def __post_init__(self):
+        if self.num_classes is not None and self.num_classes < 2:
+            raise UserError(f"--num_classes must be at least 2, not {self.num_classes}.")
         if self.feature_sizes is not None and self.feature_names is None:
             raise UserError("--feature_sizes needs --feature_names: sizes are given in the order of the names.")
         if self.feature_sizes is not None and len(self.feature_names) != len(self.feature_sizes):

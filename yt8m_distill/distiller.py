@@ -230,13 +230,18 @@ def start_from_classifier(student: keras.Model, teacher: keras.Model):
 
     Source: Bhardwaj et al. section 4, serial training.
     """
-    given, wanted = teacher.classifier.get_weights(), student.classifier.get_weights()
-    if [weights.shape for weights in given] != [weights.shape for weights in wanted]:
+    check_classifiers(student, teacher)
+    student.classifier.set_weights(teacher.classifier.get_weights())
+
+
+def check_classifiers(student: keras.Model, teacher: keras.Model):
+    """Raises UserError where the classifiers do not have the same variables."""
+    given, wanted = ([tuple(v.shape) for v in model.classifier.weights] for model in (teacher, student))
+    if given != wanted:
         raise UserError(
             "teacher and student must have the same classifier and representation size to share the output layer; "
-            f"the teacher's weights are {[w.shape for w in given]}, the student's {[w.shape for w in wanted]}."
+            f"the teacher's weights are {given}, the student's {wanted}."
         )
-    student.classifier.set_weights(given)
 
 
 def _check_has_frame_states(outputs: Mapping, model: keras.Model):

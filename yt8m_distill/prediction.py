@@ -29,11 +29,11 @@ def run_inference(config: InferenceConfig) -> int:
         raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
     videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern")
     log.info("Predicting %d files with the %s from %s", len(videos.files), trained.role, trained.source)
-    count = _predict(config, trained, videos, names)
-    print(f"Predictions for {count} videos are in {config.output_file}")
     if config.output_model_tgz:
         trained_model.pack(trained, config.output_model_tgz)
         print(f"The model is packed in {config.output_model_tgz}")
+    count = _predict(config, trained, videos, names)
+    print(f"Predictions for {count} videos are in {config.output_file}")
     return count
 
 

@@ -136,7 +136,7 @@ def _metrics(trained: trained_model.TrainedModel, config: TrainConfig, run: RunD
 
 def _report_of_own_run(trained: trained_model.TrainedModel, config: TrainConfig) -> dict[str, float] | None:
     """What the teacher's own run measured on the same files."""
-    path = RunDir(trained.config.train_dir).report_file
+    path = RunDir(trained.run_path).report_file
     if trained.role != "teacher" or config.training_mode != "serial" or not path.exists():
         return None
     report = Report.read(path)

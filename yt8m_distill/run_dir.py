@@ -7,6 +7,8 @@ import os
 import pathlib
 import re
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -136,6 +138,8 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 def directory_written_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A folder to fill; when all went well it takes the place of `path`, whose old content then goes."""
     partial, old = path.with_name(path.name + _PARTIAL), path.with_name(path.name + ".old")
+    if old.exists() and not path.exists():  # killed between the two renames below
+        os.rename(old, path)
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
     make_directory(partial)
@@ -189,7 +193,7 @@ class Checkpoint:
         try:
             with np.load(self.path / "state.npz", allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files if name.startswith(prefix)}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"the checkpoint '{self.path}' cannot be read: {error}.") from error
 
 

@@ -113,7 +113,7 @@ def open_run(config: TrainConfig, start_new_model: bool) -> RunDir:
     run = RunDir(config.train_dir)
     if start_new_model and (moved := run_dir.move_aside(run)):
         log.info("The earlier run is now in %s", moved)
-    if run.config_file.exists():
+    if run.config_file.exists() and _has_trained(run):
         changed = changed_settings(run.read_config(), config)
         if changed:
             raise UserError(
@@ -124,6 +124,12 @@ def open_run(config: TrainConfig, start_new_model: bool) -> RunDir:
         run_dir.make_directory(run.path)
         run_dir.write_text(run.config_file, to_json(config))
     return run
+
+
+def _has_trained(run: RunDir) -> bool:
+    """Whether there is anything to go on with: a run that failed before its first checkpoint may be started anew."""
+    own = run.best.exists() or run.report_file.exists() or bool(run_dir.checkpoints(run))
+    return own or (run.teacher.config_file.exists() and _has_trained(run.teacher))
 
 
 def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:

@@ -48,17 +48,17 @@ def frames_of(config: TrainConfig, selection: FrameSelection | None) -> int:
     return selection.frames(longest) if selection else longest
 
 
-def build_models(config: TrainConfig) -> dict[str, keras.Model]:
+def build_models(config: TrainConfig, with_teacher: bool = False) -> dict[str, keras.Model]:
     """New models of a resolved configuration, by role; in parallel mode they share the classifier.
 
-    For serial training only the student: its teacher is another run's.
+    For serial training only the student, its teacher is another run's; unless `with_teacher`.
     """
     models = {}
-    if config.training_mode in ("teacher", "parallel"):
+    if config.training_mode in ("teacher", "parallel") or (with_teacher and config.training_mode == "serial"):
         models["teacher"] = _build(config, config.model_args)
     if config.training_mode != "teacher":
         args = {**config.model_args, **config.student_model_args}
-        shared = models["teacher"].classifier if "teacher" in models else None
+        shared = models["teacher"].classifier if config.training_mode == "parallel" else None
         models["student"] = _build(config, args, shared)
     return models
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from yt8m_distill import run_dir, trained_model
 from yt8m_distill.config import TrainConfig
 from yt8m_distill.data.dataset import VideoFiles, View, estimated_videos, iterate
-from yt8m_distill.distiller import Distiller, LabelTrainer, start_from_classifier, student_view
+from yt8m_distill.distiller import Distiller, LabelTrainer, check_classifiers, start_from_classifier, student_view
 from yt8m_distill.errors import Interrupted, UserError
 from yt8m_distill.evaluation import evaluate, prediction_function, write_scalars
 from yt8m_distill.metrics import EvaluationMetrics
@@ -45,6 +45,7 @@ def run_training(config: TrainConfig, start_new_model: bool = False) -> Report:
         UserError: wrong settings or input, or a run in the same directory with other settings.
     """
     config, files = resolve(config)
+    check_buildable(config)
     run = open_run(config, start_new_model)
     if run.report_file.exists():
         log.info("The run in %s has finished.", run.path)
@@ -64,11 +65,31 @@ def run_training(config: TrainConfig, start_new_model: bool = False) -> Report:
     return report
 
 
+def check_buildable(config: TrainConfig):
+    """Finds wrong model arguments, or a student that does not fit its teacher, before anything is trained or written.
+
+    Raises:
+        UserError: see there.
+    """
+    make_optimizer(config)
+    with keras.StatelessScope():
+        models = trained_model.build_models(config, with_teacher=not config.teacher_dir)
+    if config.distillation is None or "teacher" not in models:
+        return
+    teacher, student = models["teacher"], models["student"]
+    if config.training_mode == "serial":
+        check_classifiers(student, teacher)
+    if config.distillation.representation_matching == "intermediate" and not student.has_frame_states:
+        raise UserError(
+            f"--representation_matching=intermediate needs a state for every frame; {config.model} has none."
+        )
+
+
 def _finished_teacher(config: TrainConfig, run: RunDir) -> trained_model.TrainedModel:
     """The teacher of `--teacher_dir`, or one that is trained now in `<train_dir>/teacher`."""
     if config.teacher_dir:
-        if not RunDir(config.teacher_dir).best.is_dir():
-            raise UserError(f"--teacher_dir={config.teacher_dir} holds no trained model (no best/ in it).")
+        if not RunDir(config.teacher_dir).report_file.exists():
+            raise UserError(f"--teacher_dir={config.teacher_dir} holds no finished run (no report.json in it).")
         return trained_model.load(config.teacher_dir, "teacher")
     log.info("Training the teacher on all frames in %s", run.teacher.path)
     run_training(
@@ -251,7 +272,8 @@ class TrainingLoop:
         if stored is not None:
             self._restore(stored, step_model, optimizer)
         step = _compiled_step(step_model, self._batches(stage).element_spec)
-        while self.progress.epoch < stage.epochs and not self._enough_steps(optimizer):
+        # A run stopped in the middle of an epoch goes on to its end even when that has no more steps.
+        while self.progress.epoch < stage.epochs and not (self._enough_steps(optimizer) and self.progress.batch == 0):
             batch = self._train_epoch(stage, step, step_model, optimizer)
             if batch is not None:
                 self._log_histograms(batch)
@@ -343,6 +365,10 @@ class TrainingLoop:
         by_time = time.monotonic() - self.last_checkpoint_time > 60 * settings.every_minutes
         if by_steps or by_time or self.interrupted:
             self._save(step_model, optimizer)
+        self._stop_if_interrupted()
+
+    def _stop_if_interrupted(self):
+        """Ends a run that was asked to stop; its state has just been saved."""
         if self.interrupted:
             raise Interrupted(
                 f"Stopped at step {self.progress.step}; the state is saved in {self.run_dir.checkpoints}. "
@@ -368,6 +394,7 @@ class TrainingLoop:
 
     def _end_epoch(self, step_model: LabelTrainer, optimizer):
         """Validation, the best weights, and a checkpoint at the beginning of the next epoch."""
+        self._finite_means(step_model)
         self.progress.epoch_examples = self.progress.examples
         self.progress = dataclasses.replace(self.progress, epoch=self.progress.epoch + 1, batch=0, examples=0)
         metrics = self._validate() if "validation" in self.files else None
@@ -376,6 +403,7 @@ class TrainingLoop:
             self.progress.best = {"stage": self.progress.stage, "epoch": self.progress.epoch, **(metrics or {})}
             self._save_best()
         self._save(step_model, optimizer)
+        self._stop_if_interrupted()
 
     def _validate(self) -> dict[str, float]:
         """Metrics of the student (or the one model) on the validation videos, written beside the training's curves."""

@@ -21,7 +21,7 @@ _LOCATION = r"Name: (?P<path>.+), record (?P<number>\d+)"
 
 
 def find_files(pattern: str, flag: str) -> list[str]:
-    """The files that `pattern` names, sorted, each once.
+    """The files that `pattern` names, each once: in the order of its parts, sorted within each.
 
     Args:
         pattern: globs, files and folders, separated by commas; of a folder, its files with "tfrecord" in the name.
@@ -30,16 +30,17 @@ def find_files(pattern: str, flag: str) -> list[str]:
     Raises:
         UserError: nothing matches one of the parts.
     """
-    files: set[str] = set()
+    files: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in pattern.split(","))):
         wanted = os.path.join(part, "*tfrecord*") if os.path.isdir(part) else part
-        found = [path for path in glob.glob(wanted) if os.path.isfile(path)]
+        found = [part] if os.path.isfile(part) else [path for path in glob.glob(wanted) if os.path.isfile(path)]
         if not found:
             raise UserError(f"--{flag}: no file matches '{wanted}'.")
-        files.update(found)
+        for path in sorted(found):
+            files.setdefault(os.path.realpath(path), path)
     if not files:
         raise UserError(f"--{flag} is empty; give files, globs or directories, separated by commas.")
-    return sorted(files)
+    return list(files.values())
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class HierarchicalRNN(VideoModel):
     """
 
     input_normalization = "l2"
+    has_frame_states = True
 
     def __init__(
         self,
