@@ -63,15 +63,14 @@ def write_records(path: pathlib.Path, records) -> str:
     return str(path)
 
 
-def learnable_videos(count: int, classes: int = 4, seed: int = 0, **options) -> list[tf.train.SequenceExample]:
+def learnable_videos(count: int, classes: int = 4, seed: int = 0) -> list[tf.train.SequenceExample]:
     """Videos whose first rgb bytes show their class in every frame, of 1 to 12 frames."""
     rng = np.random.default_rng(seed)
     videos = []
     for index in range(count):
         label = int(rng.integers(classes))
-        example = sequence_example(f"v{seed}_{index}", (label,), int(rng.integers(1, 13)), seed=seed + index, **options)
-        first = next(iter(example.feature_lists.feature_list))
-        for row in example.feature_lists.feature_list[first].feature:
+        example = sequence_example(f"v{seed}_{index}", (label,), int(rng.integers(1, 13)), seed=seed + index)
+        for row in example.feature_lists.feature_list["rgb"].feature:
             frame = bytearray(row.bytes_list.value[0])
             frame[:classes] = bytes(250 if c == label else 5 for c in range(classes))
             row.bytes_list.value[0] = bytes(frame)
