@@ -197,11 +197,11 @@ def write_per_class(path: pathlib.Path, metrics: EvaluationMetrics):
 
 
 def _follow(config: EvalConfig, videos: VideoFiles) -> dict[str, float]:
-    """Evaluates each checkpoint that appears until the run has its report."""
+    """Evaluates each checkpoint that appears until the run has its report, and then the best epoch's weights."""
     run = RunDir(config.train_dir)
     if config.which == "teacher" and run.read_config().training_mode == "serial":
         raise UserError("--follow --which=teacher: the teacher of serial training is a run of its own; follow that.")
-    done, result = set(), {}
+    done = set()
     while True:
         finished = run.report_file.exists()
         new = [each for each in run_dir.checkpoints(run) if each.step not in done]
@@ -214,8 +214,9 @@ def _follow(config: EvalConfig, videos: VideoFiles) -> dict[str, float]:
                     raise
                 continue  # the training has removed it meanwhile
             print(f"Step {checkpoint.step}")
-            result = _evaluate_once(config, trained, videos)
+            _evaluate_once(config, trained, videos)
         if finished and not new:
-            return result
+            print("Best epoch")
+            return _evaluate_once(config, trained_model.load(config.train_dir, config.which), videos)
         if not new:
             time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -207,16 +207,13 @@ def _first_record(files: Sequence[str], flag: str) -> tuple[bytes, str]:
 
 def longest_of_first(videos: VideoFiles, count: int = 256) -> int:
     """Frames of the longest of the first `count` videos."""
-    view = View()
-    sample = VideoFiles(videos.files[:1], videos.spec).ordered_batches(view, count).take(1)
+    sample = videos.ordered_batches(View(), count).take(1)
     return max((int(tf.reduce_max(batch["num_frames"])) for batch in iterate(sample, videos)), default=0)
 
 
 def estimated_videos(videos: VideoFiles, count: int = 64) -> int:
     """Number of videos by file sizes and the mean length of the first records; for progress bars only."""
-    lengths = [len(record.numpy()) for record in tf.data.TFRecordDataset(videos.files[0]).take(count)]
-    if not lengths:
-        return 0
-    if len(lengths) < count and len(videos.files) == 1:
+    lengths = [len(record.numpy()) for record in tf.data.TFRecordDataset(list(videos.files)).take(count)]
+    if len(lengths) < count:
         return len(lengths)
     return max(1, round(videos.num_bytes / (np.mean(lengths) + 16)))
