@@ -27,6 +27,7 @@ setup(
         "absl-py>=2.0,<3",
         "tensorboard>=2.21,<3",
         "tqdm>=4.66,<5",
+        "google-crc32c>=1.5,<2",
     ],
     extras_require={
         # ruff is held to one minor version, because `ruff format --check` compares with that version's style.

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from yt8m_distill.config import Distillation, EvalConfig, FrameSelection, TrainConfig
 from yt8m_distill.evaluation import run_evaluation
-from yt8m_distill.run_dir import RunDir, read_json
 from yt8m_distill.training import run_training
 
 Results = dict[tuple[str, int], dict[str, float]]  # metrics by (role, frames); the teacher's under 0
@@ -18,9 +17,10 @@ Results = dict[tuple[str, int], dict[str, float]]  # metrics by (role, frames); 
 
 def measured(config: TrainConfig, eval_data_pattern: str | None, full_map: bool) -> dict[str, float]:
     """Trains one run, or takes it as it is, and returns its metrics."""
-    run_training(config)
-    metrics = read_json(RunDir(config.train_dir).metrics_file("own")) if eval_data_pattern is None else None
-    return metrics or run_evaluation(EvalConfig(config.train_dir, eval_data_pattern, full_map=full_map))
+    report = run_training(config)
+    if eval_data_pattern is None:
+        return dict(report.rows[-1].metrics)
+    return run_evaluation(EvalConfig(config.train_dir, eval_data_pattern, full_map=full_map))
 
 
 def runs_of_seed(

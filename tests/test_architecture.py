@@ -44,8 +44,8 @@ TABLE = {
     "commands": row("cli training evaluation prediction", "absl.app"),
     # Input.
     "quantization": row("", "keras numpy"),
-    "frame_selection": row("config", "numpy tensorflow"),
-    "data": row("config dataset_spec frame_selection quantization", "numpy tensorflow tqdm"),
+    "frame_selection": row("config", "numpy"),
+    "data": row("config dataset_spec frame_selection quantization", "google_crc32c numpy tensorflow tqdm"),
     # Networks: nothing here knows where frames come from, what a loss is or what a flag is.
     "layers": row("", "keras numpy"),
     "models": row("layers quantization", "keras numpy"),
@@ -64,7 +64,8 @@ TABLE = {
     "evaluation": row(RUNNING, RUNNING_INSTALLED),
     "report": row("config data evaluation flops metrics run_dir trained_model"),
     "prediction": row(f"{RUNNING} evaluation predictions_csv", RUNNING_INSTALLED),
-    "training": row(f"{RUNNING} distiller evaluation report run_setup", RUNNING_INSTALLED),
+    "training_logs": row("", "tensorflow"),
+    "training": row(f"{RUNNING} distiller evaluation report run_setup training_logs", RUNNING_INSTALLED),
 }
 SCRIPT_ROW = row("commands")
 

@@ -11,11 +11,13 @@ from absl.flags import FlagValues
 from yt8m_distill.config import (
     DISTILLING_MODES,
     LABEL_LOSSES,
+    ON_BAD_RECORD,
     PREDICTION_DISTANCES,
     REPRESENTATION_MATCHINGS,
     SAMPLINGS,
     STUDENT_LOSSES,
     TRAINING_MODES,
+    BadRecordPolicy,
     Checkpointing,
     Distillation,
     EvalConfig,
@@ -118,6 +120,16 @@ def _define_data_flags(values: FlagValues):
     flags.DEFINE_integer("num_classes", None, "Size of the vocabulary. [the edition's]", flag_values=values)
     flags.DEFINE_integer("max_frames", None, "Frames read of a video; 0: all. [the edition's]", flag_values=values)
     flags.DEFINE_boolean("frame_features", True, "Records are frame-level; the only kind.", flag_values=values)
+    _define_bad_record_flags(values)
+
+
+def _define_bad_record_flags(values: FlagValues):
+    flags.DEFINE_enum(
+        "on_bad_record", "error", ON_BAD_RECORD, "Stop at a damaged record, or leave it out.", flag_values=values
+    )
+    flags.DEFINE_float(
+        "max_bad_fraction", 0.01, "Share of bytes that may be left out; exit code 1 beyond it.", flag_values=values
+    )
 
 
 def _define_model_flags(values: FlagValues):
@@ -190,6 +202,7 @@ def _define_trained_model_flags(values: FlagValues):
     flags.DEFINE_enum("which", None, ("student", "teacher"), "Which model. [student]", flag_values=values)
     flags.DEFINE_integer("batch_size", 128, "Videos at a time; changes no number.", flag_values=values)
     _define_selection_flags(values)
+    _define_bad_record_flags(values)
 
 
 def train_config_from_flags(values: FlagValues) -> TrainConfig:
@@ -220,6 +233,7 @@ def train_config_from_flags(values: FlagValues) -> TrainConfig:
         checkpointing=Checkpointing(
             values.checkpoint_every_steps, values.checkpoint_every_minutes, values.keep_checkpoints
         ),
+        bad_records=_bad_records(values),
     )
 
 
@@ -239,6 +253,7 @@ def eval_config_from_flags(values: FlagValues) -> EvalConfig:
         full_map=values.full_map,
         per_class_file=values.per_class_file,
         follow=bool(values.follow) or values.run_once is False,
+        bad_records=_bad_records(values),
     )
 
 
@@ -257,6 +272,7 @@ def inference_config_from_flags(values: FlagValues) -> InferenceConfig:
         top_k=values.top_k,
         vocabulary=values.vocabulary,
         output_model_tgz=values.output_model_tgz,
+        bad_records=_bad_records(values),
     )
 
 
@@ -295,6 +311,12 @@ def _other_selection(values: FlagValues) -> FrameSelection | None:
             raise UserError("--frame_sampling needs --student_frames here: how many frames to sample that way.")
         return None
     return _student_selection(values)
+
+
+def _bad_records(values: FlagValues) -> BadRecordPolicy:
+    if values["max_bad_fraction"].present and values.on_bad_record == "error":
+        raise UserError("--max_bad_fraction does nothing without --on_bad_record=skip.")
+    return BadRecordPolicy(values.on_bad_record, values.max_bad_fraction)
 
 
 def _distillation(values: FlagValues) -> Distillation:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from yt8m_distill import cli
-from yt8m_distill.errors import Interrupted, UserError
+from yt8m_distill.errors import Interrupted, TooManyBadRecords, UserError
 
 
 def train_main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def _main(values: cli.FlagValues, command: Callable[[cli.FlagValues], None], arg
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    except (Interrupted, OSError) as error:
+    except (Interrupted, TooManyBadRecords, OSError) as error:
         print(f"{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

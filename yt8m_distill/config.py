@@ -19,6 +19,7 @@ REPRESENTATION_MATCHINGS = ("final", "intermediate")
 LABEL_LOSSES = ("CrossEntropyLoss", "HingeLoss", "SoftmaxLoss")
 TRAINING_MODES = ("serial", "parallel", "teacher", "baseline")
 DISTILLING_MODES = ("serial", "parallel")
+ON_BAD_RECORD = ("error", "skip")
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,28 @@ class Checkpointing:
 
 
 @dataclass(frozen=True)
+class BadRecordPolicy:
+    """What happens to records that cannot be used.
+
+    Attributes:
+        on_bad_record: one of `ON_BAD_RECORD`.
+        max_bad_fraction: of the bytes; where more was skipped, the exit code is 1.
+    """
+
+    on_bad_record: str = "error"
+    max_bad_fraction: float = 0.01
+
+    def __post_init__(self):
+        _check_choice("--on_bad_record", self.on_bad_record, ON_BAD_RECORD)
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise UserError(f"--max_bad_fraction must be from 0 to 1, not {self.max_bad_fraction}.")
+
+    @property
+    def skip(self) -> bool:
+        return self.on_bad_record == "skip"
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run. From flags, None and empty fields stand for defaults; in `config.json` all are resolved.
 
@@ -198,6 +221,7 @@ class TrainConfig:
     data: DatasetSpec | None = None
     learning: Learning = field(default_factory=Learning)
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
+    bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
 
     def __post_init__(self):
         _check_choice("--training_mode", self.training_mode, TRAINING_MODES)
@@ -209,8 +233,8 @@ class TrainConfig:
             raise UserError(f"--teacher_dir goes with --training_mode=serial, not {self.training_mode}.")
 
 
-# Settings that may differ between two starts of one run: they change where and how often it writes, not what it learns.
-RUNNING_FIELDS = ("train_dir", "eval_data_pattern", "checkpointing")
+# Settings that may differ between two starts of one run: where and how often it writes, what happens to bad records.
+RUNNING_FIELDS = ("train_dir", "eval_data_pattern", "checkpointing", "bad_records")
 
 
 @dataclass(frozen=True)
@@ -238,6 +262,7 @@ class EvalConfig:
     full_map: bool = False
     per_class_file: str | None = None
     follow: bool = False
+    bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
 
     def __post_init__(self):
         _check_which(self.which)
@@ -269,6 +294,7 @@ class InferenceConfig:
     top_k: int = 20
     vocabulary: str | None = None
     output_model_tgz: str | None = None
+    bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
 
     def __post_init__(self):
         _check_which(self.which)

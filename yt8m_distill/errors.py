@@ -10,3 +10,7 @@ class UserError(ValueError):
 
 class Interrupted(Exception):
     """The user stopped the work (Ctrl-C, SIGTERM) and its state is saved; the scripts exit with code 1."""
+
+
+class TooManyBadRecords(Exception):
+    """The work is done and its outputs are in place, but more of the input than allowed was skipped; exit code 1."""

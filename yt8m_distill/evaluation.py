@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from yt8m_distill import losses, run_dir, trained_model
 from yt8m_distill.config import EvalConfig, FrameSelection, TrainConfig
-from yt8m_distill.data.dataset import VideoFiles, View, estimated_videos, iterate, open_videos
+from yt8m_distill.data.bad_records import report_skipped
+from yt8m_distill.data.dataset import BEGINNING, Batch, Position, VideoFiles, View, estimated_videos, open_videos
 from yt8m_distill.dataset_spec import SpecOverrides
 from yt8m_distill.errors import UserError
 from yt8m_distill.metrics import EvaluationMetrics
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 2.0  # of --follow for a new checkpoint
 
 
-def prediction_function(model: keras.Model) -> Callable[[Mapping[str, tf.Tensor]], np.ndarray]:
+def prediction_function(model: keras.Model) -> Callable[[Batch], np.ndarray]:
     """Function of a batch of `VideoFiles` to predictions (batch, classes), compiled once for all shapes."""
     signature = [
         tf.TensorSpec([None, None, sum(model.feature_sizes)], tf.uint8),
@@ -42,14 +43,32 @@ def prediction_function(model: keras.Model) -> Callable[[Mapping[str, tf.Tensor]
 
 
 def predictions(
-    predict: Callable, videos: VideoFiles, view: View, *, batch_size: int, seed: int, description: str
-) -> Iterator[tuple[Mapping[str, tf.Tensor], np.ndarray]]:
-    """Every batch in the order of the files with its predictions, under a progress bar."""
-    batches = videos.ordered_batches(view, batch_size, seed)
-    with tqdm(total=estimated_videos(videos), desc=description, unit=" videos", mininterval=1.0) as bar:
-        for batch in iterate(batches, videos):
+    predict: Callable,
+    videos: VideoFiles,
+    view: View,
+    *,
+    batch_size: int,
+    seed: int,
+    description: str,
+    start: Position = BEGINNING,
+    done: int = 0,
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Every batch in the order of the files with its predictions, under a progress bar.
+
+    Args:
+        start: where to begin.
+        done: videos before it, for the progress bar.
+    """
+    without_frames = 0
+    with tqdm(
+        total=max(done, estimated_videos(videos)), initial=done, desc=description, unit=" videos", mininterval=1.0
+    ) as bar:
+        for batch in videos.ordered_batches(view, batch_size, seed, start):
             yield batch, predict(batch)
             bar.update(len(batch["video_id"]))
+            without_frames += np.count_nonzero(batch["num_frames"] == 0)
+    if without_frames:
+        log.warning("%d videos have no frames: their predictions say nothing of them.", without_frames)
 
 
 def evaluate(
@@ -78,7 +97,7 @@ def evaluate(
     """
     view = View(selection)
     for batch, scores in predictions(predict, videos, view, batch_size=batch_size, seed=seed, description=description):
-        labels = batch["labels"].numpy()
+        labels = batch["labels"]
         metrics.update(scores, labels, loss=float(losses.cross_entropy(labels, scores)))
     return metrics.result()
 
@@ -91,20 +110,25 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
     """
     train_config = RunDir(config.train_dir).read_config()
     _check_selection(config, train_config)
-    videos = evaluation_videos(config.eval_data_pattern, train_config, "eval_data_pattern")
-    if not config.follow:
-        return _evaluate_once(config, trained_model.load(config.train_dir, config.which), videos)
-    return _follow(config, videos)
+    skip = config.bad_records.skip
+    videos = evaluation_videos(config.eval_data_pattern, train_config, "eval_data_pattern", skip_bad_records=skip)
+    if config.follow:
+        result = _follow(config, videos)
+    else:
+        result = _evaluate_once(config, trained_model.load(config.train_dir, config.which), videos)
+    report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
+    return result
 
 
-def evaluation_videos(pattern: str | None, train_config: TrainConfig, flag: str) -> VideoFiles:
+def evaluation_videos(
+    pattern: str | None, train_config: TrainConfig, flag: str, *, skip_bad_records: bool = False
+) -> VideoFiles:
     """Files to evaluate or predict, in the format that the model was trained on."""
     pattern = pattern or train_config.eval_data_pattern
     if pattern is None:
         raise UserError(f"--{flag} is needed: the run was trained without --eval_data_pattern.")
-    detected = open_videos(
-        pattern, flag, SpecOverrides(train_config.data.feature_names, None, train_config.data.num_classes)
-    )
+    overrides = SpecOverrides(train_config.data.feature_names, None, train_config.data.num_classes)
+    detected = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records)
     spec = train_config.data
     if detected.spec.feature_sizes != spec.feature_sizes:
         raise UserError(
@@ -112,7 +136,7 @@ def evaluation_videos(pattern: str | None, train_config: TrainConfig, flag: str)
             f"the model was trained on sizes {spec.feature_sizes}."
         )
     # The files say where the id is (it differs between the 2017 and 2018 editions), the run all the rest.
-    return VideoFiles(detected.files, dataclasses.replace(spec, id_key=detected.spec.id_key))
+    return dataclasses.replace(detected, spec=dataclasses.replace(spec, id_key=detected.spec.id_key))
 
 
 def _check_selection(config: EvalConfig, train_config: TrainConfig):
@@ -159,7 +183,7 @@ def write_metrics(
 ) -> pathlib.Path:
     """Writes `metrics.json` and TensorBoard scalars of an evaluation into a run directory; returns the JSON's path."""
     teachers_of_student = trained.role == "teacher" and run.read_config().training_mode != "teacher"
-    target = pathlib.Path(output_file or run.metrics_file("teacher" if teachers_of_student else "own"))
+    target = pathlib.Path(output_file or run.metrics_file(of_teacher=teachers_of_student))
     step = trained.step if trained.step is not None else best_step(RunDir(trained.run_path))
     described = {"model": trained.config.model, "which": trained.role, "frames": _frames_text(selection), "step": step}
     run_dir.write_json(target, {**described, **result})

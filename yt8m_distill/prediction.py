@@ -50,7 +50,7 @@ def _predict(config: InferenceConfig, trained: trained_model.TrainedModel, video
             seed=trained.config.learning.seed,
             description="Predicting",
         ):
-            ids = batch["video_id"].numpy()
+            ids = batch["video_id"]
             writer.write(ids, scores)
             if listing is not None:
                 rows = zip(ids, scores, strict=True)

@@ -1,6 +1,7 @@
 """The table at the end of a training: how good each model is, and what it costs."""
 
 import pathlib
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,13 +72,12 @@ class Report:
 
     def next_commands(self) -> str:
         """What to run next, each a line to copy."""
-        pattern = self.eval_data_pattern or "PATTERN"
+        run, pattern = shlex.quote(self.train_dir), shlex.quote(self.eval_data_pattern or "PATTERN")
         return "\n".join(
             [
-                f"  tensorboard --logdir={self.train_dir}",
-                f"  python eval.py --train_dir={self.train_dir} --eval_data_pattern='{pattern}'",
-                f"  python inference.py --train_dir={self.train_dir} --input_data_pattern='{pattern}' "
-                f"--output_file=predictions.csv",
+                f"  tensorboard --logdir={run}",
+                f"  python eval.py --train_dir={run} --eval_data_pattern={pattern}",
+                f"  python inference.py --train_dir={run} --input_data_pattern={pattern} --output_file=predictions.csv",
             ]
         )
 

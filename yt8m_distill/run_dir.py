@@ -19,6 +19,7 @@ from yt8m_distill import config as configuration
 from yt8m_distill.errors import UserError
 
 _PARTIAL = ".partial"
+SPACE_FACTOR = 1.02  # of a file of arrays to the arrays
 _CHECKPOINT_NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -58,10 +59,15 @@ class RunDir:
         """Run directory of a teacher that is trained on the way."""
         return RunDir(self.path / "teacher")
 
-    def metrics_file(self, which: str) -> pathlib.Path:
+    @property
+    def finished_stages(self) -> pathlib.Path:
+        """Weights at the end of each stage that another one followed: `1/student.weights.h5`."""
+        return self.path / "stages"
+
+    def metrics_file(self, *, of_teacher: bool = False) -> pathlib.Path:
         """`eval/metrics.json`, or `eval/teacher/metrics.json` for a student's teacher."""
         folder = self.path / "eval"
-        return (folder / "teacher" if which == "teacher" else folder) / "metrics.json"
+        return (folder / "teacher" if of_teacher else folder) / "metrics.json"
 
     def read_config(self) -> configuration.TrainConfig:
         """The stored configuration.
@@ -188,6 +194,10 @@ class Checkpoint:
         """The position in the training, as given to `save_checkpoint`."""
         return read_json(self.path / "progress.json")
 
+    def log_sizes(self) -> dict[str, int]:
+        """Sizes of the event files when it was stored."""
+        return read_json(self.path / "logs.json")
+
     def arrays(self, prefix: str) -> dict[str, np.ndarray]:
         """The arrays whose names begin with `prefix`, in the order in which they were stored."""
         try:
@@ -197,18 +207,45 @@ class Checkpoint:
             raise UserError(f"the checkpoint '{self.path}' cannot be read: {error}.") from error
 
 
-def save_checkpoint(run: RunDir, step: int, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any], keep: int):
+def save_checkpoint(
+    run: RunDir,
+    step: int,
+    arrays: Mapping[str, np.ndarray],
+    keep: int,
+    *,
+    progress: Mapping[str, Any],
+    log_sizes: Mapping[str, int],
+):
     """Stores a training state and removes all but the last `keep`.
 
     Args:
+        run: where.
+        step: steps done.
         arrays: variables by name.
+        keep: how many checkpoints.
         progress: the position in the training, JSON.
+        log_sizes: of the event files at this step.
+
+    Raises:
+        UserError: the disk has not enough space; nothing has changed then.
     """
+    make_directory(run.checkpoints)
+    _check_space(run.checkpoints, sum(array.nbytes for array in arrays.values()))
     with directory_written_beside(run.checkpoints / f"step-{step:08d}") as folder:
         np.savez(folder / "state.npz", **arrays)
-        (folder / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
+        for name, values in (("progress", progress), ("logs", log_sizes)):
+            (folder / f"{name}.json").write_text(json.dumps(values), encoding="utf-8")
     for old in checkpoints(run)[:-keep]:
         shutil.rmtree(old.path, ignore_errors=True)
+
+
+def _check_space(folder: pathlib.Path, num_bytes: int):
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes * SPACE_FACTOR:
+        raise UserError(
+            f"a checkpoint in '{folder}' needs {num_bytes / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free; "
+            "what was written before is intact. Make room, and the same command continues."
+        )
 
 
 def checkpoints(run: RunDir) -> list[Checkpoint]:

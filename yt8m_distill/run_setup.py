@@ -25,14 +25,18 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, dict[str, VideoFiles]]:
     """
     config = dataclasses.replace(config, model=registry.model_class(config.model).__name__)
     config = _with_data(config)
-    train = open_videos(config.train_data_pattern, "train_data_pattern", config.overrides, config.data)
+    skip = config.bad_records.skip
+    train = open_videos(
+        config.train_data_pattern, "train_data_pattern", config.overrides, config.data, skip_bad_records=skip
+    )
     config = dataclasses.replace(config, data=train.spec, train_dir=config.train_dir or default_train_dir(config))
     log.info("Training data: %d files; %s", len(train.files), train.spec.describe())
     config = with_recipe(_with_typed_arguments(config))
     files = {"train": train}
     for name in ("validation", "eval"):
         if pattern := getattr(config, f"{name}_data_pattern"):
-            files[name] = open_videos(pattern, f"{name}_data_pattern", config.overrides, train.spec)
+            flag = f"{name}_data_pattern"
+            files[name] = open_videos(pattern, flag, config.overrides, train.spec, skip_bad_records=skip)
     _warn_where_no_video_is_longer(config, train)
     return _with_arguments_by_frames(config), files
 
@@ -120,9 +124,8 @@ def open_run(config: TrainConfig, start_new_model: bool) -> RunDir:
                 f"'{run.path}' holds a run with other settings ({'; '.join(changed)}). "
                 "Give another --train_dir, or --start_new_model to move that run aside."
             )
-    else:
-        run_dir.make_directory(run.path)
-        run_dir.write_text(run.config_file, to_json(config))
+    run_dir.make_directory(run.path)
+    run_dir.write_text(run.config_file, to_json(config))
     return run
 
 

@@ -1,12 +1,15 @@
 """Trains teachers, baselines and students: `run_training`, and the one loop that drives every training step."""
 
+import contextlib
 import dataclasses
 import logging
 import math
+import os
+import pathlib
 import signal
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -15,7 +18,9 @@ from tqdm import tqdm
 
 from yt8m_distill import run_dir, trained_model
 from yt8m_distill.config import TrainConfig
-from yt8m_distill.data.dataset import VideoFiles, View, estimated_videos, iterate
+from yt8m_distill.data.bad_records import report_skipped
+from yt8m_distill.data.dataset import BEGINNING, Batch, Position, VideoFiles, View, estimated_videos, position_after
+from yt8m_distill.dataset_spec import DatasetSpec
 from yt8m_distill.distiller import Distiller, LabelTrainer, check_classifiers, start_from_classifier, student_view
 from yt8m_distill.errors import Interrupted, UserError
 from yt8m_distill.evaluation import evaluate, prediction_function, write_scalars
@@ -23,6 +28,7 @@ from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.report import Report, make_report
 from yt8m_distill.run_dir import RunDir
 from yt8m_distill.run_setup import open_run, resolve
+from yt8m_distill.training_logs import TrainingLogs
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +49,23 @@ def run_training(config: TrainConfig, start_new_model: bool = False) -> Report:
 
     Raises:
         UserError: wrong settings or input, or a run in the same directory with other settings.
+        TooManyBadRecords: at the end, more of the input than allowed was skipped.
     """
     config, files = resolve(config)
+    report = _train(config, files, start_new_model)
+    report_skipped((videos.bad_records for videos in files.values()), config.bad_records.max_bad_fraction)
+    return report
+
+
+def _train(config: TrainConfig, files: Mapping[str, VideoFiles], start_new_model: bool) -> Report:
     check_buildable(config)
     run = open_run(config, start_new_model)
     if run.report_file.exists():
-        log.info("The run in %s has finished.", run.path)
-        return Report.read(run.report_file)
+        report = Report.read(run.report_file)
+        if report.eval_data_pattern == config.eval_data_pattern:
+            log.info("The run in %s has finished.", run.path)
+            return report
+        log.info("The run in %s has finished; evaluating it on other videos.", run.path)
     if config.learning.deterministic:
         tf.config.experimental.enable_op_determinism()
     teacher = _finished_teacher(config, run) if config.training_mode == "serial" else None
@@ -59,7 +75,8 @@ def run_training(config: TrainConfig, start_new_model: bool = False) -> Report:
         _check_teacher(teacher, config)
         start_from_classifier(models["student"], teacher.model)
         models = {**models, "teacher": teacher.model}
-    TrainingLoop(config, run, models, files).run()
+    if not run.report_file.exists():
+        TrainingLoop(config, run, models, files).run()
     report = make_report(config, run, files, teacher)
     run_dir.write_json(run.report_file, dataclasses.asdict(report))
     return report
@@ -92,7 +109,7 @@ def _finished_teacher(config: TrainConfig, run: RunDir) -> trained_model.Trained
             raise UserError(f"--teacher_dir={config.teacher_dir} holds no finished run (no report.json in it).")
         return trained_model.load(config.teacher_dir, "teacher")
     log.info("Training the teacher on all frames in %s", run.teacher.path)
-    run_training(
+    teachers_config, files = resolve(
         dataclasses.replace(
             config,
             training_mode="teacher",
@@ -103,6 +120,7 @@ def _finished_teacher(config: TrainConfig, run: RunDir) -> trained_model.Trained
             train_dir=str(run.teacher.path),
         )
     )
+    _train(teachers_config, files, start_new_model=False)
     return trained_model.load(str(run.teacher.path), "teacher")
 
 
@@ -124,12 +142,14 @@ class Stage:
         epochs: passes over the training files.
         view: the frames its batches hold.
         build: makes the step model.
+        followed: by another stage.
     """
 
     name: str
     epochs: int
     view: View
     build: Callable[[], LabelTrainer]
+    followed: bool = False
 
 
 def stages(config: TrainConfig, models: Mapping[str, keras.Model]) -> list[Stage]:
@@ -158,7 +178,7 @@ def stages(config: TrainConfig, models: Mapping[str, keras.Model]) -> list[Stage
         return [distill]
     epochs = learning.finetune_epochs or learning.num_epochs
     return [
-        distill,
+        dataclasses.replace(distill, followed=True),
         Stage(
             "Fine-tuning the student",
             epochs,
@@ -203,19 +223,42 @@ class Progress:
         stage: index of the stage.
         epoch: whole epochs done in this stage.
         batch: batches done in the current epoch.
+        position: where in the epoch's order of records the next batch begins.
         examples: videos seen in the current epoch.
         step: steps done, over all stages; the axis of all TensorBoard curves.
         epoch_examples: videos of one epoch; None until the first one has ended.
         best: metrics of the best epoch so far.
+        train_files: name and size of every training file.
     """
 
     stage: int = 0
     epoch: int = 0
     batch: int = 0
+    position: tuple[int, ...] = dataclasses.astuple(BEGINNING)
     examples: int = 0
     step: int = 0
     epoch_examples: int | None = None
     best: dict[str, Any] | None = None
+    train_files: list[list[str | int]] | None = None
+
+    def next_epoch(self, **changes) -> "Progress":
+        """At the beginning of an epoch."""
+        return dataclasses.replace(self, batch=0, position=dataclasses.astuple(BEGINNING), examples=0, **changes)
+
+
+@dataclass(frozen=True)
+class DoneStep:
+    """A step whose result has not been looked at: that would wait for the device.
+
+    Attributes:
+        number: of the step.
+        loss: mean since the last look, as a tensor.
+        video_ids: of its batch.
+    """
+
+    number: int
+    loss: tf.Tensor
+    video_ids: Sequence[bytes]
 
 
 class TrainingLoop:
@@ -237,8 +280,9 @@ class TrainingLoop:
         self.files = files
         self.trained_roles = [role for role in models if not (role == "teacher" and config.training_mode == "serial")]
         self.predict = {role: prediction_function(models[role]) for role in self.trained_roles}
-        self.writers = {}
-        self.progress = Progress()
+        self.logs = TrainingLogs(run.logs, ("train", "validation", "validation_teacher"))
+        self.progress = Progress(train_files=_names_and_sizes(files["train"]))
+        self.steps_since_log: list[DoneStep] = []
         self.interrupted = False
         self.last_checkpoint_time = time.monotonic()
 
@@ -246,38 +290,41 @@ class TrainingLoop:
         """Trains all stages, from the latest checkpoint if there is one."""
         all_stages = stages(self.config, self.models)
         stored = run_dir.checkpoints(self.run_dir)
+        self.logs.cut_back(stored[-1].log_sizes() if stored else {})
         if stored:
-            self.progress = Progress(**stored[-1].progress())
-            log.info("Continuing %s after step %d", self.run_dir.path, self.progress.step)
-        with _signals_noted(self), self._writer("train").as_default():
+            self._go_on_from(stored[-1])
+        with _signals_noted(self), self.logs.writer("train").as_default():
             for index in range(self.progress.stage, len(all_stages)):
                 self._train_stage(all_stages[index], stored[-1] if stored else None)
                 stored = []
-                self.progress = dataclasses.replace(self.progress, stage=index + 1, epoch=0, batch=0, examples=0)
-        for writer in self.writers.values():
-            writer.close()
+                self.progress = self.progress.next_epoch(stage=index + 1, epoch=0)
+        self.logs.close()
 
-    def _writer(self, name: str) -> tf.summary.SummaryWriter:
-        """The one TensorBoard writer for `logs/<name>`."""
-        if name not in self.writers:
-            self.writers[name] = tf.summary.create_file_writer(str(self.run_dir.logs / name))
-        return self.writers[name]
+    def _go_on_from(self, stored: run_dir.Checkpoint):
+        progress = Progress(**stored.progress())
+        if progress.train_files != self.progress.train_files:
+            raise UserError(
+                f"the training files are not those that the run in '{self.run_dir.path}' began with: names or sizes "
+                "differ. Put them back, or give --start_new_model."
+            )
+        self.progress = progress
+        log.info("Continuing %s after step %d", self.run_dir.path, self.progress.step)
 
     def _validation_writer(self, role: str) -> tf.summary.SummaryWriter:
         both = len(self.trained_roles) > 1
-        return self._writer("validation_teacher" if both and role == "teacher" else "validation")
+        return self.logs.writer("validation_teacher" if both and role == "teacher" else "validation")
 
     def _train_stage(self, stage: Stage, stored: run_dir.Checkpoint | None):
         step_model, optimizer = self._step_model(stage)
         if stored is not None:
             self._restore(stored, step_model, optimizer)
-        step = _compiled_step(step_model, self._batches(stage).element_spec)
+        step = _compiled_step(step_model, stage.view, self.config.data)
         # A run stopped in the middle of an epoch goes on to its end even when that has no more steps.
         while self.progress.epoch < stage.epochs and not (self._enough_steps(optimizer) and self.progress.batch == 0):
-            batch = self._train_epoch(stage, step, step_model, optimizer)
-            if batch is not None:
-                self._log_histograms(batch)
-            self._end_epoch(step_model, optimizer)
+            self._train_epoch(stage, step, step_model, optimizer)
+            self._end_epoch(stage, step_model, optimizer)
+        if stage.followed:
+            self._save_weights(self.run_dir.finished_stages / str(self.progress.stage + 1), {})
 
     def _step_model(self, stage: Stage) -> tuple[LabelTrainer, keras.optimizers.Optimizer]:
         step_model, optimizer = stage.build(), make_optimizer(self.config)
@@ -285,13 +332,13 @@ class TrainingLoop:
         optimizer.build(step_model.trained_variables())
         return step_model, optimizer
 
-    def _batches(self, stage: Stage) -> tf.data.Dataset:
+    def _batches(self, stage: Stage) -> Iterator[Batch]:
         return self.files["train"].training_batches(
             stage.view,
             self.config.learning.batch_size,
             seed=self.config.learning.seed,
             epoch=self.progress.epoch + 1000 * self.progress.stage,
-            skip_batches=self.progress.batch,
+            start=Position(*self.progress.position),
         )
 
     def _enough_steps(self, optimizer: keras.optimizers.Optimizer) -> bool:
@@ -299,30 +346,29 @@ class TrainingLoop:
         return limit is not None and int(optimizer.iterations) >= limit
 
     def _train_epoch(self, stage: Stage, step: Callable, step_model: LabelTrainer, optimizer):
-        """One epoch, or the rest of one; returns its last batch."""
-        batch, waited, started = None, 0.0, time.monotonic()
-        with self._progress_bar(stage) as bar:
-            batches = iter(iterate(self._batches(stage), self.files["train"]))
+        """One epoch, or the rest of one."""
+        clock = _Clock()
+        with self._progress_bar(stage, optimizer) as bar, contextlib.closing(self._batches(stage)) as batches:
             while not self._enough_steps(optimizer):
-                asked = time.monotonic()
-                following = next(batches, None)
-                if following is None:
+                with clock.waiting():
+                    batch = next(batches, None)
+                if batch is None:
                     break
-                waited += time.monotonic() - asked
-                batch = following
-                step(batch)
+                loss = step(batch)
                 self._count(batch, bar)
+                clock.videos += len(batch["num_frames"])
+                self.steps_since_log.append(DoneStep(self.progress.step, loss, batch["video_id"]))
                 if self.progress.step % LOG_EVERY_STEPS == 0:
-                    rate = bar.format_dict["rate"] or 0.0
-                    self._log_step(step_model, optimizer, bar, rate, waited / (time.monotonic() - started))
+                    self._log_step(step_model, optimizer, bar, clock)
+                    clock = _Clock()
                 self._checkpoint_if_due(step_model, optimizer)
-        return batch
 
-    def _progress_bar(self, stage: Stage) -> tqdm:
+    def _progress_bar(self, stage: Stage, optimizer: keras.optimizers.Optimizer) -> tqdm:
         total = self.progress.epoch_examples or estimated_videos(self.files["train"])
         limit = self.config.learning.max_steps
         if limit is not None:
-            total = min(total, limit * self.config.learning.batch_size)
+            steps_left = max(0, limit - int(optimizer.iterations))
+            total = min(total, self.progress.examples + steps_left * self.config.learning.batch_size)
         return tqdm(
             total=max(total, self.progress.examples),
             initial=self.progress.examples,
@@ -331,21 +377,22 @@ class TrainingLoop:
             mininterval=1.0,
         )
 
-    def _count(self, batch: Mapping[str, tf.Tensor], bar: tqdm):
-        videos = int(batch["num_frames"].shape[0])
+    def _count(self, batch: Batch, bar: tqdm):
+        videos = len(batch["num_frames"])
+        self.progress.position = dataclasses.astuple(position_after(batch))
         self.progress.batch += 1
         self.progress.step += 1
         self.progress.examples += videos
         bar.update(videos)
 
-    def _log_step(self, step_model: LabelTrainer, optimizer, bar: tqdm, rate: float, waiting: float):
+    def _log_step(self, step_model: LabelTrainer, optimizer, bar: tqdm, clock: "_Clock"):
         """Means since the last call, to TensorBoard and the progress bar; the loop's only look at device values."""
         terms = self._finite_means(step_model)
         for name, value in terms.items():
             tf.summary.scalar(name, value, step=self.progress.step)
         tf.summary.scalar("learning_rate", optimizer.learning_rate, step=self.progress.step)
-        tf.summary.scalar("videos_per_second", rate, step=self.progress.step)
-        tf.summary.scalar("share_of_time_waiting_for_input", waiting, step=self.progress.step)
+        tf.summary.scalar("videos_per_second", clock.videos / clock.seconds(), step=self.progress.step)
+        tf.summary.scalar("share_of_time_waiting_for_input", clock.waited / clock.seconds(), step=self.progress.step)
         bar.set_postfix(loss=f"{terms['loss']:.4g}", refresh=False)
         step_model.reset_metrics()
 
@@ -353,11 +400,23 @@ class TrainingLoop:
         """The means of all loss terms; a NaN or infinite one stops the training before it reaches a checkpoint."""
         terms = {name: float(value) for name, value in step_model.means().items()}
         if not math.isfinite(terms["loss"]):
-            raise UserError(
-                f"the loss is {terms['loss']} at step {self.progress.step} ({terms}); the last good state is in "
-                f"{self.run_dir.checkpoints}. A lower --base_learning_rate may help."
-            )
+            first = next((done for done in self.steps_since_log if not math.isfinite(float(done.loss))), None)
+            raise UserError(self._describe_bad_loss(terms, first))
+        self.steps_since_log.clear()
         return terms
+
+    def _describe_bad_loss(self, terms: Mapping[str, float], first: DoneStep | None) -> str:
+        stored = run_dir.checkpoints(self.run_dir)
+        state = f"The last good state is {stored[-1].path}" if stored else "No checkpoint was written before"
+        bad = ", ".join(name for name, value in terms.items() if not math.isfinite(value))
+        where = f"at step {self.progress.step}"
+        if first is not None:
+            ids = " ".join(video_id.decode(errors="replace") for video_id in first.video_ids)
+            where = f"at step {first.number}, whose batch has the videos {ids}"
+        return (
+            f"the loss is {terms['loss']} {where} (not finite: {bad}). {state}; "
+            "a lower --base_learning_rate may help, with --start_new_model."
+        )
 
     def _checkpoint_if_due(self, step_model: LabelTrainer, optimizer):
         settings = self.config.checkpointing
@@ -382,8 +441,14 @@ class TrainingLoop:
             arrays |= trained_model.model_arrays(self.models[role], role)
         arrays |= {f"optimizer.{i:04d}": variable.numpy() for i, variable in enumerate(optimizer.variables)}
         arrays |= {f"metrics.{i:04d}": variable.numpy() for i, variable in enumerate(_metric_variables(step_model))}
-        progress = dataclasses.asdict(self.progress)
-        run_dir.save_checkpoint(self.run_dir, self.progress.step, arrays, progress, self.config.checkpointing.keep)
+        run_dir.save_checkpoint(
+            self.run_dir,
+            self.progress.step,
+            arrays,
+            self.config.checkpointing.keep,
+            progress=dataclasses.asdict(self.progress),
+            log_sizes=self.logs.sizes(),
+        )
         self.last_checkpoint_time = time.monotonic()
 
     def _restore(self, stored: run_dir.Checkpoint, step_model: LabelTrainer, optimizer):
@@ -392,16 +457,17 @@ class TrainingLoop:
         trained_model.assign(optimizer.variables, stored.arrays("optimizer."), stored)
         trained_model.assign(_metric_variables(step_model), stored.arrays("metrics."), stored)
 
-    def _end_epoch(self, step_model: LabelTrainer, optimizer):
-        """Validation, the best weights, and a checkpoint at the beginning of the next epoch."""
+    def _end_epoch(self, stage: Stage, step_model: LabelTrainer, optimizer):
+        """Histograms, validation, the best weights, and a checkpoint at the beginning of the next epoch."""
         self._finite_means(step_model)
+        self._log_histograms(stage.view)
         self.progress.epoch_examples = self.progress.examples
-        self.progress = dataclasses.replace(self.progress, epoch=self.progress.epoch + 1, batch=0, examples=0)
+        self.progress = self.progress.next_epoch(epoch=self.progress.epoch + 1)
         metrics = self._validate() if "validation" in self.files else None
         best = self.progress.best
         if metrics is None or best is None or metrics["GAP@20"] > best.get("GAP@20", -1.0):
             self.progress.best = {"stage": self.progress.stage, "epoch": self.progress.epoch, **(metrics or {})}
-            self._save_best()
+            self._save_weights(self.run_dir.best, {"step": self.progress.step, **self.progress.best})
         self._save(step_model, optimizer)
         self._stop_if_interrupted()
 
@@ -424,39 +490,74 @@ class TrainingLoop:
             log.info("Epoch %d, validation of the %s: %s", self.progress.epoch, role, found)
         return results.get("student", results.get("teacher"))
 
-    def _save_best(self):
-        with run_dir.directory_written_beside(self.run_dir.best) as folder:
+    def _save_weights(self, path: pathlib.Path, description: Mapping[str, Any]):
+        run_dir.make_directory(path.parent)
+        with run_dir.directory_written_beside(path) as folder:
             for role in self.trained_roles:
                 self.models[role].save_weights(run_dir.weights_file(folder, role))
-            run_dir.write_json(folder / "best.json", {"step": self.progress.step, **self.progress.best})
+            if description:
+                run_dir.write_json(folder / "best.json", description)
 
-    def _log_histograms(self, batch: Mapping[str, tf.Tensor]):
-        """Gates and cluster assignments of a few videos, where the model has them."""
-        few = {name: value[:HISTOGRAM_VIDEOS] for name, value in batch.items()}
-        for role in self.trained_roles:
+    def _log_histograms(self, view: View):
+        """Gates and cluster assignments of the first few training videos, where the model has them."""
+        first = contextlib.closing(self.files["train"].ordered_batches(view, HISTOGRAM_VIDEOS))
+        with first as batches:
+            few = next(batches, None)
+        for role in self.trained_roles if few else ():
             frames = few if role == "teacher" or "student_indices" not in few else student_view(few)
-            outputs = self.models[role](
-                {"frames": frames["frames"], "num_frames": frames["num_frames"]}, return_intermediates=True
-            )
+            inputs = {"frames": frames["frames"], "num_frames": frames["num_frames"]}
+            outputs = self.models[role](inputs, return_intermediates=True)
+            real = tf.sequence_mask(inputs["num_frames"], inputs["frames"].shape[1])
             for name, value in outputs.items():
                 if name.startswith(("gates", "assignment")):
-                    tf.summary.histogram(f"{role}/{name}", value, step=self.progress.step)
+                    by_frame = name.startswith("assignment")
+                    shown = tf.boolean_mask(value, real) if by_frame else value
+                    tf.summary.histogram(f"{role}/{name}", shown, step=self.progress.step)
+
+
+@dataclass
+class _Clock:
+    """Where the time goes between two looks at the loss."""
+
+    videos: int = 0
+    waited: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts as waiting for input."""
+        asked = time.monotonic()
+        yield
+        self.waited += time.monotonic() - asked
+
+    def seconds(self) -> float:
+        """Since the last look."""
+        return time.monotonic() - self.started
+
+
+def _names_and_sizes(videos: VideoFiles) -> list[list[str | int]]:
+    return [[os.path.basename(path), os.path.getsize(path)] for path in videos.files]
 
 
 def _metric_variables(step_model: LabelTrainer) -> list:
     return [variable for metric in step_model.metrics for variable in metric.variables]
 
 
-def _compiled_step(step_model: LabelTrainer, element_spec: Mapping[str, tf.TensorSpec]) -> Callable:
-    """The training step as one graph for all batch shapes; ids stay outside."""
-    names = sorted(set(element_spec) - {"video_id", "labels"})
-    signature = ({name: element_spec[name] for name in names}, element_spec["labels"])
+def _compiled_step(step_model: LabelTrainer, view: View, spec: DatasetSpec) -> Callable[[Batch], tf.Tensor]:
+    """The training step as one graph for all batch shapes; returns the mean loss since the last look."""
+    inputs = {
+        "frames": tf.TensorSpec([None, None, spec.frame_size], tf.uint8),
+        "num_frames": tf.TensorSpec([None], tf.int32),
+    }
+    if view.with_all_frames:
+        inputs["student_indices"] = tf.TensorSpec([None, None], tf.int32)
+        inputs["student_num_frames"] = tf.TensorSpec([None], tf.int32)
 
-    @tf.function(input_signature=signature)
-    def step(inputs, labels):
-        step_model.train_step((inputs, labels))
+    @tf.function(input_signature=(inputs, tf.TensorSpec([None, spec.num_classes], tf.uint8)))
+    def step(batch, labels):
+        return step_model.train_step((batch, labels))["loss"]
 
-    return lambda batch: step({name: batch[name] for name in names}, batch["labels"])
+    return lambda batch: step({name: batch[name] for name in inputs}, batch["labels"])
 
 
 class _signals_noted:

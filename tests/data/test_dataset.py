@@ -10,9 +10,9 @@ from yt8m_distill.data.dataset import (
     View,
     estimated_videos,
     find_files,
-    iterate,
     longest_of_first,
     open_videos,
+    position_after,
 )
 from yt8m_distill.dataset_spec import SpecOverrides
 from yt8m_distill.errors import UserError
@@ -27,8 +27,8 @@ def videos(tmp_path) -> VideoFiles:
     return open_videos(str(tmp_path), "train_data_pattern", SpecOverrides())
 
 
-def ids(batches, videos: VideoFiles) -> list[str]:
-    return [video_id.decode() for batch in iterate(batches, videos) for video_id in batch["video_id"].numpy()]
+def ids(batches) -> list[str]:
+    return [video_id.decode() for batch in batches for video_id in batch["video_id"]]
 
 
 def test_patterns(tmp_path):
@@ -47,19 +47,19 @@ def test_patterns_without_files_are_refused(pattern):
 
 
 def test_ordered_batches_hold_every_video_once_in_order(videos):
-    assert ids(videos.ordered_batches(View(), 4), videos) == [f"f{f}_{i}" for f in range(3) for i in range(7)]
+    assert ids(videos.ordered_batches(View(), 4)) == [f"f{f}_{i}" for f in range(3) for i in range(7)]
 
 
 def test_batches_are_padded_with_zeros(videos):
-    batch = next(iterate(videos.ordered_batches(View(), 5), videos))
+    batch = next(videos.ordered_batches(View(), 5))
     assert batch["frames"].shape == (5, 5, 8)
-    for row, n in zip(batch["frames"].numpy(), batch["num_frames"].numpy(), strict=True):
+    for row, n in zip(batch["frames"], batch["num_frames"], strict=True):
         assert row[n:].sum() == 0 < row[:n].sum()
 
 
 def test_training_order_is_a_function_of_seed_and_epoch(videos):
     def order(seed, epoch):
-        return ids(videos.training_batches(View(), 4, seed=seed, epoch=epoch), videos)
+        return ids(videos.training_batches(View(), 4, seed=seed, epoch=epoch))
 
     first = order(0, 0)
     assert sorted(first) == sorted(f"f{f}_{i}" for f in range(3) for i in range(7))
@@ -67,10 +67,11 @@ def test_training_order_is_a_function_of_seed_and_epoch(videos):
     assert len({tuple(first), tuple(order(0, 1)), tuple(order(1, 0))}) == 3
 
 
-def test_skipped_batches_leave_the_rest_of_the_same_order(videos):
-    whole = ids(videos.training_batches(View(), 4, seed=3, epoch=2), videos)
-    rest = ids(videos.training_batches(View(), 4, seed=3, epoch=2, skip_batches=2), videos)
-    assert rest == whole[8:]
+def test_an_epoch_goes_on_after_any_batch(videos):
+    batches = list(videos.training_batches(View(), 4, seed=3, epoch=2))
+    for done in range(len(batches)):
+        rest = videos.training_batches(View(), 4, seed=3, epoch=2, start=position_after(batches[done]))
+        assert ids(rest) == ids(batches[done + 1 :])
 
 
 def test_random_frames_are_drawn_anew_each_epoch_and_stay_in_evaluation(videos):
@@ -78,8 +79,8 @@ def test_random_frames_are_drawn_anew_each_epoch_and_stay_in_evaluation(videos):
 
     def indices(batches) -> dict[bytes, tuple[int, ...]]:
         found = {}
-        for batch in iterate(batches, videos):
-            rows = zip(batch["video_id"].numpy(), batch["student_indices"].numpy(), strict=True)
+        for batch in batches:
+            rows = zip(batch["video_id"], batch["student_indices"], strict=True)
             found |= {video_id: tuple(row) for video_id, row in rows}
         return found
 
@@ -90,12 +91,12 @@ def test_random_frames_are_drawn_anew_each_epoch_and_stay_in_evaluation(videos):
 
 def test_the_students_view_decodes_what_the_distillation_batch_points_to(videos):
     selection = FrameSelection(3)
-    few = next(iterate(videos.ordered_batches(View(selection), 21), videos))
-    both = next(iterate(videos.ordered_batches(View(selection, with_all_frames=True), 21), videos))
+    few = next(videos.ordered_batches(View(selection), 21))
+    both = next(videos.ordered_batches(View(selection, with_all_frames=True), 21))
     for row in range(21):
         n = int(few["num_frames"][row])
-        chosen = both["frames"].numpy()[row][both["student_indices"].numpy()[row, :n]]
-        np.testing.assert_array_equal(few["frames"].numpy()[row, :n], chosen)
+        chosen = both["frames"][row][both["student_indices"][row, :n]]
+        np.testing.assert_array_equal(few["frames"][row, :n], chosen)
 
 
 def test_counts_for_progress_bars(videos):
@@ -128,7 +129,7 @@ def test_damage_is_named_by_file_and_record(tmp_path, kind, message):
     videos = VideoFiles((good, str(tmp_path / "b.tfrecord")), videos.spec)
     for batches in (videos.ordered_batches(View(), 2), videos.training_batches(View(), 2, seed=0, epoch=0)):
         with pytest.raises(UserError, match=message) as caught:
-            list(iterate(batches, videos))
+            list(batches)
         assert "b.tfrecord" in str(caught.value)
 
 
@@ -146,7 +147,7 @@ def test_a_bad_record_is_named_by_file_number_and_problem(tmp_path, bad, problem
     path = write_records(tmp_path / "a.tfrecord", [sequence_example("good"), bad])
     videos = open_videos(path, "x", SpecOverrides())
     with pytest.raises(UserError, match=rf"a\.tfrecord, record 2: .*{problem}"):
-        list(iterate(videos.ordered_batches(View(), 8), videos))
+        list(videos.ordered_batches(View(), 8))
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing like a record, but long enough for a header"])
@@ -158,5 +159,5 @@ def test_files_without_records_are_refused(tmp_path, content):
 
 def test_audioset_has_every_clip_once():
     videos = open_videos(str(shared_path("data/audioset/train00.tfrecord")), "x", SpecOverrides())
-    found = ids(videos.training_batches(View(FrameSelection(3)), 256, seed=0, epoch=0), videos)
+    found = ids(videos.training_batches(View(FrameSelection(3)), 256, seed=0, epoch=0))
     assert len(found) == len(set(found)) == 2776

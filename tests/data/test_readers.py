@@ -7,6 +7,7 @@ import tensorflow as tf
 from tests.helpers import load_case, sequence_example, shared_path
 from yt8m_distill.config import FrameSelection
 from yt8m_distill.data import readers
+from yt8m_distill.data.framing import DamagedRecord
 from yt8m_distill.dataset_spec import AUDIOSET, YOUTUBE_8M_2017, YOUTUBE_8M_2018, DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
 from yt8m_distill.frame_selection import frame_indices
@@ -15,13 +16,12 @@ from yt8m_distill.quantization import dequantize
 
 SMALL = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (16, 4), 50, 300)
 TINY = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 50, 300)
-WHERE = tf.constant(["x.tfrecord, record 1"])
 
 
 def read(serialized: bytes, spec: DatasetSpec) -> dict[str, np.ndarray]:
-    """One record as a batch of one through a dataset, as in use."""
-    dataset = tf.data.Dataset.from_tensors([serialized]).map(lambda s: readers.read_all_frames(s, WHERE, spec))
-    return {name: value[0].numpy() for name, value in next(iter(dataset)).items()}
+    """One record as a batch of one."""
+    batch = readers.all_frames([readers.read_video(serialized, spec)], spec)
+    return {name: value[0] for name, value in batch.items()}
 
 
 def video_matrix(video: dict[str, np.ndarray], max_frames: int) -> np.ndarray:
@@ -80,11 +80,12 @@ def test_labels_out_of_order_and_twice():
 def test_selected_frames_are_those_of_the_indices(num_frames):
     serialized = sequence_example(num_frames=num_frames).SerializeToString()
     selection = FrameSelection(4)
-    every = readers.read_all_frames([serialized], WHERE, TINY)["frames"].numpy()[0]
-    few = readers.read_selected_frames([serialized], WHERE, TINY, selection, 0)
-    both = readers.read_frames_and_selection([serialized], WHERE, TINY, selection, 0)
+    videos = [readers.read_video(serialized, TINY)]
+    every = readers.all_frames(videos, TINY)["frames"][0]
+    few = readers.selected_frames(videos, TINY, selection, 0)
+    both = readers.frames_and_selection(videos, TINY, selection, 0)
     np.testing.assert_array_equal(few["frames"][0], every[frame_indices(num_frames, k=4)])
-    np.testing.assert_array_equal(both["frames"].numpy()[0][both["student_indices"].numpy()[0]], few["frames"][0])
+    np.testing.assert_array_equal(both["frames"][0][both["student_indices"][0]], few["frames"][0])
     assert few["num_frames"][0] == both["student_num_frames"][0] == min(4, num_frames)
 
 
@@ -93,8 +94,8 @@ def test_random_frames_depend_on_seed_and_video_only():
     selection = FrameSelection(5, sampling="random")
 
     def indices(record: bytes, seed: int) -> list[int]:
-        video = readers.read_frames_and_selection([record], WHERE, TINY, selection, seed)
-        return video["student_indices"][0].numpy().tolist()
+        video = readers.frames_and_selection([readers.read_video(record, TINY)], TINY, selection, seed)
+        return video["student_indices"][0].tolist()
 
     assert indices(serialized[0], 1) == indices(serialized[0], 1)
     assert indices(serialized[0], 1) != indices(serialized[0], 2)
@@ -176,14 +177,8 @@ BAD_RECORDS = {
 
 @pytest.mark.parametrize(("message", "example"), BAD_RECORDS.items())
 def test_bad_records_fail_and_are_explained(message, example):
-    serialized = example.SerializeToString()
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        read(serialized, TINY)
-    assert message in readers.explain_bad_record(serialized, TINY)
-
-
-def test_a_good_record_needs_no_explanation():
-    assert readers.explain_bad_record(sequence_example().SerializeToString(), TINY) is None
+    with pytest.raises(DamagedRecord, match=message):
+        readers.read_video(example.SerializeToString(), TINY)
 
 
 def test_the_real_youtube_8m_video():

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from yt8m_distill.data import sample
-from yt8m_distill.data.dataset import View, iterate, open_videos
+from yt8m_distill.data.dataset import View, open_videos
 from yt8m_distill.data.sample import SampleSettings, ensure_sample, write_sample
 from yt8m_distill.dataset_spec import SpecOverrides
 from yt8m_distill.errors import UserError
@@ -31,8 +31,8 @@ def videos(paths) -> list[np.ndarray]:
     files = open_videos(paths.train, "train_data_pattern", SpecOverrides())
     assert files.spec.edition == "YouTube-8M 2018"
     found = []
-    for batch in iterate(files.ordered_batches(View(), 20), files):
-        found += [row[:n] for row, n in zip(batch["frames"].numpy(), batch["num_frames"].numpy(), strict=True)]
+    for batch in files.ordered_batches(View(), 20):
+        found += [row[:n] for row, n in zip(batch["frames"], batch["num_frames"], strict=True)]
     return found
 
 
@@ -72,7 +72,7 @@ def test_frame_counts_and_labels(paths, videos):
     assert len(videos) == 40
     assert all(SMALL.shortest <= len(frames) <= SMALL.longest for frames in videos)
     files = open_videos(paths.train, "x", SpecOverrides())
-    labels = np.concatenate([b["labels"].numpy() for b in iterate(files.ordered_batches(View(), 20), files)])
+    labels = np.concatenate([b["labels"] for b in files.ordered_batches(View(), 20)])
     assert labels.shape == (40, 3862)
     assert set(labels.sum(axis=1)) <= {1, 2, 3, 4}
     assert np.count_nonzero(labels.sum(axis=0)) <= SMALL.classes
@@ -117,7 +117,7 @@ def test_parts_have_no_video_in_common(paths):
     ids = []
     for pattern in (paths.train, paths.validate, paths.test):
         files = open_videos(pattern, "x", SpecOverrides())
-        ids += [i for b in iterate(files.ordered_batches(View(), 50), files) for i in b["video_id"].numpy()]
+        ids += [i for b in files.ordered_batches(View(), 50) for i in b["video_id"]]
     assert len(ids) == len(set(ids)) == 45
 
 

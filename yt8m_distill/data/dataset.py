@@ -1,23 +1,28 @@
-"""File patterns to batches: order, shuffling, resume position, and errors that name file and record."""
+"""File patterns to batches: order, shuffling, resume position, and what happens to bad records."""
 
+import contextlib
 import glob
+import itertools
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-import tensorflow as tf
 
 from yt8m_distill.config import FrameSelection
 from yt8m_distill.data import readers
+from yt8m_distill.data.bad_records import BadRecord, BadRecords
+from yt8m_distill.data.framing import DamagedRecord, Frame, frames_of_file, read_record, unsound_problem
+from yt8m_distill.data.readers import Video
 from yt8m_distill.dataset_spec import DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
 
 FILES_READ_AT_ONCE = 8
-SHUFFLED_RECORDS = 2048  # serialized; about 470 MB of full-size YouTube-8M records
-
-_LOCATION = r"Name: (?P<path>.+), record (?P<number>\d+)"
+WINDOW_RECORDS = 2048  # shuffled together; about 470 MB of full-size YouTube-8M records, which are not held in memory
+BATCHES_AHEAD = 2  # read while one is used
+RECORDS_TO_DETECT_BY = 16  # of every file, where bad ones are skipped
 
 
 def find_files(pattern: str, flag: str) -> list[str]:
@@ -43,6 +48,9 @@ def find_files(pattern: str, flag: str) -> list[str]:
     return list(files.values())
 
 
+Batch = dict[str, np.ndarray]
+
+
 @dataclass(frozen=True)
 class View:
     """Which frames of a video are read.
@@ -55,12 +63,35 @@ class View:
     selection: FrameSelection | None = None
     with_all_frames: bool = False
 
-    def reader(self, spec: DatasetSpec, seed: int) -> Callable:
-        """Function of (serialized, where), both (batch,), to the videos' tensors."""
+    def batch(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:
+        """The videos as arrays."""
         if self.selection is None:
-            return lambda serialized, where: readers.read_all_frames(serialized, where, spec)
-        read = readers.read_frames_and_selection if self.with_all_frames else readers.read_selected_frames
-        return lambda serialized, where: read(serialized, where, spec, self.selection, seed)
+            return readers.all_frames(videos, spec)
+        read = readers.frames_and_selection if self.with_all_frames else readers.selected_frames
+        return read(videos, spec, self.selection, seed)
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in the order in which records are read; all before it are done.
+
+    Attributes:
+        group: files that are read together; in the order of the files, each is a group.
+        window: of the group, in which the records are shuffled together; 0 where nothing is shuffled.
+        record: of the window, in the order in which it is given out.
+    """
+
+    group: int = 0
+    window: int = 0
+    record: int = 0
+
+
+BEGINNING = Position()
+
+
+def position_after(batch: Batch) -> Position:
+    """Where reading goes on after a batch."""
+    return Position(*batch["position"][-1].tolist())
 
 
 @dataclass(frozen=True)
@@ -70,150 +101,193 @@ class VideoFiles:
     Attributes:
         files: TFRecord files.
         spec: their format.
+        bad_records: what happens to bad records, and what has happened.
         num_bytes: of all files, for estimates of the number of videos.
     """
 
     files: tuple[str, ...]
     spec: DatasetSpec
+    bad_records: BadRecords = field(default_factory=BadRecords)
     num_bytes: int = field(init=False)
 
     def __post_init__(self):
         object.__setattr__(self, "files", tuple(self.files))
         object.__setattr__(self, "num_bytes", sum(os.path.getsize(path) for path in self.files))
 
-    def ordered_batches(self, view: View, batch_size: int, seed: int = 0) -> tf.data.Dataset:
+    def ordered_batches(
+        self, view: View, batch_size: int, seed: int = 0, start: Position = BEGINNING
+    ) -> Iterator[Batch]:
         """Every video once, file after file, in the order of the records.
 
         Args:
             view: which frames.
-            batch_size: videos a batch; the last one may be smaller.
+            batch_size: videos a batch; the last one may be smaller, and where bad records are skipped, others, too.
             seed: with the video's id it decides the frames of a "random" selection.
+            start: where to begin.
 
         Returns:
             Batches of "video_id" (batch,), "frames" (batch, frames, features) uint8, zero-padded to the longest of the
-            batch, "num_frames" (batch,) int32, "labels" (batch, classes) uint8, and for a view with all frames and a
-            selection also "student_indices" (batch, k) and "student_num_frames" (batch,), int32.
+            batch, "num_frames" (batch,) int32, "labels" (batch, classes) uint8, "position" (batch, 3) int64, the
+            `Position` after each video, and for a view with all frames and a selection also "student_indices"
+            (batch, k) and "student_num_frames" (batch,), int32.
         """
-        records = tf.data.Dataset.from_tensor_slices(list(self.files)).flat_map(_records_of_file)
-        return self._batches(records, view, batch_size, seed)
+        groups = [[file] for file in range(len(self.files))]
+        return self._batches(self._windows(groups, start, None), view, batch_size, seed)
 
     def training_batches(
-        self, view: View, batch_size: int, *, seed: int, epoch: int, skip_batches: int = 0
-    ) -> tf.data.Dataset:
+        self, view: View, batch_size: int, *, seed: int, epoch: int, start: Position = BEGINNING
+    ) -> Iterator[Batch]:
         """One epoch in an order that is a function of (seed, epoch) alone; see `ordered_batches` for the batches.
 
-        Args:
-            skip_batches: batches of this epoch that are already done: their records are read, but not decoded.
+        Files in random order are read in groups of up to 8. The next records of all files of a group, the same number
+        of each, are a window of about 2048 records, in which they are shuffled.
         """
         epoch_seed = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
-        files = np.random.default_rng(epoch_seed).permutation(list(self.files))
-        records = tf.data.Dataset.from_tensor_slices(files).interleave(
-            _records_of_file,
-            cycle_length=min(FILES_READ_AT_ONCE, len(files)),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        records = records.shuffle(SHUFFLED_RECORDS, seed=epoch_seed, reshuffle_each_iteration=False)
-        return self._batches(records.skip(skip_batches * batch_size), view, batch_size, epoch_seed)
+        order = np.random.default_rng(epoch_seed).permutation(len(self.files))
+        groups = np.array_split(order, -(-len(order) // FILES_READ_AT_ONCE))
+        return self._batches(self._windows(groups, start, epoch_seed), view, batch_size, epoch_seed)
 
-    def _batches(self, records: tf.data.Dataset, view: View, batch_size: int, seed: int) -> tf.data.Dataset:
-        batches = records.batch(batch_size)
-        reader = view.reader(self.spec, seed)
-        return batches.map(reader, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+    def _windows(self, groups: Sequence[Sequence[int]], start: Position, seed: int | None) -> Iterator[np.ndarray]:
+        """Windows of places (records, 7): file, number, offset, bytes, and the `Position` after each record."""
+        records_each = WINDOW_RECORDS // max(map(len, groups))
+        for group in range(start.group, len(groups)):
+            first = start.window if group == start.group else 0
+            streams = [self._sound_frames(int(file), first * records_each) for file in groups[group]]
+            for window in itertools.count(first):
+                places = [place for stream in streams for place in itertools.islice(stream, records_each)]
+                if not places:
+                    break
+                order = np.arange(len(places))
+                if seed is not None:
+                    np.random.default_rng((seed, group, window)).shuffle(order)
+                positions = [(group, window, number) for number in range(1, len(places) + 1)]
+                done = start.record if (group, window) == (start.group, start.window) else 0
+                yield np.concatenate([np.array(places, np.int64)[order], np.array(positions, np.int64)], axis=1)[done:]
+
+    def _sound_frames(self, file: int, skip: int) -> Iterator[tuple[int, int, int, int]]:
+        """(file, number, offset, bytes) of each record, as far as they can be found, without the first `skip`."""
+        path = self.files[file]
+        self.bad_records.note_file(path, os.path.getsize(path))
+        for frame in frames_of_file(path, skip, read_ahead=True):
+            if frame.sound:
+                yield file, frame.number, frame.offset, frame.num_bytes
+            else:
+                self.bad_records.note(path, BadRecord(frame.number, frame.num_bytes, unsound_problem(path, frame)))
+
+    def _batches(self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int) -> Iterator[Batch]:
+        """Each batch is read while the one before it is used."""
+        return _prefetched(self._read_batches(windows, view, batch_size, seed))
+
+    def _read_batches(self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int) -> Iterator[Batch]:
+        buffer = np.empty(0, np.uint8)
+        for places in _in_batches(windows, batch_size):
+            if len(buffer) < places[:, 3].sum():  # fresh memory costs as much as reading into it
+                buffer = np.empty(places[:, 3].sum(), np.uint8)
+            positions, videos = self._read(places, buffer)
+            if videos:  # all records of a batch may have been skipped
+                yield {**view.batch(videos, self.spec, seed), "position": positions}
+
+    def _read(self, places: np.ndarray, buffer: np.ndarray) -> tuple[np.ndarray, list[Video]]:
+        """The videos at the places, views of the buffer, and the positions after them; bad ones left out."""
+        positions, videos, end = [], [], 0
+        with contextlib.ExitStack() as opened:
+            descriptors = {}
+            for file, number, offset, num_bytes, *position in places.tolist():
+                path = self.files[file]
+                if file not in descriptors:
+                    descriptors[file] = opened.enter_context(open(path, "rb", buffering=0)).fileno()
+                begin, end = end, end + num_bytes
+                try:
+                    record = read_record(descriptors[file], offset, buffer[begin:end])
+                    videos.append(readers.read_video(record, self.spec))
+                    positions.append(position)
+                except DamagedRecord as error:
+                    self.bad_records.note(path, BadRecord(number, num_bytes, str(error)))
+        return np.array(positions, np.int64).reshape(-1, 3), videos
 
 
-def _records_of_file(path: tf.Tensor) -> tf.data.Dataset:
-    """(serialized record, "FILE, record N") of one file, N counting from 1."""
-    numbered = tf.data.TFRecordDataset(path, buffer_size=1 << 20).enumerate(1)
-    return numbered.map(lambda number, record: (record, tf.strings.join([path, ", record ", tf.as_string(number)])))
+def _in_batches(windows: Iterator[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
+    """The rows of all windows in parts of `batch_size`; the last one may be smaller."""
+    rest = None
+    for window in windows:
+        rows = window if rest is None else np.concatenate([rest, window])
+        whole = len(rows) - len(rows) % batch_size
+        yield from (rows[begin : begin + batch_size] for begin in range(0, whole, batch_size))
+        rest = rows[whole:]
+    if rest is not None and len(rest):
+        yield rest
 
 
-def iterate(batches: tf.data.Dataset, videos: VideoFiles) -> Iterator[dict[str, tf.Tensor]]:
-    """The batches; a damaged or wrong record ends them with a UserError that names file, record and problem."""
-    try:
-        yield from batches
-    except tf.errors.DataLossError as error:
-        raise UserError(_find_damage(videos.files)) from error
-    except tf.errors.InvalidArgumentError as error:
-        raise UserError(_explain(error, videos)) from error
-    except tf.errors.OpError as error:
-        raise UserError(f"reading {', '.join(videos.files[:3])} failed: {_in_short(error)}") from error
-
-
-def _find_damage(files: Sequence[str]) -> str:
-    """File and record number of the first damage, found by reading the files once more, one by one."""
-    for path in files:
-        number = 0
+def _prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, made in a thread of their own."""
+    with ThreadPoolExecutor(1, "reader") as reader:
+        waiting = deque(reader.submit(next, batches, None) for _ in range(BATCHES_AHEAD))
         try:
-            for _ in tf.data.TFRecordDataset(path):
-                number += 1
-        except tf.errors.DataLossError as error:
-            if number == 0 and not _plausible_first_header(path):
-                return f"{path} is not a TFRecord file."
-            return f"{path}, record {number + 1}: damaged or cut short ({_in_short(error)})."
-    return f"a record could not be read, but a second reading of {len(files)} files found no damage; try again."
+            while (batch := waiting.popleft().result()) is not None:
+                waiting.append(reader.submit(next, batches, None))
+                yield batch
+        finally:
+            reader.shutdown(cancel_futures=True)
 
 
-def _in_short(error: tf.errors.OpError) -> str:
-    """TensorFlow's message without the names of graph nodes around it."""
-    return re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*", "", error.message).strip()
-
-
-def _plausible_first_header(path: str) -> bool:
-    """Whether the file begins with a record length that fits into it."""
-    with open(path, "rb") as file:
-        header = file.read(8)
-    return len(header) == 8 and int.from_bytes(header, "little") + 16 <= os.path.getsize(path)
-
-
-def _explain(error: tf.errors.OpError, videos: VideoFiles) -> str:
-    """The bad record's place and problem; the reader puts the place into most errors, the others are searched for."""
-    match = re.search(_LOCATION, error.message)
-    if match:
-        path, number = match["path"], int(match["number"])
-        serialized = next(iter(tf.data.TFRecordDataset(path).skip(number - 1))).numpy()
-        problem = readers.explain_bad_record(serialized, videos.spec) or _in_short(error)
-        return f"{path}, record {number}: {problem}."
-    for path in videos.files:
-        for number, record in enumerate(tf.data.TFRecordDataset(path), start=1):
-            if problem := readers.explain_bad_record(record.numpy(), videos.spec):
-                return f"{path}, record {number}: {problem}."
-    return f"reading {', '.join(videos.files[:3])} failed: {_in_short(error)}"
-
-
-def open_videos(pattern: str, flag: str, overrides: SpecOverrides, spec: DatasetSpec | None = None) -> VideoFiles:
+def open_videos(
+    pattern: str,
+    flag: str,
+    overrides: SpecOverrides,
+    spec: DatasetSpec | None = None,
+    *,
+    skip_bad_records: bool = False,
+) -> VideoFiles:
     """Files that match `pattern`, with their format, detected from the first record unless `spec` is given.
 
+    Args:
+        skip_bad_records: leave out what is damaged, instead of raising.
+
     Raises:
-        UserError: no file matches, no file holds a record, not a TFRecord, or an edition that `detect_spec` refuses.
+        UserError: no file matches, no file holds a record, not a TFRecord, or an edition that `detect_spec` refuses;
+            an empty file, unless bad records are skipped.
     """
     files = find_files(pattern, flag)
-    if spec is None:
-        spec = readers.detect_spec(*_first_record(files, flag), overrides)
-    return VideoFiles(tuple(files), spec)
-
-
-def _first_record(files: Sequence[str], flag: str) -> tuple[bytes, str]:
+    bad_records = BadRecords(skip_bad_records)
     for path in files:
-        try:
-            for record in tf.data.TFRecordDataset(path).take(1):
-                return record.numpy(), f"{path}, record 1"
-        except tf.errors.DataLossError as error:
-            raise UserError(_find_damage([path])) from error
-        except tf.errors.OpError as error:
-            raise UserError(f"{path} cannot be read: {_in_short(error)}") from error
-    raise UserError(f"--{flag}: the {len(files)} files hold no records (first: {files[0]}).")
+        bad_records.note_file(path, os.path.getsize(path))
+    return VideoFiles(tuple(files), spec or _detect(files, overrides, skip_bad_records), BadRecords(skip_bad_records))
+
+
+def _detect(files: Sequence[str], overrides: SpecOverrides, skip_bad_records: bool) -> DatasetSpec:
+    """The format by the first record, or by the first that shows one where bad ones are skipped."""
+    problem = None
+    for path in files:
+        for frame in itertools.islice(frames_of_file(path), RECORDS_TO_DETECT_BY if skip_bad_records else 1):
+            try:
+                return readers.detect_spec(_record(path, frame), f"{path}, record {frame.number}", overrides)
+            except UserError as error:
+                problem = problem or error
+        if problem and not skip_bad_records:
+            break
+    raise problem or UserError(f"the {len(files)} files hold no records (first: {files[0]}).")
+
+
+def _record(path: str, frame: Frame) -> bytes:
+    try:
+        if not frame.sound:
+            raise DamagedRecord(unsound_problem(path, frame))
+        with open(path, "rb", buffering=0) as file:
+            return bytes(read_record(file.fileno(), frame.offset, np.empty(frame.num_bytes, np.uint8)))
+    except DamagedRecord as error:
+        raise UserError(f"{path}, record {frame.number}: {error}.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def longest_of_first(videos: VideoFiles, count: int = 256) -> int:
     """Frames of the longest of the first `count` videos."""
-    sample = videos.ordered_batches(View(), count).take(1)
-    return max((int(tf.reduce_max(batch["num_frames"])) for batch in iterate(sample, videos)), default=0)
+    first = next(iter(videos.ordered_batches(View(), count)), None)
+    return 0 if first is None else int(first["num_frames"].max())
 
 
 def estimated_videos(videos: VideoFiles, count: int = 64) -> int:
     """Number of videos by file sizes and the mean length of the first records; for progress bars only."""
-    lengths = [len(record.numpy()) for record in tf.data.TFRecordDataset(list(videos.files)).take(count)]
-    if len(lengths) < count:
-        return len(lengths)
-    return max(1, round(videos.num_bytes / (np.mean(lengths) + 16)))
+    frames = itertools.chain.from_iterable(map(frames_of_file, videos.files))
+    lengths = [frame.num_bytes for frame in itertools.islice(frames, count)]
+    return len(lengths) if len(lengths) < count else max(1, round(videos.num_bytes / np.mean(lengths)))

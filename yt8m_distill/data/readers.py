@@ -1,14 +1,18 @@
-"""Batches of serialized frame-level records to tensors, for every edition of the format.
+"""Serialized frame-level records to videos, for every edition of the format.
 
 A record is a `tf.train.SequenceExample`: in its context the video's id (bytes) and labels (int64), in its feature
 lists one bytes string a frame (a second) for every feature. Frames stay uint8.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from yt8m_distill.config import FrameSelection
+from yt8m_distill.data.framing import DamagedRecord
+from yt8m_distill.data.wire import regular_record
 from yt8m_distill.dataset_spec import AUDIOSET, EDITIONS, YOUTUBE_8M_2018, DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
 from yt8m_distill.frame_selection import selected_indices
@@ -17,106 +21,134 @@ ID_KEYS = ("id", "video_id")
 LABELS_KEY = "labels"
 
 
-def parse_records(serialized: tf.Tensor, where: tf.Tensor, spec: DatasetSpec) -> dict[str, tf.Tensor]:
-    """A batch of records, the frames not yet decoded.
+@dataclass(frozen=True)
+class Video:
+    """One record as it was read; frames are views of its bytes.
+
+    Attributes:
+        video_id: as in the record.
+        labels: in [0, classes).
+        features: for every feature of the spec uint8 (frames, size); features may differ in their number of frames.
+        num_frames: the smallest number of frames of any feature, at most `spec.max_frames`.
+    """
+
+    video_id: bytes
+    labels: tuple[int, ...]
+    features: tuple[np.ndarray, ...]
+    num_frames: int
+
+
+def read_video(serialized: bytes | memoryview, spec: DatasetSpec) -> Video:
+    """The video in a serialized record.
 
     Args:
-        serialized: strings (batch,), each a SequenceExample.
-        where: strings (batch,), "FILE, record N"; the error that is raised for a bad record holds it.
-        spec: how to read them.
+        serialized: a SequenceExample; the video's frames are views of it.
+        spec: how to read it.
 
-    Returns:
-        "video_id" (batch,) strings, "labels" (batch, classes) uint8 in {0, 1}, "num_frames" (batch,) int32: the
-        smallest count of any feature, at most `spec.max_frames`; "feature_frames": for every feature (batch, frames)
-        strings, which beyond num_frames hold anything.
+    Raises:
+        DamagedRecord: no SequenceExample; no id; a missing feature, one with frames of another length; a label out of
+            range.
 
     Source: the starter code's frame reader.
     Differs: where features differ in length the smallest counts (the original pads the shorter with zeros and takes
-        the first one's count); a label or feature length out of bounds names the record.
+        the first one's count); a label or feature length out of bounds is an error.
     """
-    context, lists, lengths = tf.io.parse_sequence_example(
-        serialized,
-        context_features={
-            spec.id_key: tf.io.FixedLenFeature([], tf.string),
-            LABELS_KEY: tf.io.VarLenFeature(tf.int64),
-        },
-        sequence_features={name: tf.io.FixedLenSequenceFeature([], tf.string) for name in spec.feature_names},
-        example_names=where,
+    record = regular_record(serialized)
+    video = None if record is None else _video(record.context, record.feature_lists, spec)
+    return _parsed_video(bytes(serialized), spec) if video is None else video
+
+
+def _video(context: Mapping, feature_lists: Mapping, spec: DatasetSpec) -> Video | None:
+    """None where anything is not as it should be; the parser then finds out what."""
+    ids, labels = context.get(spec.id_key), context.get(LABELS_KEY) or ()
+    features = tuple(map(feature_lists.get, spec.feature_names))
+    if ids is None or len(ids) != 1 or not isinstance(ids[0], bytes) or any(each is None for each in features):
+        return None
+    if not all(isinstance(label, int) and 0 <= label < spec.num_classes for label in labels):
+        return None
+    sizes = zip(features, spec.feature_sizes, strict=True)
+    if not all(each.shape[1] == size or not len(each) for each, size in sizes):
+        return None
+    return _checked_length(ids[0], tuple(labels), features, spec)
+
+
+def _checked_length(video_id: bytes, labels: tuple, features: tuple[np.ndarray, ...], spec: DatasetSpec) -> Video:
+    num_frames = min(map(len, features))
+    return Video(video_id, labels, features, min(num_frames, spec.max_frames) if spec.max_frames else num_frames)
+
+
+def _parsed_video(serialized: bytes, spec: DatasetSpec) -> Video:
+    """The same by protobuf's parser, which explains what is wrong."""
+    example, problem = _explained(serialized, spec)
+    if problem:
+        raise DamagedRecord(problem)
+    context, lists = example.context.feature, example.feature_lists.feature_list
+    labels = tuple(context[LABELS_KEY].int64_list.value) if LABELS_KEY in context else ()
+    features = tuple(
+        np.frombuffer(b"".join(row.bytes_list.value[0] for row in lists[name].feature), np.uint8).reshape(-1, size)
+        for name, size in zip(spec.feature_names, spec.feature_sizes, strict=True)
     )
-    counts = tf.stack([tf.cast(lengths[name], tf.int32) for name in spec.feature_names])
-    num_frames = tf.reduce_min(counts, axis=0)
-    if spec.max_frames:
-        num_frames = tf.minimum(num_frames, spec.max_frames)
-    longest = tf.reduce_max(num_frames)
-    return {
-        "video_id": context[spec.id_key],
-        "labels": _multi_hot(context[LABELS_KEY], where, spec.num_classes),
-        "num_frames": num_frames,
-        "feature_frames": [lists[name][:, :longest] for name in spec.feature_names],
-    }
+    return _checked_length(context[spec.id_key].bytes_list.value[0], labels, features, spec)
 
 
-def _multi_hot(labels: tf.SparseTensor, where: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """(batch, classes) uint8 from each video's list of labels."""
-    in_range = (labels.values >= 0) & (labels.values < num_classes)
-    videos = labels.indices[:, 0]
-    with tf.control_dependencies([_assert_records(in_range, tf.gather(where, videos))]):
-        places = tf.stack([videos, labels.values], axis=1)
-    zeros = tf.zeros([tf.size(where), num_classes], tf.uint8)
-    return tf.tensor_scatter_nd_update(zeros, places, tf.ones_like(labels.values, tf.uint8))
+def all_frames(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
+    """A batch with all frames.
+
+    Returns:
+        "video_id" (batch,) bytes, "labels" (batch, classes) uint8 in {0, 1}, "num_frames" (batch,) int32, "frames"
+        uint8 (batch, frames of the longest, features), the features side by side in the order of `spec`, padding 0.
+    """
+    counts = _counts(videos)
+    return {**_described(videos, spec), "num_frames": counts, "frames": _frames(videos, spec, counts)}
 
 
-def decode_frames(
-    feature_frames: list[tf.Tensor], num_frames: tf.Tensor, where: tf.Tensor, spec: DatasetSpec
-) -> tf.Tensor:
-    """Frames as uint8 (batch, frames, features), the features side by side in the order of `spec`, padding 0."""
-    real = tf.sequence_mask(num_frames, tf.shape(feature_frames[0])[1])
-    decoded = []
-    for strings, size in zip(feature_frames, spec.feature_sizes, strict=True):
-        right_length = tf.reduce_all((tf.strings.length(strings) == size) | ~real, axis=1)
-        with tf.control_dependencies([_assert_records(right_length, where)]):
-            # An empty string decodes to zeros: padding, also where one feature is longer than the other.
-            decoded.append(tf.io.decode_raw(tf.where(real, strings, ""), tf.uint8, fixed_length=size))
-    frames = tf.concat(decoded, axis=2) if len(decoded) > 1 else decoded[0]
-    return tf.ensure_shape(frames, [None, None, spec.frame_size])
+def selected_frames(
+    videos: Sequence[Video], spec: DatasetSpec, selection: FrameSelection, seed: int
+) -> dict[str, np.ndarray]:
+    """A batch with only the selected frames; "num_frames" counts those. No other frame is copied."""
+    indices, counts = selected_indices(selection, _counts(videos), _ids(videos), seed)
+    return {**_described(videos, spec), "num_frames": counts, "frames": _frames(videos, spec, counts, indices)}
 
 
-def _assert_records(good: tf.Tensor, where: tf.Tensor) -> tf.Operation:
-    """Fails with the place of the first record that is not good."""
-    first_bad = tf.boolean_mask(where, ~good)[:1]
-    return tf.debugging.Assert(tf.reduce_all(good), [tf.strings.join(["Name: ", first_bad])])
+def frames_and_selection(
+    videos: Sequence[Video], spec: DatasetSpec, selection: FrameSelection, seed: int
+) -> dict[str, np.ndarray]:
+    """A batch with all frames and, in "student_indices" and "student_num_frames", those the student sees."""
+    indices, counts = selected_indices(selection, _counts(videos), _ids(videos), seed)
+    return {**all_frames(videos, spec), "student_indices": indices, "student_num_frames": counts}
 
 
-def read_all_frames(serialized: tf.Tensor, where: tf.Tensor, spec: DatasetSpec) -> dict[str, tf.Tensor]:
-    """Videos with all their frames: "frames" uint8 (batch, frames, features), "num_frames", "video_id", "labels"."""
-    videos = parse_records(serialized, where, spec)
-    frames = decode_frames(videos.pop("feature_frames"), videos["num_frames"], where, spec)
-    return {**videos, "frames": frames}
+def _ids(videos: Sequence[Video]) -> list[bytes]:
+    return [video.video_id for video in videos]
 
 
-def read_selected_frames(
-    serialized: tf.Tensor, where: tf.Tensor, spec: DatasetSpec, selection: FrameSelection, seed: int
-) -> dict[str, tf.Tensor]:
-    """Videos with only their selected frames decoded; "num_frames" counts those."""
-    videos = parse_records(serialized, where, spec)
-    indices, counts = selected_indices(selection, videos["num_frames"], _video_seeds(seed, videos["video_id"]))
-    chosen = [tf.gather(strings, indices, batch_dims=1) for strings in videos.pop("feature_frames")]
-    return {**videos, "num_frames": counts, "frames": decode_frames(chosen, counts, where, spec)}
+def _counts(videos: Sequence[Video]) -> np.ndarray:
+    return np.array([video.num_frames for video in videos], np.int32)
 
 
-def read_frames_and_selection(
-    serialized: tf.Tensor, where: tf.Tensor, spec: DatasetSpec, selection: FrameSelection, seed: int
-) -> dict[str, tf.Tensor]:
-    """Videos with all frames and, in "student_indices" and "student_num_frames", those the student sees."""
-    videos = read_all_frames(serialized, where, spec)
-    indices, counts = selected_indices(selection, videos["num_frames"], _video_seeds(seed, videos["video_id"]))
-    return {**videos, "student_indices": indices, "student_num_frames": counts}
+def _described(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
+    labels = np.zeros((len(videos), spec.num_classes), np.uint8)
+    for row, video in zip(labels, videos, strict=True):
+        row[list(video.labels)] = 1
+    ids = np.empty(len(videos), object)
+    ids[:] = _ids(videos)
+    return {"video_id": ids, "labels": labels}
 
 
-def _video_seeds(seed: int, video_ids: tf.Tensor) -> tf.Tensor:
-    """int64 (batch, 2): the seed of a random selection, from the run's seed and the video's id."""
-    hashes = tf.strings.to_hash_bucket_fast(video_ids, 2**62)
-    return tf.stack([tf.fill(tf.shape(hashes), tf.constant(seed, tf.int64)), hashes], axis=1)
+def _frames(
+    videos: Sequence[Video], spec: DatasetSpec, counts: np.ndarray, indices: np.ndarray | None = None
+) -> np.ndarray:
+    """(batch, longest, features): the first frames of every video, as many as it has, or those at `indices`."""
+    frames = np.empty((len(videos), counts.max(initial=0), spec.frame_size), np.uint8)
+    for row, (video, count) in enumerate(zip(videos, counts, strict=True)):
+        begin = 0
+        for feature, size in zip(video.features, spec.feature_sizes, strict=True):
+            chosen = feature[:count] if indices is None else feature[indices[row, :count]]
+            if count:
+                frames[row, :count, begin : begin + size] = chosen
+            begin += size
+        frames[row, count:] = 0
+    return frames
 
 
 def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> DatasetSpec:
@@ -223,18 +255,18 @@ def _row_size(feature, where: str, name: str) -> int:
     return len(feature.bytes_list.value[0])
 
 
-def explain_bad_record(serialized: bytes, spec: DatasetSpec) -> str | None:
-    """What is wrong with a record, in words; None when it can be read with `spec`."""
+def _explained(serialized: bytes, spec: DatasetSpec) -> tuple[tf.train.SequenceExample | None, str | None]:
+    """The parsed record, and what is wrong with it, in words; None when it can be read with `spec`."""
     try:
         example = tf.train.SequenceExample.FromString(serialized)
     except Exception:  # google.protobuf.message.DecodeError; its module's name differs between versions
-        return "it is no tf.train.SequenceExample"
+        return None, "it is no tf.train.SequenceExample"
     context = example.context.feature
     video_id = _context_id(context, spec.id_key)
     if video_id is None:
-        return f"it has no video id in '{spec.id_key}'"
+        return example, f"it has no video id in '{spec.id_key}'"
     problem = _explain_labels(context, spec.num_classes) or _explain_frames(example, spec)
-    return f"video '{video_id}': {problem}" if problem else None
+    return example, f"video '{video_id}': {problem}" if problem else None
 
 
 def _context_id(context: Mapping, id_key: str) -> str | None:

@@ -1,0 +1,102 @@
+"""What happens to bad records: an error that names file and record, or a list of what was left out."""
+
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from yt8m_distill.errors import TooManyBadRecords, UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BadRecord:
+    """A record that cannot be used.
+
+    Attributes:
+        number: of the record in its file, from 1.
+        num_bytes: lost with it; where no later record can be found either, all that is left of the file.
+        problem: in words.
+    """
+
+    number: int
+    num_bytes: int
+    problem: str
+
+
+class BadRecords:
+    """The bad records of some files. Any thread may add to it; a record that is read again counts once.
+
+    Args:
+        skip: leave them out; else the first one is an error.
+    """
+
+    def __init__(self, skip: bool = False):
+        self.skip = skip
+        self._bytes_by_file: dict[str, int] = {}
+        self._bad: dict[str, dict[int, BadRecord]] = {}
+        self._lock = threading.Lock()
+
+    def note_file(self, path: str, num_bytes: int):
+        """A file is being read.
+
+        Raises:
+            UserError: it is empty, and bad records are errors.
+        """
+        if num_bytes == 0:
+            self.note(path, BadRecord(1, 0, "the file is empty"))
+        with self._lock:
+            self._bytes_by_file[path] = num_bytes
+
+    def note(self, path: str, record: BadRecord):
+        """A record is bad.
+
+        Raises:
+            UserError: bad records are errors.
+        """
+        if not self.skip:
+            raise UserError(
+                f"{path}, record {record.number}: {record.problem}. --on_bad_record=skip leaves such records out."
+            )
+        with self._lock:
+            self._bad.setdefault(path, {})[record.number] = record
+
+    def by_file(self) -> dict[str, list[BadRecord]]:
+        """The bad records of every file that has any."""
+        with self._lock:
+            return {path: [bad[number] for number in sorted(bad)] for path, bad in sorted(self._bad.items())}
+
+    def bytes_by_file(self) -> dict[str, int]:
+        """Sizes of all files that were read."""
+        with self._lock:
+            return dict(self._bytes_by_file)
+
+
+def describe_bad(path: str, bad: list[BadRecord]) -> str:
+    """One line: how many records of a file are bad, and what is wrong with the first."""
+    count = f"{len(bad)} bad record{'s' if len(bad) > 1 else ''}"
+    num_bytes = sum(record.num_bytes for record in bad)
+    return f"{path}: {count}, {num_bytes:,} bytes; record {bad[0].number}: {bad[0].problem}"
+
+
+def report_skipped(all_files: Iterable[BadRecords], max_fraction: float):
+    """Logs what was left out, by file.
+
+    Raises:
+        TooManyBadRecords: it is more than `max_fraction` of the bytes, or an input held nothing else.
+    """
+    sizes, bad = {}, {}
+    for files in all_files:
+        sizes |= files.bytes_by_file()
+        bad |= files.by_file()
+    if not bad:
+        return
+    for path, records in bad.items():
+        log.warning("Skipped in %s", describe_bad(path, records))
+    lost, total = sum(record.num_bytes for records in bad.values() for record in records), sum(sizes.values())
+    fraction = lost / total if total else 1.0
+    text = f"{lost:,} of {total:,} bytes ({100 * fraction:.2g} %) in {len(bad)} of {len(sizes)} files were skipped"
+    if fraction > max_fraction:
+        raise TooManyBadRecords(f"{text}, more than --max_bad_fraction={max_fraction:g}. All outputs are in place.")
+    log.warning("%s.", text)
