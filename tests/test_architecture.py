@@ -30,7 +30,7 @@ def row(own: str = "", installed: str = "") -> Row:
     return Row(frozenset(own.split()), frozenset(installed.split()))
 
 
-RUNNING = "config data dataset_spec losses metrics models run_dir trained_model"
+RUNNING = "config data dataset_spec losses metrics models precision run_dir trained_model"
 RUNNING_INSTALLED = "keras numpy tensorboard tensorflow tqdm"
 
 TABLE = {
@@ -56,10 +56,12 @@ TABLE = {
     "distiller": row("config losses", "keras tensorflow"),
     # Numbers and text from finished predictions.
     "metrics": row("", "numpy"),
-    "predictions_csv": row("", "numpy"),
+    "predictions_csv": row("resumable_files", "numpy"),
+    "resumable_files": row(),
     # Runs.
     "run_dir": row("config dataset_spec", "keras numpy tensorflow"),
-    "trained_model": row("config models run_dir", "keras numpy"),
+    "precision": row("", "tensorflow"),
+    "trained_model": row("config models precision run_dir", "keras numpy"),
     "run_setup": row("config data dataset_spec models recipes run_dir trained_model"),
     "evaluation": row(RUNNING, RUNNING_INSTALLED),
     "report": row("config data evaluation flops metrics run_dir trained_model"),

@@ -17,6 +17,7 @@ from yt8m_distill.commands import eval_main, inference_main, train_main
 from yt8m_distill.run_dir import RunDir, checkpoints, read_json
 from yt8m_distill.trained_model import load
 
+ROOT = pathlib.Path(__file__).parents[1]
 SMALL = {
     "HierarchicalRNN": "cells=4,layers=1",
     "NetVLAD": "clusters=4,hidden_size=8",

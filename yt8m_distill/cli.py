@@ -12,6 +12,7 @@ from yt8m_distill.config import (
     DISTILLING_MODES,
     LABEL_LOSSES,
     ON_BAD_RECORD,
+    PRECISIONS,
     PREDICTION_DISTANCES,
     REPRESENTATION_MATCHINGS,
     SAMPLINGS,
@@ -201,6 +202,7 @@ def _define_trained_model_flags(values: FlagValues):
     flags.DEFINE_string("train_dir", None, "Run directory of train.py, finished or running.", flag_values=values)
     flags.DEFINE_enum("which", None, ("student", "teacher"), "Which model. [student]", flag_values=values)
     flags.DEFINE_integer("batch_size", 128, "Videos at a time; changes no number.", flag_values=values)
+    flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the model computes in.", flag_values=values)
     _define_selection_flags(values)
     _define_bad_record_flags(values)
 
@@ -249,6 +251,7 @@ def eval_config_from_flags(values: FlagValues) -> EvalConfig:
         which=values.which,
         selection=_other_selection(values),
         batch_size=values.batch_size,
+        precision=values.precision,
         output_file=values.output_file,
         full_map=values.full_map,
         per_class_file=values.per_class_file,
@@ -269,6 +272,7 @@ def inference_config_from_flags(values: FlagValues) -> InferenceConfig:
         which=values.which,
         selection=_other_selection(values),
         batch_size=values.batch_size,
+        precision=values.precision,
         top_k=values.top_k,
         vocabulary=values.vocabulary,
         output_model_tgz=values.output_model_tgz,

@@ -20,6 +20,7 @@ LABEL_LOSSES = ("CrossEntropyLoss", "HingeLoss", "SoftmaxLoss")
 TRAINING_MODES = ("serial", "parallel", "teacher", "baseline")
 DISTILLING_MODES = ("serial", "parallel")
 ON_BAD_RECORD = ("error", "skip")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,7 @@ class EvalConfig:
         which: "student" or "teacher"; None: the student, or the model of a teacher's run.
         selection: frames the model sees; None: the run's own.
         batch_size: videos at a time; changes no number.
+        precision: one of `PRECISIONS`; what the model computes in. Its weights stay float32.
         output_file: metrics as JSON; None: in the run directory.
         full_map: also the mean average precision over all scores.
         per_class_file: CSV with a row for each class; None: not written.
@@ -258,6 +260,7 @@ class EvalConfig:
     which: str | None = None
     selection: FrameSelection | None = None
     batch_size: int = 128
+    precision: str = "float32"
     output_file: str | None = None
     full_map: bool = False
     per_class_file: str | None = None
@@ -267,6 +270,7 @@ class EvalConfig:
     def __post_init__(self):
         _check_which(self.which)
         _check_minimum("batch_size", self.batch_size, 1)
+        _check_choice("--precision", self.precision, PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -278,7 +282,7 @@ class InferenceConfig:
         train_dir: run directory, finished or running; or
         input_model_tgz: a model packed by `output_model_tgz`.
         input_data_pattern: None: the run's evaluation files.
-        which, selection, batch_size: as `EvalConfig`.
+        which, selection, batch_size, precision: as `EvalConfig`.
         top_k: predictions a video.
         vocabulary: CSV of class names, for a readable listing beside the CSV.
         output_model_tgz: also pack the model into this file.
@@ -291,6 +295,7 @@ class InferenceConfig:
     which: str | None = None
     selection: FrameSelection | None = None
     batch_size: int = 128
+    precision: str = "float32"
     top_k: int = 20
     vocabulary: str | None = None
     output_model_tgz: str | None = None
@@ -299,6 +304,7 @@ class InferenceConfig:
     def __post_init__(self):
         _check_which(self.which)
         _check_minimum("batch_size", self.batch_size, 1)
+        _check_choice("--precision", self.precision, PRECISIONS)
         _check_minimum("top_k", self.top_k, 1)
         if (self.train_dir is None) == (self.input_model_tgz is None):
             raise UserError("give either --train_dir or --input_model_tgz, not both and not neither.")

@@ -21,6 +21,7 @@ from yt8m_distill.data.dataset import BEGINNING, Batch, Position, VideoFiles, Vi
 from yt8m_distill.dataset_spec import SpecOverrides
 from yt8m_distill.errors import UserError
 from yt8m_distill.metrics import EvaluationMetrics
+from yt8m_distill.precision import warn_where_slow
 from yt8m_distill.run_dir import RunDir
 
 log = logging.getLogger(__name__)
@@ -110,12 +111,14 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
     """
     train_config = RunDir(config.train_dir).read_config()
     _check_selection(config, train_config)
+    warn_where_slow(config.precision)
     skip = config.bad_records.skip
     videos = evaluation_videos(config.eval_data_pattern, train_config, "eval_data_pattern", skip_bad_records=skip)
     if config.follow:
         result = _follow(config, videos)
     else:
-        result = _evaluate_once(config, trained_model.load(config.train_dir, config.which), videos)
+        trained = trained_model.load(config.train_dir, config.which, precision=config.precision)
+        result = _evaluate_once(config, trained, videos)
     report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
     return result
 
@@ -232,7 +235,7 @@ def _follow(config: EvalConfig, videos: VideoFiles) -> dict[str, float]:
         for checkpoint in new:
             done.add(checkpoint.step)
             try:
-                trained = trained_model.load(config.train_dir, config.which, checkpoint)
+                trained = trained_model.load(config.train_dir, config.which, checkpoint, config.precision)
             except UserError:
                 if checkpoint.path.exists():
                     raise
@@ -241,6 +244,7 @@ def _follow(config: EvalConfig, videos: VideoFiles) -> dict[str, float]:
             _evaluate_once(config, trained, videos)
         if finished and not new:
             print("Best epoch")
-            return _evaluate_once(config, trained_model.load(config.train_dir, config.which), videos)
+            best = trained_model.load(config.train_dir, config.which, precision=config.precision)
+            return _evaluate_once(config, best, videos)
         if not new:
             time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -1,60 +1,100 @@
 """Predicts the labels of videos: `run_inference` writes the submission file."""
 
-import contextlib
+import dataclasses
 import logging
+import os
 import pathlib
 import tempfile
+import time
+from typing import Any
 
-from yt8m_distill import predictions_csv, run_dir, trained_model
+from yt8m_distill import predictions_csv, trained_model
 from yt8m_distill.config import InferenceConfig
-from yt8m_distill.data.dataset import VideoFiles, View
+from yt8m_distill.data.bad_records import report_skipped
+from yt8m_distill.data.dataset import BEGINNING, Position, VideoFiles, View, position_after
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation import evaluation_videos, prediction_function, predictions
+from yt8m_distill.precision import warn_where_slow
 
 log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_SAVES = 10.0
 
 
 def run_inference(config: InferenceConfig) -> int:
     """Writes the predictions for every video, in the order of the input; returns the number of videos.
 
+    A run that was stopped is gone on with, where model, input and settings are the same.
+
     Raises:
         UserError: no run or packed model, no files, files of another format, a bad record or vocabulary.
+        TooManyBadRecords: at the end, more of the input than allowed was skipped.
     """
     names = predictions_csv.load_vocabulary(config.vocabulary) if config.vocabulary else None
     with tempfile.TemporaryDirectory() as folder:
         if config.input_model_tgz:
             trained_model.unpack(config.input_model_tgz, folder)
-        trained = trained_model.load(config.train_dir or folder, config.which)
+        trained = trained_model.load(config.train_dir or folder, config.which, precision=config.precision)
+    if config.input_model_tgz:
+        trained = dataclasses.replace(trained, source=pathlib.Path(config.input_model_tgz))
     if trained.role == "teacher" and config.selection is not None:
         raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
-    videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern")
+    warn_where_slow(config.precision)
+    skip = config.bad_records.skip
+    videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern", skip_bad_records=skip)
     log.info("Predicting %d files with the %s from %s", len(videos.files), trained.role, trained.source)
     if config.output_model_tgz:
         trained_model.pack(trained, config.output_model_tgz)
         print(f"The model is packed in {config.output_model_tgz}")
     count = _predict(config, trained, videos, names)
     print(f"Predictions for {count} videos are in {config.output_file}")
+    if names is not None:
+        print(f"Predictions with class names are in {predictions_csv.listing_path(config.output_file)}")
+    report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
     return count
 
 
 def _predict(config: InferenceConfig, trained: trained_model.TrainedModel, videos: VideoFiles, names) -> int:
-    readable = pathlib.Path(f"{config.output_file}.txt")
-    with contextlib.ExitStack() as files:
-        writer = files.enter_context(predictions_csv.PredictionsWriter(config.output_file, top_k=config.top_k))
-        listing = files.enter_context(run_dir.text_written_beside(readable)) if names is not None else None
+    view = View(config.selection or trained.selection)
+    work = _describe_work(trained, view, videos, names)
+    with predictions_csv.PredictionsWriter(config.output_file, config.top_k, names=names, work=work) as writer:
+        start = _start(writer, videos)
+        saved = time.monotonic()
         for batch, scores in predictions(
             prediction_function(trained.model),
             videos,
-            View(config.selection or trained.selection),
+            view,
             batch_size=config.batch_size,
             seed=trained.config.learning.seed,
             description="Predicting",
+            start=start,
+            done=writer.rows,
         ):
-            ids = batch["video_id"]
-            writer.write(ids, scores)
-            if listing is not None:
-                rows = zip(ids, scores, strict=True)
-                listing.writelines(predictions_csv.format_readable(i, row, names, config.top_k) for i, row in rows)
-    if names is not None:
-        print(f"Predictions with class names are in {readable}")
+            writer.write(batch["video_id"], scores)
+            if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                position = dataclasses.astuple(position_after(batch))
+                writer.save({"next": position, "bad_records": videos.bad_records.as_json()})
+                saved = time.monotonic()
     return writer.rows
+
+
+def _describe_work(trained: trained_model.TrainedModel, view: View, videos: VideoFiles, names) -> dict[str, Any]:
+    """What the predictions depend on: model, frames, input files."""
+    stats = [(os.path.realpath(path), os.stat(path)) for path in videos.files]
+    return {
+        "model": trained_model.fingerprint(trained),
+        "frames": view.selection.describe() if view.selection else "all",
+        "names": names and list(names.items()),
+        "files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats],
+    }
+
+
+def _start(writer: predictions_csv.PredictionsWriter, videos: VideoFiles) -> Position:
+    """Where to go on, or the beginning."""
+    if writer.other_work:
+        log.info("Unfinished predictions of another model, input or setting are there: starting anew.")
+    if writer.position is None:
+        return BEGINNING
+    log.info("Going on after %d videos that are predicted already", writer.rows)
+    videos.bad_records.restore(writer.position["bad_records"])
+    return Position(*writer.position["next"])

@@ -1,16 +1,15 @@
 """Predictions as text: the Kaggle submission file and a listing for people."""
 
-import contextlib
 import csv
-import gzip
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 
 from yt8m_distill.errors import UserError
+from yt8m_distill.resumable_files import ResumableFiles
 
 HEADER = "VideoId,LabelConfidencePairs\n"
 
@@ -41,43 +40,53 @@ def format_row(video_id: str | bytes, predictions, top_k: int = 20) -> str:
 
 
 class PredictionsWriter:
-    """Writes a submission file; it appears under its name only when complete.
+    """Writes a submission file, and where class names are given a readable listing `<path>.txt` beside it.
 
-    A context manager. The rows go to `<path>.partial`, which is renamed to `path` at the end, replacing an older file;
-    after an exception it is removed and the older file stays. The folder is made where it does not exist. Where `path`
-    ends in `.gz` the file is compressed, the same predictions giving the same bytes.
+    A context manager, on `ResumableFiles`: files appear under their names only when complete; after a `save` they are
+    gone on with by the next writer for the same work.
 
     Args:
-        path: the file to write.
+        path: the file to write; compressed where it ends in `.gz`.
         top_k: classes per video; all of them where there are fewer.
+        names: class names by index, for the listing; None: no listing.
+        work: identifies what is predicted by what; JSON.
 
     Attributes:
-        rows: videos written so far.
+        rows: videos written so far, those before a stop included.
+        position: what was given to the last `save` for this work; None at the beginning.
+        other_work: whether something unfinished was there, of other work.
 
     Raises:
         UserError: on entering, if the file cannot be written there; on leaving, if the disk does not take it.
     """
 
-    def __init__(self, path: str | os.PathLike, top_k: int = 20):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        top_k: int = 20,
+        *,
+        names: Mapping[int, str] | None = None,
+        work: Any = None,
+    ):
         self.rows = 0
-        self._path = pathlib.Path(path)
-        self._partial = self._path.with_name(f"{self._path.name}.partial")
+        self.position: Any = None
         self._top_k = top_k
-        self._file: BinaryIO | None = None
-        self._stream: BinaryIO | None = None
+        self._names = names
+        listing = [] if names is None else [listing_path(path)]
+        self._files = ResumableFiles([path, *listing], {"top_k": top_k, "work": work})
+        self._open = False
+
+    @property
+    def other_work(self) -> bool:
+        return self._files.other_work
 
     def __enter__(self) -> "PredictionsWriter":
-        # Renaming onto a folder fails only at the end, and onto a device replaces the device.
-        if self._path.exists() and not self._path.is_file():
-            raise UserError(f"{self._path} is not an ordinary file: predictions need the name of a file.")
-        with self._user_errors():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._partial, "wb")
-        self._stream = self._file
-        if self._path.suffix == ".gz":
-            # No file name and no time in the header.
-            self._stream = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=self._file, mtime=0)
-        self._write_text(HEADER)
+        self._files.__enter__()
+        self._open = True
+        if self._files.state is None:
+            self._files.write(HEADER)
+        else:
+            self.rows, self.position = self._files.state["rows"], self._files.state["position"]
         return self
 
     def write(self, video_ids: Sequence[str | bytes], predictions) -> None:
@@ -90,42 +99,30 @@ class PredictionsWriter:
         Raises:
             UserError: as `format_row`; if there are not as many ids as predictions; if the disk is full.
         """
-        self._write_text("".join(_format_rows(video_ids, predictions, self._top_k)))
+        if not self._open:
+            raise RuntimeError("PredictionsWriter is used outside of its `with` block.")
+        self._files.write("".join(_format_rows(video_ids, predictions, self._top_k)))
+        if self._names is not None:
+            rows = zip(video_ids, predictions, strict=True)
+            self._files.write("".join(format_readable(i, row, self._names, self._top_k) for i, row in rows), file=1)
         self.rows += len(video_ids)
 
+    def save(self, position: Any):
+        """Lets the next writer for the same work go on after the rows written until now; `position` is JSON."""
+        self._files.save({"rows": self.rows, "position": position})
+
     def __exit__(self, error_type, error, traceback) -> None:
+        self._open = False
         try:
             if error_type is None:
-                self._finish()
+                self._files.finish()
         finally:
-            # Does something after a failure only: a finished file is closed and renamed.
-            for stream in (self._stream, self._file):
-                with contextlib.suppress(OSError):
-                    stream.close()
-            self._stream = None
-            self._partial.unlink(missing_ok=True)
+            self._files.__exit__(error_type, error, traceback)
 
-    def _finish(self) -> None:
-        with self._user_errors():
-            if self._stream is not self._file:
-                self._stream.close()  # Writes the end of the compressed data; the file stays open.
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            os.replace(self._partial, self._path)
 
-    def _write_text(self, text: str) -> None:
-        if self._stream is None:
-            raise RuntimeError("PredictionsWriter is used outside of its `with` block.")
-        with self._user_errors():
-            self._stream.write(text.encode())
-
-    @contextlib.contextmanager
-    def _user_errors(self):
-        try:
-            yield
-        except OSError as error:
-            raise UserError(f"{self._path} cannot be written: {error.strerror or error}.") from error
+def listing_path(path: str | os.PathLike) -> pathlib.Path:
+    """Where the readable listing of a submission file is."""
+    return pathlib.Path(f"{path}.txt")
 
 
 def load_vocabulary(path: str | os.PathLike) -> dict[int, str]:

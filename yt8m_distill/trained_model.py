@@ -1,6 +1,7 @@
 """A trained model out of a run directory: built from its `config.json`, with its weights."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import tarfile
@@ -9,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 from yt8m_distill import run_dir
 from yt8m_distill.config import FrameSelection, TrainConfig, to_json
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import registry
+from yt8m_distill.precision import DTYPE_POLICIES
 from yt8m_distill.run_dir import RunDir
 
 PACKED_FILES = ("config.json", "best/student.weights.h5", "best/teacher.weights.h5")
@@ -48,38 +51,45 @@ def frames_of(config: TrainConfig, selection: FrameSelection | None) -> int:
     return selection.frames(longest) if selection else longest
 
 
-def build_models(config: TrainConfig, with_teacher: bool = False) -> dict[str, keras.Model]:
+def build_models(config: TrainConfig, with_teacher: bool = False, precision: str = "float32") -> dict[str, keras.Model]:
     """New models of a resolved configuration, by role; in parallel mode they share the classifier.
 
     For serial training only the student, its teacher is another run's; unless `with_teacher`.
     """
     models = {}
     if config.training_mode in ("teacher", "parallel") or (with_teacher and config.training_mode == "serial"):
-        models["teacher"] = _build(config, config.model_args)
+        models["teacher"] = _build(config, config.model_args, precision)
     if config.training_mode != "teacher":
         args = {**config.model_args, **config.student_model_args}
         shared = models["teacher"].classifier if config.training_mode == "parallel" else None
-        models["student"] = _build(config, args, shared)
+        models["student"] = _build(config, args, precision, shared)
     return models
 
 
-def _build(config: TrainConfig, args: Mapping, classifier_layer=None) -> keras.Model:
+def _build(config: TrainConfig, args: Mapping, precision: str, classifier_layer=None) -> keras.Model:
     return registry.build_model(
         config.model,
         feature_sizes=config.data.feature_sizes,
         num_classes=config.data.num_classes,
         classifier_layer=classifier_layer,
+        dtype=DTYPE_POLICIES[precision],
         **args,
     )
 
 
-def load(train_dir: str, which: str | None = None, checkpoint: run_dir.Checkpoint | None = None) -> TrainedModel:
+def load(
+    train_dir: str,
+    which: str | None = None,
+    checkpoint: run_dir.Checkpoint | None = None,
+    precision: str = "float32",
+) -> TrainedModel:
     """The student or teacher of a run.
 
     Args:
         train_dir: run directory, finished or running.
         which: "student" or "teacher"; None: the student, or the model of a teacher's run.
         checkpoint: take the weights from it; None: from the best epoch, or the latest checkpoint before the first one.
+        precision: what the model computes in; its weights are float32 in any case.
 
     Raises:
         UserError: no run, no such model in it, no weights yet, or weights that do not fit the configuration.
@@ -88,8 +98,8 @@ def load(train_dir: str, which: str | None = None, checkpoint: run_dir.Checkpoin
     config = run.read_config()
     role = which or ("teacher" if config.training_mode == "teacher" else "student")
     if role == "teacher" and config.training_mode == "serial":
-        return load(config.teacher_dir or str(run.teacher.path), "teacher")
-    models = build_models(config)
+        return load(config.teacher_dir or str(run.teacher.path), "teacher", precision=precision)
+    models = build_models(config, precision=precision)
     if role not in models:
         raise UserError(f"'{train_dir}' has no {role}: it was trained with --training_mode={config.training_mode}.")
     if checkpoint is None and not run.best.is_dir():
@@ -110,6 +120,15 @@ def _load_weights(model: keras.Model, path: pathlib.Path):
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"the weights in '{path}' cannot be loaded into the model of config.json: {error}.") from error
+
+
+def fingerprint(trained: TrainedModel) -> str:
+    """A checksum of everything in the model that predictions depend on."""
+    described = trained.config.model, trained.model.compute_dtype, sorted(trained.model.model_args.items())
+    checksum = hashlib.sha256(repr(described).encode())
+    for variable in trained.model.variables:
+        checksum.update(np.ascontiguousarray(variable.numpy()))
+    return checksum.hexdigest()
 
 
 def model_arrays(model: keras.Model, role: str) -> dict:

@@ -2,8 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
 
 from yt8m_distill.errors import TooManyBadRecords, UserError
 
@@ -71,6 +72,18 @@ class BadRecords:
         """Sizes of all files that were read."""
         with self._lock:
             return dict(self._bytes_by_file)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything noted so far."""
+        bad = {path: [list(astuple(record)) for record in records] for path, records in self.by_file().items()}
+        return {"bad": bad, "bytes_by_file": self.bytes_by_file()}
+
+    def restore(self, noted: Mapping[str, Any]):
+        """Adds what `as_json` gave to what has been noted."""
+        with self._lock:
+            self._bytes_by_file |= noted["bytes_by_file"]
+            for path, records in noted["bad"].items():
+                self._bad.setdefault(path, {}).update({number: BadRecord(number, *rest) for number, *rest in records})
 
 
 def describe_bad(path: str, bad: list[BadRecord]) -> str:

@@ -29,13 +29,16 @@ def model_class(name: str) -> type[VideoModel]:
     raise UserError(f"Unknown model {name!r}. Known models: {', '.join(model_names())}.")
 
 
-def build_model(name: str, *, feature_sizes: tuple[int, ...], num_classes: int, **model_args: Any) -> VideoModel:
+def build_model(
+    name: str, *, feature_sizes: tuple[int, ...], num_classes: int, dtype: str | None = None, **model_args: Any
+) -> VideoModel:
     """Constructs the model `name`.
 
     Args:
         name: one of `model_names()`.
         feature_sizes: as for `VideoModel`.
         num_classes: as for `VideoModel`.
+        dtype: Keras's dtype policy; None: its default one.
         **model_args: the model's own arguments, and `classifier_layer` where the classifier is shared.
 
     Raises:
@@ -43,7 +46,7 @@ def build_model(name: str, *, feature_sizes: tuple[int, ...], num_classes: int, 
     """
     model = model_class(name)
     _check_names(model, [argument for argument in model_args if argument != "classifier_layer"])
-    return model(feature_sizes, num_classes, **model_args)
+    return model(feature_sizes, num_classes, dtype=dtype, **model_args)
 
 
 def parse_model_args(name: str, text: str) -> dict[str, Any]:

@@ -1,0 +1,134 @@
+"""Text files that grow together over hours, and that a kill, a full disk or an error in the middle does not cost."""
+
+import contextlib
+import gzip
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+from yt8m_distill.errors import UserError
+
+
+class ResumableFiles:
+    """Files that appear under their names only when complete, and are gone on with after a stop.
+
+    A context manager. Text goes to `<path>.partial`; `save` notes in `<first path>.partial.json` how far all of them have
+    come. When that is there and was made for the same work, writing goes on there: what was written after it is cut off.
+    `finish` renames the files, replacing older ones. Where a path ends in `.gz`, `finish` compresses; the same text gives
+    the same bytes. Folders are made where they do not exist.
+
+    Args:
+        paths: of the files.
+        work: identifies what the text is made from, and how; JSON.
+
+    Attributes:
+        state: what was given to the last `save` for this work; None: nothing to go on with.
+        other_work: whether there was something, made for other work.
+
+    Raises:
+        UserError: on entering and later, if a file cannot be written there or the disk is full.
+    """
+
+    def __init__(self, paths: Sequence[str | os.PathLike], work: Any):
+        self._paths = [pathlib.Path(path) for path in paths]
+        self._partial = [path.with_name(f"{path.name}.partial") for path in self._paths]
+        self._note = self._partial[0].with_name(f"{self._partial[0].name}.json")
+        self._work = json.loads(json.dumps(work))
+        self._files: list[BinaryIO] = []
+        self.state: Any = None
+        self.other_work = False
+
+    def __enter__(self) -> "ResumableFiles":
+        sizes = self._sizes_to_go_on_from()
+        for path, partial, size in zip(self._paths, self._partial, sizes, strict=True):
+            # Renaming onto a folder fails only at the end, and onto a device replaces the device.
+            if path.exists() and not path.is_file():
+                raise UserError(f"{path} is not an ordinary file: the name of a file is needed.")
+            with _user_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = open(partial, "r+b" if size else "wb")
+                self._files.append(file)
+                if size:
+                    file.truncate(size)
+                    file.seek(size)
+        return self
+
+    def _sizes_to_go_on_from(self) -> list[int]:
+        """How much of each partial file counts."""
+        nothing = [0] * len(self._paths)
+        try:
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            sizes = [int(size) for size in note["sizes"]]
+            whole = [partial.stat().st_size >= size for partial, size in zip(self._partial, sizes, strict=True)]
+        except (OSError, ValueError, TypeError, KeyError):
+            return nothing
+        if note.get("work") != self._work or not all(whole):
+            self.other_work = True
+            return nothing
+        self.state = note.get("state")
+        return sizes
+
+    def write(self, text: str, file: int = 0):
+        """Adds text to a file, by its place in `paths`."""
+        with _user_errors(self._paths[file]):
+            self._files[file].write(text.encode())
+
+    def save(self, state: Any):
+        """Everything written until now will be gone on from, with this state (JSON)."""
+        with _user_errors(self._paths[0]):
+            for file in self._files:
+                file.flush()
+                os.fsync(file.fileno())
+            sizes = [file.tell() for file in self._files]
+            text = json.dumps({"work": self._work, "sizes": sizes, "state": state})
+            beside = self._note.with_name(f"{self._note.name}.new")
+            beside.write_text(text, encoding="utf-8")
+            os.replace(beside, self._note)
+
+    def finish(self):
+        """Gives the files their names."""
+        for path, partial, file in zip(self._paths, self._partial, self._files, strict=True):
+            with _user_errors(path):
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
+                if path.suffix == ".gz":
+                    _compress(partial, path)
+                else:
+                    os.replace(partial, path)
+        for leftover in (self._note, *self._partial):
+            leftover.unlink(missing_ok=True)
+
+    def __exit__(self, error_type, error, traceback):
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                file.close()
+        self._files = []
+        if not self._note.exists():  # nothing to go on from
+            for partial in self._partial:
+                partial.unlink(missing_ok=True)
+
+
+def _compress(source: pathlib.Path, target: pathlib.Path):
+    beside = target.with_name(f"{target.name}.compressed")
+    try:
+        with open(source, "rb") as text, open(beside, "wb") as file:
+            # No file name and no time in the header.
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as compressed:
+                shutil.copyfileobj(text, compressed, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _user_errors(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
