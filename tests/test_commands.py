@@ -352,6 +352,20 @@ def test_data_of_other_sizes_are_refused_in_evaluation(serial_run, tmp_path, cap
     assert "(7, 2)" in capsys.readouterr().err
 
 
+def test_records_of_another_edition_are_refused_in_evaluation_only(data, tmp_path, capsys, caplog):
+    run = tmp_path / "run"
+    big = {"rgb": 1024, "audio": 128}
+    of_2018 = write_records(tmp_path / "2018.tfrecord", [sequence_example("a", sizes=big)])
+    of_2017 = write_records(tmp_path / "2017.tfrecord", [sequence_example("a", sizes=big, id_key="video_id")])
+    arguments = ["--training_mode=baseline", "--model=NetVLAD", "--model_args=clusters=2,hidden_size=2"]
+    assert train_main(["train.py", *arguments, f"--train_data_pattern={of_2018}", f"--train_dir={run}", "--max_steps=1"]) == 0
+    assert evaluate(f"--train_dir={run}", f"--eval_data_pattern={of_2017}") == 2
+    assert "YouTube-8M 2017 with 4716 classes; the model was trained on YouTube-8M 2018" in capsys.readouterr().err
+    output = f"--output_file={tmp_path / 'x.csv'}"
+    assert predict(f"--train_dir={run}", f"--input_data_pattern={of_2017}", output) == 0
+    assert "The predictions have the numbers of YouTube-8M 2018" in caplog.text
+
+
 def test_the_real_youtube_8m_video_without_a_special_flag(tmp_path):
     path = shared_path("data/yt8m_frame/SjJ3.tfrecord")
     run = tmp_path / "run"

@@ -41,6 +41,8 @@ class DatasetSpec:
         feature_sizes: bytes a frame of each feature.
         num_classes: labels are in [0, num_classes).
         max_frames: frames read of each video at most; 0 reads all.
+        thin_frames: of thin shards, k: the records hold only the k uniform frames of each video's first `max_frames`;
+            None: they hold all.
     """
 
     edition: str
@@ -49,6 +51,7 @@ class DatasetSpec:
     feature_sizes: tuple[int, ...]
     num_classes: int
     max_frames: int
+    thin_frames: int | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "feature_names", tuple(self.feature_names))
@@ -66,6 +69,8 @@ class DatasetSpec:
             raise UserError(f"the number of classes must be at least 2, not {self.num_classes}.")
         if self.max_frames < 0:
             raise UserError(f"--max_frames must be 0 (all frames) or more, not {self.max_frames}.")
+        if self.thin_frames is not None and self.thin_frames < 1:
+            raise UserError(f"thin shards must hold at least 1 frame of each video, not {self.thin_frames}.")
 
     @property
     def frame_size(self) -> int:
@@ -76,7 +81,8 @@ class DatasetSpec:
         """One line for the log."""
         features = " + ".join(f"{n} ({s})" for n, s in zip(self.feature_names, self.feature_sizes, strict=True))
         frames = f"at most {self.max_frames} frames" if self.max_frames else "all frames"
-        return f"{self.edition}: features {features}, id in '{self.id_key}', {self.num_classes} classes, {frames}"
+        thin = f", thin shards with {self.thin_frames} frames of each video" if self.thin_frames else ""
+        return f"{self.edition}: features {features}, id in '{self.id_key}', {self.num_classes} classes, {frames}{thin}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from yt8m_distill import losses, run_dir, trained_model
 from yt8m_distill.config import EvalConfig, FrameSelection, TrainConfig
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.dataset import BEGINNING, Batch, Position, VideoFiles, View, estimated_videos, open_videos
-from yt8m_distill.dataset_spec import SpecOverrides
+from yt8m_distill.dataset_spec import EDITIONS, DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.precision import warn_where_slow
@@ -138,8 +138,24 @@ def evaluation_videos(
             f"--{flag}: features {detected.spec.feature_names} of sizes {detected.spec.feature_sizes}; "
             f"the model was trained on sizes {spec.feature_sizes}."
         )
+    _check_vocabulary(detected.spec, spec, flag)
     # The files say where the id is (it differs between the 2017 and 2018 editions), the run all the rest.
     return dataclasses.replace(detected, spec=dataclasses.replace(spec, id_key=detected.spec.id_key))
+
+
+def _check_vocabulary(found: DatasetSpec, trained: DatasetSpec, flag: str):
+    """Class numbers of another edition mean other things: metrics would be wrong, predictions are not."""
+    classes = {edition.name: edition.num_classes for edition in EDITIONS}
+    own = trained.num_classes != classes.get(trained.edition)
+    if own or classes.get(found.edition, trained.num_classes) == trained.num_classes:
+        return
+    text = (
+        f"--{flag}: these are records of {found.edition} with {classes[found.edition]} classes; the model was trained "
+        f"on {trained.edition} with {trained.num_classes}, whose class numbers mean other things"
+    )
+    if flag == "eval_data_pattern":
+        raise UserError(f"{text}. Evaluate it on that edition.")
+    log.warning("%s. The predictions have the numbers of %s.", text, trained.edition)
 
 
 def _check_selection(config: EvalConfig, train_config: TrainConfig):
@@ -168,7 +184,8 @@ def _evaluate_once(config: EvalConfig, trained: trained_model.TrainedModel, vide
 
 
 def _write(config: EvalConfig, trained, selection, result: Mapping[str, float], metrics: EvaluationMetrics):
-    target = write_metrics(RunDir(config.train_dir), trained, selection, result, config.output_file)
+    pattern = config.eval_data_pattern or trained.config.eval_data_pattern
+    target = write_metrics(RunDir(config.train_dir), trained, selection, result, pattern, config.output_file)
     for name, value in result.items():
         print(f"{name:10} {value:.6g}")
     print(f"Metrics of the {trained.role} ({_frames_text(selection)} frames) are in {target}")
@@ -182,13 +199,29 @@ def write_metrics(
     trained: trained_model.TrainedModel,
     selection: FrameSelection | None,
     result: Mapping[str, float],
+    eval_data_pattern: str,
     output_file: str | None = None,
 ) -> pathlib.Path:
-    """Writes `metrics.json` and TensorBoard scalars of an evaluation into a run directory; returns the JSON's path."""
+    """Writes `metrics.json` and TensorBoard scalars of an evaluation into a run directory; returns the JSON's path.
+
+    Args:
+        run: the directory.
+        trained: what was evaluated.
+        selection: the frames it saw.
+        result: the metrics.
+        eval_data_pattern: the videos.
+        output_file: where to write the JSON instead.
+    """
     teachers_of_student = trained.role == "teacher" and run.read_config().training_mode != "teacher"
     target = pathlib.Path(output_file or run.metrics_file(of_teacher=teachers_of_student))
     step = trained.step if trained.step is not None else best_step(RunDir(trained.run_path))
-    described = {"model": trained.config.model, "which": trained.role, "frames": _frames_text(selection), "step": step}
+    described = {
+        "model": trained.config.model,
+        "which": trained.role,
+        "frames": _frames_text(selection),
+        "step": step,
+        "eval_data_pattern": eval_data_pattern,
+    }
     run_dir.write_json(target, {**described, **result})
     writer = tf.summary.create_file_writer(str(run.logs / ("eval_teacher" if teachers_of_student else "eval")))
     with writer.as_default(step or 0):

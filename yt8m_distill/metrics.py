@@ -396,7 +396,9 @@ def _available_memory_bytes() -> int:
         lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
         limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
         group = pathlib.Path("/sys/fs/cgroup")
-        used = int((group / "memory.current").read_text())
+        files = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # The page cache of files counts as used, but makes room when memory is needed.
+        used = int((group / "memory.current").read_text()) - int(files.get("inactive_file", 0))
         limits.append(int((group / "memory.max").read_text()) - used)
     except (OSError, ValueError):
         pass  # No Linux, or no control group with a limit ("max").

@@ -56,7 +56,7 @@ def run_inference(config: InferenceConfig) -> int:
 
 def _predict(config: InferenceConfig, trained: trained_model.TrainedModel, videos: VideoFiles, names) -> int:
     view = View(config.selection or trained.selection)
-    work = _describe_work(trained, view, videos, names)
+    work = {**_describe_work(trained, view, videos, names), "precision": config.precision}
     with predictions_csv.PredictionsWriter(config.output_file, config.top_k, names=names, work=work) as writer:
         start = _start(writer, videos)
         saved = time.monotonic()

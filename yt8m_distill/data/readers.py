@@ -1,14 +1,16 @@
 """Serialized frame-level records to videos, for every edition of the format.
 
 A record is a `tf.train.SequenceExample`: in its context the video's id (bytes) and labels (int64), in its feature
-lists one bytes string a frame (a second) for every feature. Frames stay uint8.
+lists one bytes string a frame (a second) for every feature. Frames stay uint8. A record of a thin shard holds only some
+of the frames, and says in its context which.
+
+TensorFlow is imported only where protobuf's parser is needed: a process that reads regular records starts quickly.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from yt8m_distill.config import FrameSelection
 from yt8m_distill.data.framing import DamagedRecord
@@ -19,6 +21,10 @@ from yt8m_distill.frame_selection import selected_indices
 
 ID_KEYS = ("id", "video_id")
 LABELS_KEY = "labels"
+THIN_FRAMES_KEY = "thin_frames"  # k
+THIN_MAX_FRAMES_KEY = "thin_max_frames"  # of the first so many frames the k were chosen; 0: of all
+THIN_ORIGINAL_FRAMES_KEY = "thin_original_frames"  # of the video
+_NO_EXAMPLE = "it is no tf.train.SequenceExample"
 
 
 @dataclass(frozen=True)
@@ -60,16 +66,30 @@ def read_video(serialized: bytes | memoryview, spec: DatasetSpec) -> Video:
 
 def _video(context: Mapping, feature_lists: Mapping, spec: DatasetSpec) -> Video | None:
     """None where anything is not as it should be; the parser then finds out what."""
-    ids, labels = context.get(spec.id_key), context.get(LABELS_KEY) or ()
+    ids, labels = context.get(spec.id_key), context.get(LABELS_KEY, ())
     features = tuple(map(feature_lists.get, spec.feature_names))
     if ids is None or len(ids) != 1 or not isinstance(ids[0], bytes) or any(each is None for each in features):
         return None
-    if not all(isinstance(label, int) and 0 <= label < spec.num_classes for label in labels):
+    if labels is None or not all(isinstance(each, int) and 0 <= each < spec.num_classes for each in labels):
+        return None
+    if _thinning(context) != _expected_thinning(spec):
         return None
     sizes = zip(features, spec.feature_sizes, strict=True)
     if not all(each.shape[1] == size or not len(each) for each, size in sizes):
         return None
     return _checked_length(ids[0], tuple(labels), features, spec)
+
+
+def _thinning(context: Mapping) -> tuple | None:
+    """The k and --max_frames that a thin record was made with; None where it holds all frames."""
+    if THIN_FRAMES_KEY not in context:
+        return None
+    k, max_frames = context[THIN_FRAMES_KEY], context.get(THIN_MAX_FRAMES_KEY)
+    return k[0] if k else None, max_frames[0] if max_frames else None
+
+
+def _expected_thinning(spec: DatasetSpec) -> tuple[int, int] | None:
+    return None if spec.thin_frames is None else (spec.thin_frames, spec.max_frames)
 
 
 def _checked_length(video_id: bytes, labels: tuple, features: tuple[np.ndarray, ...], spec: DatasetSpec) -> Video:
@@ -161,7 +181,8 @@ def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> Data
 
     Raises:
         UserError: no SequenceExample, video-level records, an unknown edition without --feature_names and
-            --num_classes, a feature that the record lacks or has in another size.
+            --num_classes, a feature that the record lacks or has in another size, a thin shard that was made with
+            another --max_frames.
     """
     example = _parse_example(serialized, where)
     context, lists = example.context.feature, example.feature_lists.feature_list
@@ -180,18 +201,37 @@ def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> Data
         )
     if edition is not None and not set(names) & {name for name, _ in edition.features}:
         edition = None
+    thin_frames, thin_max_frames = _detect_thinning(context, where, overrides.max_frames)
     return DatasetSpec(
         edition=edition.name if edition else "own features",
         id_key=id_key,
         feature_names=names,
         feature_sizes=_feature_sizes(example, where, names, overrides.feature_sizes, edition),
         num_classes=overrides.num_classes or _known_classes(edition, where),
-        max_frames=_first_set(overrides.max_frames, (edition or YOUTUBE_8M_2018).max_frames),
+        max_frames=_first_set(thin_max_frames, overrides.max_frames, (edition or YOUTUBE_8M_2018).max_frames),
+        thin_frames=thin_frames,
     )
 
 
 def _first_set(*values):
     return next(value for value in values if value is not None)
+
+
+def _detect_thinning(context: Mapping, where: str, max_frames: int | None) -> tuple[int | None, int | None]:
+    """The k and --max_frames of a thin shard, None and None where the record holds all frames."""
+    found = _thinning(_thin_values(context))
+    if found is None:
+        return None, None
+    if None in found:
+        raise UserError(f"{where}: '{THIN_FRAMES_KEY}' and '{THIN_MAX_FRAMES_KEY}' of a thin shard must be int64.")
+    if max_frames not in (None, found[1]):
+        raise UserError(f"{where}: a thin shard that was made with --max_frames={found[1]}, not {max_frames}.")
+    return found
+
+
+def _thin_values(context: Mapping) -> dict[str, Sequence[int]]:
+    keys = (THIN_FRAMES_KEY, THIN_MAX_FRAMES_KEY)
+    return {key: context[key].int64_list.value for key in keys if key in context}
 
 
 def _known_classes(edition, where: str) -> int:
@@ -200,11 +240,17 @@ def _known_classes(edition, where: str) -> int:
     return edition.num_classes
 
 
-def _parse_example(serialized: bytes, where: str) -> tf.train.SequenceExample:
+def _parse_example(serialized: bytes, where: str):
     try:
-        return tf.train.SequenceExample.FromString(serialized)
+        return _sequence_example(serialized)
     except Exception as error:  # google.protobuf.message.DecodeError; its module's name differs between versions
         raise UserError(f"{where}: no tf.train.SequenceExample ({error}).") from error
+
+
+def _sequence_example(serialized: bytes):
+    import tensorflow as tf
+
+    return tf.train.SequenceExample.FromString(serialized)
 
 
 def _without_feature_lists(where: str, context_keys: list[str]) -> str:
@@ -255,17 +301,33 @@ def _row_size(feature, where: str, name: str) -> int:
     return len(feature.bytes_list.value[0])
 
 
-def _explained(serialized: bytes, spec: DatasetSpec) -> tuple[tf.train.SequenceExample | None, str | None]:
+def check_structure(serialized: bytes | memoryview):
+    """Looks no further than whether a record is of the format at all.
+
+    Raises:
+        DamagedRecord: no SequenceExample.
+    """
+    if regular_record(serialized) is not None:
+        return
+    try:
+        _sequence_example(bytes(serialized))
+    except Exception as error:  # google.protobuf.message.DecodeError; its module's name differs between versions
+        raise DamagedRecord(_NO_EXAMPLE) from error
+
+
+def _explained(serialized: bytes, spec: DatasetSpec):
     """The parsed record, and what is wrong with it, in words; None when it can be read with `spec`."""
     try:
-        example = tf.train.SequenceExample.FromString(serialized)
+        example = _sequence_example(serialized)
     except Exception:  # google.protobuf.message.DecodeError; its module's name differs between versions
-        return None, "it is no tf.train.SequenceExample"
+        return None, _NO_EXAMPLE
     context = example.context.feature
     video_id = _context_id(context, spec.id_key)
     if video_id is None:
         return example, f"it has no video id in '{spec.id_key}'"
-    problem = _explain_labels(context, spec.num_classes) or _explain_frames(example, spec)
+    problem = (
+        _explain_labels(context, spec.num_classes) or _explain_thinning(context, spec) or _explain_frames(example, spec)
+    )
     return example, f"video '{video_id}': {problem}" if problem else None
 
 
@@ -283,6 +345,17 @@ def _explain_labels(context: Mapping, num_classes: int) -> str | None:
         if not 0 <= label < num_classes:
             return f"label {label} is outside [0, {num_classes}); --num_classes sets the number of classes"
     return None
+
+
+def _explain_thinning(context: Mapping, spec: DatasetSpec) -> str | None:
+    found, expected = _thinning(_thin_values(context)), _expected_thinning(spec)
+    if found == expected:
+        return None
+
+    def described(thinning: tuple | None) -> str:
+        return "not thin" if thinning is None else "thin, with --frames={} and --max_frames={}".format(*thinning)
+
+    return f"its shard is {described(found)}; the data began with one that is {described(expected)}. Give one kind"
 
 
 def _explain_frames(example, spec: DatasetSpec) -> str | None:

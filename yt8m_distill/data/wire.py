@@ -24,7 +24,8 @@ class Record:
     """The content of a record.
 
     Attributes:
-        context: per key the values: bytes, ints, or None where they are of another kind or none.
+        context: per key the values: ints, or one or more bytes; none where nothing says of which kind they are. None
+            where they are of any other kind.
         feature_lists: per name the frames, uint8 (frames, size), a view of the record.
     """
 
@@ -47,8 +48,8 @@ def regular_record(data: bytes | memoryview) -> Record | None:
         return None
 
 
-def _varint(data: memoryview, position: int) -> tuple[int, int]:
-    """An unsigned number and the position after it."""
+def _varint(data: memoryview, position: int, most_bytes: int = 5) -> tuple[int, int]:
+    """An unsigned number and the position after it. As in protobuf, a length has at most 5 bytes."""
     byte = data[position]
     if byte < 0x80:
         return byte, position + 1
@@ -60,7 +61,7 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
         shift += 7
         if byte < 0x80:
             return value, position + 1
-        if shift >= 63:  # ten bytes: a negative number, or none
+        if shift >= 7 * most_bytes:
             raise _Irregular
 
 
@@ -103,13 +104,13 @@ def _values(data: memoryview, start: int, end: int) -> list | None:
     """The values of a `tf.train.Feature`."""
     kinds = list(_fields(data, start, end, (_FIRST, _SECOND, _THIRD)))
     if not kinds:
-        return None
+        return []
     if len(kinds) > 1:
         raise _Irregular
     kind, place = kinds[0]
     values = [place for _, place in _fields(data, *place, (_FIRST,))]
     if kind == _FIRST:
-        return [bytes(data[start:end]) for start, end in values]
+        return [bytes(data[start:end]) for start, end in values] or None
     if len(values) > 1:
         raise _Irregular
     packed = values[0] if values else (0, 0)
@@ -122,7 +123,7 @@ def _values(data: memoryview, start: int, end: int) -> list | None:
 
 def _varints(data: memoryview, position: int, end: int) -> Iterator[int]:
     while position < end:
-        value, position = _varint(data, position)
+        value, position = _varint(data, position, 9)  # ten: a negative number, or none
         if position > end:
             raise _Irregular
         yield value
