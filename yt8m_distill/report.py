@@ -8,7 +8,7 @@ from typing import Any
 
 from yt8m_distill import flops, run_dir, trained_model
 from yt8m_distill.config import TrainConfig
-from yt8m_distill.data.dataset import VideoFiles, longest_of_first
+from yt8m_distill.data.dataset import VideoFiles
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation import evaluate, prediction_function, write_metrics
 from yt8m_distill.metrics import EvaluationMetrics
@@ -100,7 +100,7 @@ def make_report(
     trained = [trained_model.load(str(run.path), role) for role in roles[config.training_mode]]
     if teacher is not None:
         trained.insert(0, teacher)
-    longest = longest_of_first(files["train"])
+    longest = files["train"].longest_of_first()
     rows = tuple(_row(each, config, run, files.get("eval"), longest) for each in trained)
     return Report(config.train_dir, config.eval_data_pattern, rows)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from yt8m_distill import run_dir
 from yt8m_distill.config import RUNNING_FIELDS, TrainConfig, to_json
-from yt8m_distill.data.dataset import VideoFiles, longest_of_first, open_videos
+from yt8m_distill.data.dataset import VideoFiles, open_videos
 from yt8m_distill.data.sample import ensure_sample
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import registry
@@ -99,7 +99,7 @@ def default_train_dir(config: TrainConfig) -> str:
 def _warn_where_no_video_is_longer(config: TrainConfig, train: VideoFiles):
     if config.selection is None or config.selection.k is None:
         return
-    longest = longest_of_first(train)
+    longest = train.longest_of_first()
     if longest <= config.selection.k:
         log.warning(
             "--student_frames=%d: none of the first videos has more than %d frames, so the student sees all of them.",

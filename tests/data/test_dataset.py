@@ -10,7 +10,6 @@ from yt8m_distill.data.dataset import (
     View,
     estimated_videos,
     find_files,
-    longest_of_first,
     open_videos,
     position_after,
 )
@@ -102,7 +101,7 @@ def test_the_students_view_decodes_what_the_distillation_batch_points_to(videos)
 def test_counts_for_progress_bars(videos):
     assert estimated_videos(videos) in range(15, 28)
     assert estimated_videos(VideoFiles(videos.files[:1], videos.spec)) == 7
-    assert longest_of_first(videos) == 7
+    assert videos.longest_of_first() == 7
 
 
 def damaged(path, kind: str):

@@ -21,6 +21,7 @@ from yt8m_distill.errors import UserError
 
 FILES_READ_AT_ONCE = 8
 WINDOW_RECORDS = 2048  # shuffled together; about 470 MB of full-size YouTube-8M records, which are not held in memory
+MAX_RECORD_BYTES = 1 << 28  # a day of video, a frame a second; more is refused before memory is taken for it
 BATCHES_AHEAD = 2  # read while one is used
 RECORDS_TO_DETECT_BY = 16  # of every file, where bad ones are skipped
 
@@ -147,6 +148,17 @@ class VideoFiles:
         groups = np.array_split(order, -(-len(order) // FILES_READ_AT_ONCE))
         return self._batches(self._windows(groups, start, epoch_seed), view, batch_size, epoch_seed)
 
+    def longest_of_first(self, count: int = 256) -> int:
+        """Frames of the longest of the first `count` videos; 0 where there are none."""
+        longest = 0
+        for places in _in_batches(self._windows([[file] for file in range(len(self.files))], BEGINNING, None), 32):
+            _, videos = self._read(places, np.empty(places[:, 3].sum(), np.uint8))
+            longest = max([longest, *(video.num_frames for video in videos)])
+            count -= len(places)
+            if count <= 0:
+                break
+        return longest
+
     def _windows(self, groups: Sequence[Sequence[int]], start: Position, seed: int | None) -> Iterator[np.ndarray]:
         """Windows of places (records, 7): file, number, offset, bytes, and the `Position` after each record."""
         records_each = WINDOW_RECORDS // max(map(len, groups))
@@ -169,10 +181,13 @@ class VideoFiles:
         path = self.files[file]
         self.bad_records.note_file(path, os.path.getsize(path))
         for frame in frames_of_file(path, skip, read_ahead=True):
-            if frame.sound:
-                yield file, frame.number, frame.offset, frame.num_bytes
-            else:
+            if not frame.sound:
                 self.bad_records.note(path, BadRecord(frame.number, frame.num_bytes, unsound_problem(path, frame)))
+            elif frame.num_bytes > MAX_RECORD_BYTES:
+                problem = f"longer than {MAX_RECORD_BYTES:,} bytes: no video"
+                self.bad_records.note(path, BadRecord(frame.number, frame.num_bytes, problem))
+            else:
+                yield file, frame.number, frame.offset, frame.num_bytes
 
     def _batches(self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int) -> Iterator[Batch]:
         """Each batch is read while the one before it is used."""
@@ -278,12 +293,6 @@ def _record(path: str, frame: Frame) -> bytes:
         raise UserError(f"{path}, record {frame.number}: {error}.") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def longest_of_first(videos: VideoFiles, count: int = 256) -> int:
-    """Frames of the longest of the first `count` videos."""
-    first = next(iter(videos.ordered_batches(View(), count)), None)
-    return 0 if first is None else int(first["num_frames"].max())
 
 
 def estimated_videos(videos: VideoFiles, count: int = 64) -> int:
