@@ -24,6 +24,7 @@ setup(
         f"tensorflow{TENSORFLOW_RANGE}",
         "keras>=3.15,<3.16",
         "numpy>=2.0,<3",
+        "h5py>=3.11,<4",
         "absl-py>=2.0,<3",
         "tensorboard>=2.21,<3",
         "tqdm>=4.66,<5",
@@ -39,6 +40,8 @@ setup(
             "yt8m-train = yt8m_distill.commands:train_main",
             "yt8m-eval = yt8m_distill.commands:eval_main",
             "yt8m-inference = yt8m_distill.commands:inference_main",
+            "yt8m-verify = yt8m_distill.commands:verify_main",
+            "yt8m-thin = yt8m_distill.commands:thin_main",
         ]
     },
     classifiers=[

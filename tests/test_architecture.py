@@ -41,7 +41,9 @@ TABLE = {
     "recipes": row("config"),
     # The command line: flags are known to `cli` alone, and `commands` runs one thing.
     "cli": row("config dataset_spec", "absl"),
-    "commands": row("cli training evaluation prediction", "absl.app"),
+    "commands": row("cli training evaluation prediction thinning verification", "absl.app"),
+    "thin": row("commands"),
+    "verify": row("commands"),
     # Input.
     "quantization": row("", "keras numpy"),
     "frame_selection": row("config", "numpy"),
@@ -59,13 +61,16 @@ TABLE = {
     "predictions_csv": row("resumable_files", "numpy"),
     "resumable_files": row(),
     # Runs.
-    "run_dir": row("config dataset_spec", "keras numpy tensorflow"),
+    "checked_files": row("", "h5py numpy"),
+    "run_dir": row("checked_files config dataset_spec", "keras numpy tensorflow"),
     "precision": row("", "tensorflow"),
-    "trained_model": row("config models precision run_dir", "keras numpy"),
+    "trained_model": row("checked_files config models precision run_dir", "keras numpy"),
     "run_setup": row("config data dataset_spec models recipes run_dir trained_model"),
     "evaluation": row(RUNNING, RUNNING_INSTALLED),
     "report": row("config data evaluation flops metrics run_dir trained_model"),
     "prediction": row(f"{RUNNING} evaluation predictions_csv", RUNNING_INSTALLED),
+    "thinning": row("config data dataset_spec frame_selection run_dir", "numpy tqdm"),
+    "verification": row("config data dataset_spec run_dir", "tqdm"),
     "training_logs": row("", "tensorflow"),
     "training": row(f"{RUNNING} distiller evaluation report run_setup training_logs", RUNNING_INSTALLED),
 }

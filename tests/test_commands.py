@@ -358,7 +358,8 @@ def test_records_of_another_edition_are_refused_in_evaluation_only(data, tmp_pat
     of_2018 = write_records(tmp_path / "2018.tfrecord", [sequence_example("a", sizes=big)])
     of_2017 = write_records(tmp_path / "2017.tfrecord", [sequence_example("a", sizes=big, id_key="video_id")])
     arguments = ["--training_mode=baseline", "--model=NetVLAD", "--model_args=clusters=2,hidden_size=2"]
-    assert train_main(["train.py", *arguments, f"--train_data_pattern={of_2018}", f"--train_dir={run}", "--max_steps=1"]) == 0
+    arguments += [f"--train_data_pattern={of_2018}", f"--train_dir={run}", "--max_steps=1"]
+    assert train_main(["train.py", *arguments]) == 0
     assert evaluate(f"--train_dir={run}", f"--eval_data_pattern={of_2017}") == 2
     assert "YouTube-8M 2017 with 4716 classes; the model was trained on YouTube-8M 2018" in capsys.readouterr().err
     output = f"--output_file={tmp_path / 'x.csv'}"

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import load_case
-from yt8m_distill.config import STUDENT_LOSSES
+from yt8m_distill.config import LABEL_LOSSES, PREDICTION_DISTANCES, STUDENT_LOSSES
 from yt8m_distill.convert_checkpoint import load_reference_weights
 from yt8m_distill.distiller import Distiller, LabelTrainer, start_from_classifier, student_view
 from yt8m_distill.errors import UserError
@@ -186,6 +186,48 @@ def test_start_from_classifier():
 def test_wrong_arguments(options, message):
     with pytest.raises(UserError, match=message):
         Distiller(*pair("NetVLAD", "serial"), **options)
+
+
+def saturate(model, inputs):
+    """Makes the model's predictions exactly 0 and 1, in turns over the classes; a mixture's 1 may be a step less."""
+    certain = np.where(np.arange(5) % 2, 200.0, -200.0).astype(np.float32)
+    if model.classifier.kind == "moe":
+        gates, experts, biases = model.classifier.variables
+        # The gates of both experts are open, the third one, for "no", is shut.
+        gates.assign(np.broadcast_to(np.tile([1e6, 1e6, 0.0], 5), gates.shape))
+        experts.assign(np.zeros(experts.shape))
+        biases.assign(np.repeat(certain, 2))
+    else:
+        kernel, biases = model.classifier.variables
+        kernel.assign(np.zeros(kernel.shape))
+        biases.assign(certain)
+    video = {name: inputs[name] for name in ("frames", "num_frames")}
+    predictions = np.array(model(video)["predictions"])
+    np.testing.assert_array_equal(predictions[:, ::2], 0.0)
+    np.testing.assert_allclose(predictions[:, 1::2], 1.0, rtol=1e-7 if model.classifier.kind == "moe" else 0)
+
+
+@pytest.mark.parametrize("mode", ["serial", "parallel"])
+@pytest.mark.parametrize("classifier", ["logistic", "moe"])
+@pytest.mark.parametrize("distance", PREDICTION_DISTANCES)
+@pytest.mark.parametrize("label_loss", LABEL_LOSSES)
+def test_a_teacher_that_is_certain_gives_finite_steps(mode, classifier, distance, label_loss):
+    teacher = small_model("NetVLAD", classifier=classifier)
+    shared = {"classifier_layer": teacher.classifier} if mode == "parallel" else {"classifier": classifier}
+    student = small_model("NetVLAD", seed=1, **shared)
+    inputs, labels = batch()
+    saturate(teacher, inputs)
+    if mode == "serial":
+        start_from_classifier(student, teacher)  # so that the student is as certain
+    before = weights(student)
+    options = {"prediction_distance": distance, "label_loss": label_loss}
+    distiller = compiled(Distiller(teacher, student, mode=mode, **options))
+    for _ in range(2):
+        logs = distiller.train_step((inputs, labels))
+        assert all(np.isfinite(float(value)) for value in logs.values())
+    for model in (teacher, student):
+        assert all(np.isfinite(value).all() for value in model.get_weights())
+    assert changed(before, weights(student))
 
 
 @pytest.mark.parametrize("name", model_names())

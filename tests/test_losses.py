@@ -146,6 +146,21 @@ def test_exact_zeros_and_ones_stay_finite(name, with_logits):
     assert np.all(np.isfinite(gradient))
 
 
+@pytest.mark.parametrize("name", LABEL_LOSSES)
+@pytest.mark.parametrize("with_logits", [False, True])
+@pytest.mark.parametrize("labels", [[1, 0, 0, 1, 1], [0, 0, 0, 0, 0]])
+def test_label_losses_of_exact_zeros_and_ones_stay_finite(name, with_logits, labels):
+    def loss(logits):
+        outputs = {"predictions": tf.sigmoid(logits), **({"logits": logits} if with_logits else {})}
+        return losses.label_loss(name)(np.array([labels], np.uint8), outputs)
+
+    logits = np.array([[-200.0, 200.0, -200.0, 200.0, 0.0]], np.float32)
+    assert set(np.unique(tf.sigmoid(logits[:, :4]))) == {0.0, 1.0}
+    value, gradient = value_and_gradient(loss, logits)
+    assert np.isfinite(value)
+    assert np.all(np.isfinite(gradient))
+
+
 def test_frame_states_distance_counts_only_the_students_frames():
     teacher, student = np.zeros((2, 3, 4), np.float32), np.zeros((2, 3, 4), np.float32)
     student[0, 1] = 2.0  # one of two frames: mean square 4 over dim, 2 over frames

@@ -11,7 +11,8 @@ from yt8m_distill.run_dir import RunDir
 
 
 def save(run: RunDir, step: int, keep: int = 2):
-    run_dir.save_checkpoint(run, step, {"student.0": np.full(3, step)}, {"step": step}, keep)
+    arrays = {"student.0": np.full(3, step)}
+    run_dir.save_checkpoint(run, step, arrays, keep, progress={"step": step}, log_sizes={})
 
 
 def test_checkpoints_are_kept_by_number(tmp_path):

@@ -25,7 +25,9 @@ from yt8m_distill.config import (
     FrameSelection,
     InferenceConfig,
     Learning,
+    ThinConfig,
     TrainConfig,
+    VerifyConfig,
 )
 from yt8m_distill.dataset_spec import SpecOverrides
 from yt8m_distill.errors import UserError
@@ -83,29 +85,63 @@ def inference_flags() -> FlagValues:
     return values
 
 
+def verify_flags() -> FlagValues:
+    """The flags of `python -m yt8m_distill.verify`."""
+    values = _new_flags(
+        "Checks every record of shards: python -m yt8m_distill.verify PATTERN\n"
+        "PATTERN: globs, files, folders, by commas. Exit code 1 where a file is bad.",
+        ("PATTERN",),
+    )
+    flags.DEFINE_integer("num_workers", None, "Files read at once. [twice the processors]", flag_values=values)
+    flags.DEFINE_string("output_file", "bad_files.txt", "List of the bad files.", flag_values=values)
+    _define_format_flags(values)
+    return values
+
+
+def thin_flags() -> FlagValues:
+    """The flags of `python -m yt8m_distill.thin`."""
+    values = _new_flags(
+        "Rewrites shards with only the k uniform frames of each video: python -m yt8m_distill.thin IN OUT_DIR\n"
+        "IN: globs, files, folders, by commas. Started again, it goes on with the next shard.",
+        ("IN", "OUT_DIR"),
+    )
+    flags.DEFINE_integer("frames", 30, "k: frames kept of each video.", flag_values=values)
+    _define_format_flags(values)
+    _define_bad_record_flags(values)
+    return values
+
+
 def parse(values: FlagValues, argv: Sequence[str]) -> bool:
     """Reads the command line into `values`; False when help was asked for, and printed.
 
     Raises:
-        UserError: an unknown flag or argument, or a value of the wrong type.
+        UserError: an unknown flag, an argument too many or missing, or a value of the wrong type.
     """
     try:
-        rest = values(list(argv))
+        given = values(list(argv))[1:]
     except flags.Error as error:
         raise UserError(f"{error}") from error
     if values.help:
         print(f"{values.help_head}\n{values.get_help()}")
         return False
-    if len(rest) > 1:
-        raise UserError(f"unexpected argument '{rest[1]}'; settings are given as --flag=value.")
+    names = values.argument_names
+    if given and not names:
+        raise UserError(f"unexpected argument '{given[0]}'; settings are given as --flag=value.")
+    if len(given) < len(names):
+        raise UserError(f"{names[len(given)]} is missing; --help shows what to give.")
+    if names:  # where the shell has replaced a glob by the files, the first argument is many
+        last = len(given) - len(names) + 1
+        values.__dict__["arguments"] = (",".join(given[:last]), *given[last:])
     return True
 
 
-def _new_flags(head: str) -> FlagValues:
+def _new_flags(head: str, argument_names: Sequence[str] = ()) -> FlagValues:
     values = FlagValues()
+    values.set_gnu_getopt(True)  # flags may stand behind arguments
     flags.DEFINE_boolean("help", False, "Show these flags.", short_name="h", flag_values=values)
     flags.DEFINE_alias("helpfull", "help", flag_values=values)
     values.__dict__["help_head"] = head
+    values.__dict__["argument_names"] = tuple(argument_names)
     return values
 
 
@@ -116,12 +152,16 @@ def _define_data_flags(values: FlagValues):
         "validation_data_pattern", None, f"Videos that choose the best epoch: {where}.", flag_values=values
     )
     flags.DEFINE_string("eval_data_pattern", None, f"Videos for the final table: {where}.", flag_values=values)
+    _define_format_flags(values)
+    flags.DEFINE_boolean("frame_features", True, "Records are frame-level; the only kind.", flag_values=values)
+    _define_bad_record_flags(values)
+
+
+def _define_format_flags(values: FlagValues):
     flags.DEFINE_list("feature_names", None, "Feature lists to read. [the edition's]", flag_values=values)
     flags.DEFINE_list("feature_sizes", None, "Bytes a frame of each. [as the first record]", flag_values=values)
     flags.DEFINE_integer("num_classes", None, "Size of the vocabulary. [the edition's]", flag_values=values)
     flags.DEFINE_integer("max_frames", None, "Frames read of a video; 0: all. [the edition's]", flag_values=values)
-    flags.DEFINE_boolean("frame_features", True, "Records are frame-level; the only kind.", flag_values=values)
-    _define_bad_record_flags(values)
 
 
 def _define_bad_record_flags(values: FlagValues):
@@ -278,6 +318,18 @@ def inference_config_from_flags(values: FlagValues) -> InferenceConfig:
         output_model_tgz=values.output_model_tgz,
         bad_records=_bad_records(values),
     )
+
+
+def verify_config_from_flags(values: FlagValues) -> VerifyConfig:
+    """The check that the command line of `verify` describes."""
+    (pattern,) = values.arguments
+    return VerifyConfig(pattern, _overrides(values), values.num_workers, values.output_file)
+
+
+def thin_config_from_flags(values: FlagValues) -> ThinConfig:
+    """The rewriting that the command line of `thin` describes."""
+    pattern, output_dir = values.arguments
+    return ThinConfig(pattern, output_dir, values.frames, _overrides(values), _bad_records(values))
 
 
 def _refuse_senseless(values: FlagValues, mode: str):

@@ -24,13 +24,23 @@ def inference_main(argv: Sequence[str] | None = None) -> int:
     return _main(cli.inference_flags(), _predict, argv)
 
 
-def _main(values: cli.FlagValues, command: Callable[[cli.FlagValues], None], argv: Sequence[str] | None) -> int:
+def verify_main(argv: Sequence[str] | None = None) -> int:
+    """python -m yt8m_distill.verify; returns the exit code."""
+    return _main(cli.verify_flags(), _verify, argv)
+
+
+def thin_main(argv: Sequence[str] | None = None) -> int:
+    """python -m yt8m_distill.thin; returns the exit code."""
+    return _main(cli.thin_flags(), _thin, argv)
+
+
+def _main(values: cli.FlagValues, command: Callable[[cli.FlagValues], int | None], argv: Sequence[str] | None) -> int:
     """Runs a command; what a user can put right ends in one sentence, without a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters comes as an exception
     _log_to_stderr()
     try:
         if cli.parse(values, sys.argv if argv is None else argv):
-            command(values)
+            return command(values) or 0
         return 0
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -74,3 +84,17 @@ def _predict(values: cli.FlagValues):
     from yt8m_distill.prediction import run_inference
 
     run_inference(config)
+
+
+def _verify(values: cli.FlagValues) -> int:
+    config = cli.verify_config_from_flags(values)
+    from yt8m_distill.verification import run_verification
+
+    return 0 if run_verification(config) else 1
+
+
+def _thin(values: cli.FlagValues):
+    config = cli.thin_config_from_flags(values)
+    from yt8m_distill.thinning import run_thinning
+
+    run_thinning(config)

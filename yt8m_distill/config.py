@@ -1,8 +1,10 @@
 """What a run is: frozen dataclasses, validated on construction, to and from JSON. Imports no TensorFlow."""
 
+import contextlib
 import dataclasses
 import json
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -21,6 +23,9 @@ TRAINING_MODES = ("serial", "parallel", "teacher", "baseline")
 DISTILLING_MODES = ("serial", "parallel")
 ON_BAD_RECORD = ("error", "skip")
 PRECISIONS = ("float32", "bfloat16")
+MOST_FRAMES = 10**9  # that can be asked for: numbers of frames are computed with 32 bits
+
+T = typing.TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,9 @@ class FrameSelection:
         _check_choice("--frame_sampling", self.sampling, SAMPLINGS)
         if (self.k is None) == (self.stride is None):
             raise UserError("give either --student_frames (k) or --student_stride (j), not both and not neither.")
-        if self.k is not None and self.k < 1:
-            raise UserError(f"--student_frames must be at least 1, not {self.k}.")
-        if self.stride is not None and self.stride < 1:
-            raise UserError(f"--student_stride must be at least 1, not {self.stride}.")
+        for flag, value in (("--student_frames", self.k), ("--student_stride", self.stride)):
+            if value is not None and not 1 <= value <= MOST_FRAMES:
+                raise UserError(f"{flag} must be at least 1 and at most {MOST_FRAMES}, not {value}.")
         if self.stride is not None and self.sampling != "uniform":
             raise UserError(f"--student_stride goes with --frame_sampling=uniform only, not {self.sampling}.")
 
@@ -310,6 +314,49 @@ class InferenceConfig:
             raise UserError("give either --train_dir or --input_model_tgz, not both and not neither.")
 
 
+@dataclass(frozen=True)
+class VerifyConfig:
+    """One check of shards.
+
+    Attributes:
+        pattern: globs, files, directories, by commas.
+        overrides: what the flags say about the records.
+        num_workers: files read at once; None: twice as many as the machine has processors, as reading waits for disks.
+        output_file: list of the bad files, one path a line.
+    """
+
+    pattern: str
+    overrides: SpecOverrides = field(default_factory=SpecOverrides)
+    num_workers: int | None = None
+    output_file: str = "bad_files.txt"
+
+    def __post_init__(self):
+        _check_minimum("num_workers", self.num_workers, 1)
+
+
+@dataclass(frozen=True)
+class ThinConfig:
+    """One rewriting of shards with fewer frames.
+
+    Attributes:
+        pattern: globs, files, directories, by commas.
+        output_dir: where the thin shards go, under the same names.
+        frames: k, kept of each video.
+        overrides: what the flags say about the records.
+        bad_records: what happens to records that cannot be used.
+    """
+
+    pattern: str
+    output_dir: str
+    frames: int = 30
+    overrides: SpecOverrides = field(default_factory=SpecOverrides)
+    bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
+
+    def __post_init__(self):
+        if not 1 <= self.frames <= MOST_FRAMES:
+            raise UserError(f"--frames must be at least 1 and at most {MOST_FRAMES}, not {self.frames}.")
+
+
 def _check_which(which: str | None):
     if which is not None:
         _check_choice("--which", which, ("student", "teacher"))
@@ -340,8 +387,22 @@ def from_json(text: str, path: str) -> TrainConfig:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON ({error}).") from error
+    return from_values(TrainConfig, values, path)
+
+
+def from_values(kind: type[T], values: Any, path: str) -> T:
+    """An instance of a dataclass out of parsed JSON, every field checked against its type.
+
+    Args:
+        kind: the dataclass. Where a type says Any, a number, a text, true or false is taken.
+        values: of any form.
+        path: where they are from.
+
+    Raises:
+        UserError: naming `path`: an unknown or missing field, a value of the wrong type or out of its range.
+    """
     try:
-        return _build(TrainConfig, values, "")
+        return _build(kind, values, "")
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -362,27 +423,54 @@ def _build(kind: type, values: Any, place: str):
 
 
 def _convert(hint: Any, value: Any, place: str):
-    """`value` as the type `hint`: optional, a dataclass, a tuple, a mapping, or a plain JSON type."""
-    options = [option for option in typing.get_args(hint) if option is not types.NoneType]
-    if types.NoneType in typing.get_args(hint):
-        return None if value is None else _convert(options[0], value, place)
+    """`value` as the type `hint`: one of several, a dataclass, a tuple, a list, a mapping, or a plain JSON type."""
+    options = typing.get_args(hint)
+    origin = typing.get_origin(hint) or hint
+    if origin in (types.UnionType, typing.Union):
+        return _convert_to_any_of(options, value, place)
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, f"{place}.")
-    origin = typing.get_origin(hint) or hint
-    if origin is tuple:
+    if origin in (tuple, list):
         _check_type(value, list, place)
-        return tuple(_convert(options[0], each, place) for each in value)
-    if origin is Mapping:
+        return origin(_convert(options[0], each, place) for each in value)
+    if origin in (Mapping, dict):
         _check_type(value, dict, place)
         return {name: _convert(options[1], each, f"{place}.{name}") for name, each in value.items()}
     if hint is Any:
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return _convert(bool | int | float | str, value, place)
+    if hint is float:
+        return _finite(value, place)
     _check_type(value, hint, place)
     return value
 
 
+def _convert_to_any_of(options: tuple, value: Any, place: str):
+    """`value` as the first type that fits."""
+    if value is None and types.NoneType in options:
+        return None
+    kinds = [option for option in options if option is not types.NoneType]
+    if len(kinds) == 1:
+        return _convert(kinds[0], value, place)
+    for kind in kinds:
+        with contextlib.suppress(UserError):
+            return _convert(kind, value, place)
+    names = " or ".join(kind.__name__ for kind in kinds)
+    raise UserError(f"{place} must be {names}, not {reprlib.repr(value)}.")
+
+
+def _finite(value: Any, place: str) -> float:
+    """A JSON number as a float; Python's parser also takes NaN, Infinity and whole numbers too large for one."""
+    if not isinstance(value, float):
+        _check_type(value, int, place)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise UserError(f"{place} must be a finite number, not {reprlib.repr(value)}.")
+    return number
+
+
 def _check_type(value: Any, kind: type, place: str):
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise UserError(f"{place} must be {kind.__name__}, not {value!r}.")
+        raise UserError(f"{place} must be {kind.__name__}, not {reprlib.repr(value)}.")

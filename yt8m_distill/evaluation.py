@@ -17,7 +17,16 @@ from tqdm import tqdm
 from yt8m_distill import losses, run_dir, trained_model
 from yt8m_distill.config import EvalConfig, FrameSelection, TrainConfig
 from yt8m_distill.data.bad_records import report_skipped
-from yt8m_distill.data.dataset import BEGINNING, Batch, Position, VideoFiles, View, estimated_videos, open_videos
+from yt8m_distill.data.dataset import (
+    BEGINNING,
+    Batch,
+    Position,
+    VideoFiles,
+    View,
+    check_view,
+    estimated_videos,
+    open_videos,
+)
 from yt8m_distill.dataset_spec import EDITIONS, DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
 from yt8m_distill.metrics import EvaluationMetrics
@@ -130,17 +139,19 @@ def evaluation_videos(
     pattern = pattern or train_config.eval_data_pattern
     if pattern is None:
         raise UserError(f"--{flag} is needed: the run was trained without --eval_data_pattern.")
-    overrides = SpecOverrides(train_config.data.feature_names, None, train_config.data.num_classes)
-    detected = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records)
     spec = train_config.data
+    overrides = SpecOverrides(spec.feature_names, None, spec.num_classes, spec.max_frames)
+    detected = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records)
     if detected.spec.feature_sizes != spec.feature_sizes:
         raise UserError(
             f"--{flag}: features {detected.spec.feature_names} of sizes {detected.spec.feature_sizes}; "
             f"the model was trained on sizes {spec.feature_sizes}."
         )
     _check_vocabulary(detected.spec, spec, flag)
-    # The files say where the id is (it differs between the 2017 and 2018 editions), the run all the rest.
-    return dataclasses.replace(detected, spec=dataclasses.replace(spec, id_key=detected.spec.id_key))
+    # The files say where the id is (it differs between the 2017 and 2018 editions) and whether they are thin shards,
+    # the run all the rest.
+    by_files = {name: getattr(detected.spec, name) for name in ("id_key", "thin_frames")}
+    return dataclasses.replace(detected, spec=dataclasses.replace(spec, **by_files))
 
 
 def _check_vocabulary(found: DatasetSpec, trained: DatasetSpec, flag: str):
@@ -166,6 +177,7 @@ def _check_selection(config: EvalConfig, train_config: TrainConfig):
 
 def _evaluate_once(config: EvalConfig, trained: trained_model.TrainedModel, videos: VideoFiles) -> dict[str, float]:
     selection = config.selection or trained.selection
+    check_view(videos, View(selection), "eval_data_pattern")
     log.info("Evaluating the %s from %s on %d files", trained.role, trained.source, len(videos.files))
     # Half of the estimate: what is hopeless is refused at once, without an estimate too high refusing what would fit.
     expected = estimated_videos(videos) // 2
@@ -237,7 +249,10 @@ def _frames_text(selection: FrameSelection | None) -> str:
 def best_step(run: RunDir) -> int | None:
     """The training step of the best epoch's weights."""
     described = run.best / "best.json"
-    return run_dir.read_json(described).get("step") if described.is_file() else None
+    step = run_dir.read_json(described).get("step") if described.is_file() else None
+    if step is not None and not (type(step) is int and 0 <= step < 2**62):
+        raise UserError(f"'{described}' does not say of which step the weights are.")
+    return step
 
 
 def write_scalars(values: Mapping[str, Any]):

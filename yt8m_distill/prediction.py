@@ -11,7 +11,7 @@ from typing import Any
 from yt8m_distill import predictions_csv, trained_model
 from yt8m_distill.config import InferenceConfig
 from yt8m_distill.data.bad_records import report_skipped
-from yt8m_distill.data.dataset import BEGINNING, Position, VideoFiles, View, position_after
+from yt8m_distill.data.dataset import BEGINNING, Position, VideoFiles, View, check_view, position_after
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation import evaluation_videos, prediction_function, predictions
 from yt8m_distill.precision import warn_where_slow
@@ -42,6 +42,7 @@ def run_inference(config: InferenceConfig) -> int:
     warn_where_slow(config.precision)
     skip = config.bad_records.skip
     videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern", skip_bad_records=skip)
+    check_view(videos, View(config.selection or trained.selection), "input_data_pattern")
     log.info("Predicting %d files with the %s from %s", len(videos.files), trained.role, trained.source)
     if config.output_model_tgz:
         trained_model.pack(trained, config.output_model_tgz)

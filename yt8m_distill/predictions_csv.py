@@ -3,6 +3,7 @@
 import csv
 import os
 import pathlib
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.resumable_files import ResumableFiles
 
 HEADER = "VideoId,LabelConfidencePairs\n"
+
+MOST_DIGITS = 9  # of a class index
 
 _INDEX_COLUMNS = ("index",)  # In lower case; the editions write "Index" and "index".
 _NAME_COLUMNS = ("name", "display_name")
@@ -190,8 +193,8 @@ def _ranked(ids: list[str], predictions, top_k: int) -> tuple[np.ndarray, np.nda
         )
     if top_k < 1:
         raise UserError(f"top_k is {top_k}: at least 1 is needed.")
-    # The maximum of a row with a NaN is NaN: one cheap pass.
-    damaged = np.flatnonzero(~np.isfinite(scores.max(axis=1)))
+    # Of a row with a NaN both are NaN: cheaper than looking at every score.
+    damaged = np.flatnonzero(~(np.isfinite(scores.max(axis=1)) & np.isfinite(scores.min(axis=1))))
     if damaged.size:
         raise UserError(f"The predictions of video {ids[damaged[0]]} are not finite: has the training diverged?")
     return _top_classes(scores, min(top_k, scores.shape[1]))
@@ -213,8 +216,8 @@ def _top_classes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _checked_id(video_id: str | bytes) -> str:
     try:
-        text = video_id.decode() if isinstance(video_id, bytes) else str(video_id)
-    except UnicodeDecodeError as error:
+        text = video_id.decode() if isinstance(video_id, bytes) else str(video_id).encode().decode()
+    except UnicodeError as error:
         raise UserError(f"The video id {video_id!r} is not UTF-8 text.") from error
     if any(mark in text for mark in ',"\r\n'):
         raise UserError(f"The video id {text!r} has a comma, a quote or a line break: a line of a CSV cannot hold it.")
@@ -229,7 +232,7 @@ def _read_vocabulary(reader, path: str | os.PathLike) -> dict[int, str]:
     if index_column is None or name_column is None:
         raise UserError(
             f"{path}, line 1: a vocabulary begins with column names, of which one is 'index' and one 'name' or "
-            f"'display_name'; here they are {header}."
+            f"'display_name'; here they are {reprlib.repr(header)}."
         )
     names: dict[int, str] = {}
     for row in reader:
@@ -241,11 +244,15 @@ def _read_vocabulary(reader, path: str | os.PathLike) -> dict[int, str]:
         index = _vocabulary_index(row[index_column], place)
         if index in names:
             raise UserError(f"{place}: index {index} is there twice.")
-        identifier = "" if identifier_column is None else row[identifier_column].strip()
-        names[index] = row[name_column].strip() or identifier or f"class {index}"
+        identifier = "" if identifier_column is None else row[identifier_column]
+        names[index] = _in_one_line(row[name_column]) or _in_one_line(identifier) or f"class {index}"
     if not names:
         raise UserError(f"{path}, line {reader.line_num}: the vocabulary has no classes.")
     return names
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _column(header: list[str], candidates: tuple[str, ...]) -> int | None:
@@ -253,6 +260,7 @@ def _column(header: list[str], candidates: tuple[str, ...]) -> int | None:
 
 
 def _vocabulary_index(text: str, place: str) -> int:
-    if not (text.strip().isascii() and text.strip().isdigit()):
-        raise UserError(f"{place}: the index is {text!r}, a whole number of at least 0 is needed.")
-    return int(text)
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS):
+        raise UserError(f"{place}: the index is {reprlib.repr(text)}, a whole number of at least 0 is needed.")
+    return int(digits)

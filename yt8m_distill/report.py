@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from yt8m_distill import flops, run_dir, trained_model
-from yt8m_distill.config import TrainConfig
+from yt8m_distill.config import TrainConfig, from_values
 from yt8m_distill.data.dataset import VideoFiles
-from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation import evaluate, prediction_function, write_metrics
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.run_dir import RunDir
@@ -34,7 +33,7 @@ class Row:
     frames: int
     parameters: int
     multiply_accumulates: int
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, int | float]
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,7 @@ class Report:
     @classmethod
     def read(cls, path: pathlib.Path) -> "Report":
         """A report out of `report.json`."""
-        values = run_dir.read_json(path)
-        try:
-            rows = tuple(Row(**row) for row in values.pop("rows"))
-            return cls(rows=rows, **values)
-        except (KeyError, TypeError) as error:
-            raise UserError(f"'{path}' is no report of a training: {error}.") from error
+        return from_values(cls, run_dir.read_json(path), str(path))
 
     def table(self) -> str:
         """The rows as text for the terminal."""

@@ -11,16 +11,17 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import IO, Any
 
 import numpy as np
 
+from yt8m_distill import checked_files
 from yt8m_distill import config as configuration
 from yt8m_distill.errors import UserError
 
 _PARTIAL = ".partial"
 SPACE_FACTOR = 1.02  # of a file of arrays to the arrays
-_CHECKPOINT_NAME = re.compile(r"step-(\d{8,})")
+_CHECKPOINT_NAME = re.compile(r"step-([0-9]{8,18})")
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,16 @@ class RunDir:
         """The stored configuration.
 
         Raises:
-            UserError: no run is there, or its `config.json` cannot be read.
+            UserError: no run is there, its `config.json` cannot be read, or a link in it leads out of it.
         """
         if not self.config_file.is_file():
             raise UserError(f"'{self.path}' is no run directory of train.py: it has no config.json.")
-        return configuration.from_json(self.config_file.read_text(encoding="utf-8"), str(self.config_file))
+        checked_files.check_folder(self.path)
+        text = checked_files.read_text(self.config_file)
+        config = configuration.from_json(text, str(self.config_file))
+        if config.data is None:
+            raise UserError(f"{self.config_file}: data is missing, the format of the records.")
+        return config
 
 
 def weights_file(folder: pathlib.Path, role: str) -> pathlib.Path:
@@ -100,12 +106,18 @@ def make_directory(path: pathlib.Path):
 
 
 @contextlib.contextmanager
-def text_written_beside(path: pathlib.Path) -> Iterator[TextIO]:
-    """An open file that takes the place of `path` when all went well, so that `path` never holds half of it."""
+def file_written_beside(path: pathlib.Path, *, binary: bool = False) -> Iterator[IO]:
+    """An open file that takes the place of `path` when all went well, so that `path` never holds half of it.
+
+    Until then its name begins with a dot, so that a pattern which matches `path` does not match it.
+    """
     make_directory(path.parent)
-    partial = path.with_name(path.name + _PARTIAL)
+    partial = path.with_name(f".{path.name}{_PARTIAL}")
     try:
-        with _full_disk_named(partial), open(partial, "w", encoding="utf-8") as file:
+        with (
+            _full_disk_named(path),
+            open(partial, "wb" if binary else "w", encoding=None if binary else "utf-8") as file,
+        ):
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -116,7 +128,7 @@ def text_written_beside(path: pathlib.Path) -> Iterator[TextIO]:
 
 def write_text(path: pathlib.Path, text: str):
     """Writes a whole file beside its place and renames it."""
-    with text_written_beside(path) as file:
+    with file_written_beside(path) as file:
         file.write(text)
 
 
@@ -131,10 +143,11 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     Raises:
         UserError: it holds none.
     """
+    text = checked_files.read_text(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"'{path}' cannot be read: {error}.") from error
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"'{path}' is no JSON ({error}).") from error
     if not isinstance(values, dict):
         raise UserError(f"'{path}' does not hold a JSON object.")
     return values
@@ -196,12 +209,21 @@ class Checkpoint:
 
     def log_sizes(self) -> dict[str, int]:
         """Sizes of the event files when it was stored."""
-        return read_json(self.path / "logs.json")
+        sizes = read_json(self.path / "logs.json")
+        if not all(type(size) is int and size >= 0 for size in sizes.values()):
+            raise UserError(f"'{self.path / 'logs.json'}' must hold the sizes of files.")
+        return sizes
+
+    @property
+    def state_file(self) -> pathlib.Path:
+        """The arrays."""
+        return self.path / "state.npz"
 
     def arrays(self, prefix: str) -> dict[str, np.ndarray]:
         """The arrays whose names begin with `prefix`, in the order in which they were stored."""
+        checked_files.check_arrays(self.state_file)
         try:
-            with np.load(self.path / "state.npz", allow_pickle=False) as stored:
+            with np.load(self.state_file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files if name.startswith(prefix)}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"the checkpoint '{self.path}' cannot be read: {error}.") from error
@@ -232,7 +254,7 @@ def save_checkpoint(
     make_directory(run.checkpoints)
     _check_space(run.checkpoints, sum(array.nbytes for array in arrays.values()))
     with directory_written_beside(run.checkpoints / f"step-{step:08d}") as folder:
-        np.savez(folder / "state.npz", **arrays)
+        np.savez(Checkpoint(folder, step).state_file, **arrays)
         for name, values in (("progress", progress), ("logs", log_sizes)):
             (folder / f"{name}.json").write_text(json.dumps(values), encoding="utf-8")
     for old in checkpoints(run)[:-keep]:

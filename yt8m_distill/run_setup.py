@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from yt8m_distill import run_dir
 from yt8m_distill.config import RUNNING_FIELDS, TrainConfig, to_json
-from yt8m_distill.data.dataset import VideoFiles, open_videos
+from yt8m_distill.data.dataset import VideoFiles, View, check_view, open_videos
 from yt8m_distill.data.sample import ensure_sample
+from yt8m_distill.dataset_spec import DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import registry
 from yt8m_distill.recipes import with_recipe
@@ -35,10 +36,18 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, dict[str, VideoFiles]]:
     files = {"train": train}
     for name in ("validation", "eval"):
         if pattern := getattr(config, f"{name}_data_pattern"):
-            flag = f"{name}_data_pattern"
-            files[name] = open_videos(pattern, flag, config.overrides, train.spec, skip_bad_records=skip)
+            files[name] = _other_videos(pattern, f"{name}_data_pattern", train.spec, skip)
+    for name, videos in files.items():
+        check_view(videos, View(config.selection, config.distillation is not None), f"{name}_data_pattern")
     _warn_where_no_video_is_longer(config, train)
     return _with_arguments_by_frames(config), files
+
+
+def _other_videos(pattern: str, flag: str, spec: DatasetSpec, skip_bad_records: bool) -> VideoFiles:
+    """Files in the format of the training files; whether they are thin shards, their own first record says."""
+    overrides = SpecOverrides(spec.feature_names, spec.feature_sizes, spec.num_classes, spec.max_frames)
+    videos = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records)
+    return dataclasses.replace(videos, spec=dataclasses.replace(spec, thin_frames=videos.spec.thin_frames))
 
 
 def _with_data(config: TrainConfig) -> TrainConfig:
@@ -97,7 +106,7 @@ def default_train_dir(config: TrainConfig) -> str:
 
 
 def _warn_where_no_video_is_longer(config: TrainConfig, train: VideoFiles):
-    if config.selection is None or config.selection.k is None:
+    if config.selection is None or config.selection.k is None or train.spec.thin_frames is not None:
         return
     longest = train.longest_of_first()
     if longest <= config.selection.k:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import os
 import pathlib
 import tarfile
@@ -12,13 +13,19 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from yt8m_distill import run_dir
+from yt8m_distill import checked_files, run_dir
 from yt8m_distill.config import FrameSelection, TrainConfig, to_json
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import registry
 from yt8m_distill.precision import DTYPE_POLICIES
 from yt8m_distill.run_dir import RunDir
 
+ROLES = {
+    "serial": ("student",),
+    "parallel": ("teacher", "student"),
+    "teacher": ("teacher",),
+    "baseline": ("student",),
+}
 PACKED_FILES = ("config.json", "best/student.weights.h5", "best/teacher.weights.h5")
 
 
@@ -94,32 +101,65 @@ def load(
     Raises:
         UserError: no run, no such model in it, no weights yet, or weights that do not fit the configuration.
     """
-    run = RunDir(train_dir)
-    config = run.read_config()
-    role = which or ("teacher" if config.training_mode == "teacher" else "student")
-    if role == "teacher" and config.training_mode == "serial":
-        return load(config.teacher_dir or str(run.teacher.path), "teacher", precision=precision)
-    models = build_models(config, precision=precision)
-    if role not in models:
-        raise UserError(f"'{train_dir}' has no {role}: it was trained with --training_mode={config.training_mode}.")
+    run, config, role = _find(train_dir, which)
     if checkpoint is None and not run.best.is_dir():
         stored = run_dir.checkpoints(run)
         if not stored:
-            raise UserError(f"'{train_dir}' has no model yet: neither best/ nor a checkpoint. Train it first.")
+            raise UserError(f"'{run.path}' has no model yet: neither best/ nor a checkpoint. Train it first.")
         checkpoint = stored[-1]
     selection = None if role == "teacher" else config.selection
     if checkpoint is not None:
-        load_arrays(models[role], checkpoint, role)
-        return TrainedModel(models[role], config, role, selection, run.path, checkpoint.path, checkpoint.step)
-    _load_weights(models[role], run_dir.weights_file(run.best, role))
-    return TrainedModel(models[role], config, role, selection, run.path, run.best, None)
+        model = _built_for(config, role, precision, checkpoint.state_file)
+        load_arrays(model, checkpoint, role)
+        return TrainedModel(model, config, role, selection, run.path, checkpoint.path, checkpoint.step)
+    path = run_dir.weights_file(run.best, role)
+    checked_files.check_weights(path)
+    model = _built_for(config, role, precision, path)
+    _load_weights(model, path)
+    return TrainedModel(model, config, role, selection, run.path, run.best, None)
+
+
+def _find(train_dir: str, which: str | None) -> tuple[RunDir, TrainConfig, str]:
+    """The run that has the wanted model, and its role there: the teacher of a serial run is another run's."""
+    seen = set()
+    while os.path.realpath(train_dir) not in seen:
+        seen.add(os.path.realpath(train_dir))
+        run = RunDir(train_dir)
+        config = run.read_config()
+        role = which or ("teacher" if config.training_mode == "teacher" else "student")
+        if role != "teacher" or config.training_mode != "serial":
+            if role not in ROLES[config.training_mode]:
+                mode = config.training_mode
+                raise UserError(f"'{train_dir}' has no {role}: it was trained with --training_mode={mode}.")
+            return run, config, role
+        train_dir = config.teacher_dir or str(run.teacher.path)
+    raise UserError(f"'{train_dir}' is named by its own config.json as the run of its teacher.")
+
+
+def _built_for(config: TrainConfig, role: str, precision: str, stored: pathlib.Path) -> keras.Model:
+    """A model that takes memory only where the stored weights, never compressed, are enough to fill it."""
+    args = config.model_args if role == "teacher" else {**config.model_args, **config.student_model_args}
+    try:
+        with keras.StatelessScope(initialize_variables=False):  # variables within have a shape, but no memory
+            model = _build(config, args, precision)
+        needed = sum(math.prod(v.shape) * np.dtype(v.dtype).itemsize for v in model.variables)
+        if needed > stored.stat().st_size:
+            raise UserError(f"it needs {needed:,} bytes of weights, more than there are")
+    except (OSError, ValueError, TypeError, OverflowError) as error:
+        keras.utils.clear_session(free_memory=False)  # else the variables would get their memory at the next chance
+        problem = str(error).removesuffix(".")
+        raise UserError(f"the model of config.json does not fit to '{stored}': {problem}.") from error
+    with keras.StatelessScope():  # when this is left, all variables get their memory
+        pass
+    return model
 
 
 def _load_weights(model: keras.Model, path: pathlib.Path):
     try:
         model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"the weights in '{path}' cannot be loaded into the model of config.json: {error}.") from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        problem = checked_files.in_short(error)
+        raise UserError(f"the weights in '{path}' do not fit the model of config.json: {problem}.") from error
 
 
 def fingerprint(trained: TrainedModel) -> str:
@@ -186,17 +226,9 @@ def write_config(run: RunDir, trained: TrainedModel):
 
 
 def unpack(path: str, folder: str):
-    """Extracts a model packed by `pack` into `folder`.
+    """Extracts a model packed by `pack` into `folder`, an empty one.
 
     Raises:
-        UserError: no archive, or one with anything but plain files of a packed model.
+        UserError: no archive, or one with anything but plain files of a packed model, or with more than is taken.
     """
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            members = archive.getmembers()
-            for member in members:
-                if not member.isfile() or member.name not in PACKED_FILES:
-                    raise UserError(f"'{path}' is no packed model: it holds '{member.name}'.")
-            archive.extractall(folder, members=members, filter="data")
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise UserError(f"'{path}' is no model packed by --output_model_tgz: {error}.") from error
+    checked_files.unpack(path, folder, PACKED_FILES)

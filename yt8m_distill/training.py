@@ -17,7 +17,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from yt8m_distill import run_dir, trained_model
-from yt8m_distill.config import TrainConfig
+from yt8m_distill.config import TrainConfig, from_values
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.dataset import BEGINNING, Batch, Position, VideoFiles, View, estimated_videos, position_after
 from yt8m_distill.dataset_spec import DatasetSpec
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 LOG_EVERY_STEPS = 10
 EVALUATION_BATCH_SIZE = 128
 HISTOGRAM_VIDEOS = 16
+MOST_STEPS = 2**62  # TensorBoard counts with 64 bits
 
 
 def run_training(config: TrainConfig, start_new_model: bool = False) -> Report:
@@ -238,8 +239,13 @@ class Progress:
     examples: int = 0
     step: int = 0
     epoch_examples: int | None = None
-    best: dict[str, Any] | None = None
+    best: dict[str, int | float] | None = None
     train_files: list[list[str | int]] | None = None
+
+    def __post_init__(self):
+        counts = (self.stage, self.epoch, self.batch, self.examples, self.step, self.epoch_examples or 0)
+        if len(self.position) != 3 or not all(0 <= count < MOST_STEPS for count in (*counts, *self.position)):
+            raise UserError("it is no position in a training.")
 
     def next_epoch(self, **changes) -> "Progress":
         """At the beginning of an epoch."""
@@ -301,7 +307,7 @@ class TrainingLoop:
         self.logs.close()
 
     def _go_on_from(self, stored: run_dir.Checkpoint):
-        progress = Progress(**stored.progress())
+        progress = from_values(Progress, stored.progress(), str(stored.path / "progress.json"))
         if progress.train_files != self.progress.train_files:
             raise UserError(
                 f"the training files are not those that the run in '{self.run_dir.path}' began with: names or sizes "

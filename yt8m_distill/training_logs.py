@@ -40,7 +40,7 @@ class TrainingLogs:
             if size is None:
                 path.unlink()
             else:
-                os.truncate(path, size)
+                os.truncate(path, min(size, path.stat().st_size))
 
     def close(self):
         """Closes all writers."""

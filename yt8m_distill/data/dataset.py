@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import itertools
+import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,14 +15,15 @@ import numpy as np
 from yt8m_distill.config import FrameSelection
 from yt8m_distill.data import readers
 from yt8m_distill.data.bad_records import BadRecord, BadRecords
-from yt8m_distill.data.framing import DamagedRecord, Frame, frames_of_file, read_record, unsound_problem
+from yt8m_distill.data.framing import DamagedRecord, Frame, frames_of_file, place_problem, read_record
 from yt8m_distill.data.readers import Video
 from yt8m_distill.dataset_spec import DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
 
+log = logging.getLogger(__name__)
+
 FILES_READ_AT_ONCE = 8
 WINDOW_RECORDS = 2048  # shuffled together; about 470 MB of full-size YouTube-8M records, which are not held in memory
-MAX_RECORD_BYTES = 1 << 28  # a day of video, a frame a second; more is refused before memory is taken for it
 BATCHES_AHEAD = 2  # read while one is used
 RECORDS_TO_DETECT_BY = 16  # of every file, where bad ones are skipped
 
@@ -31,21 +33,22 @@ def find_files(pattern: str, flag: str) -> list[str]:
 
     Args:
         pattern: globs, files and folders, separated by commas; of a folder, its files with "tfrecord" in the name.
-        flag: where the pattern comes from, for errors.
+        flag: where the pattern comes from, for errors; in capitals where it is an argument and no flag.
 
     Raises:
         UserError: nothing matches one of the parts.
     """
     files: dict[str, str] = {}
+    name = flag if flag.isupper() else f"--{flag}"
     for part in filter(None, (part.strip() for part in pattern.split(","))):
         wanted = os.path.join(part, "*tfrecord*") if os.path.isdir(part) else part
         found = [part] if os.path.isfile(part) else [path for path in glob.glob(wanted) if os.path.isfile(path)]
         if not found:
-            raise UserError(f"--{flag}: no file matches '{wanted}'.")
+            raise UserError(f"{name}: no file matches '{wanted}'.")
         for path in sorted(found):
             files.setdefault(os.path.realpath(path), path)
     if not files:
-        raise UserError(f"--{flag} is empty; give files, globs or directories, separated by commas.")
+        raise UserError(f"{name} is empty; give files, globs or directories, separated by commas.")
     return list(files.values())
 
 
@@ -181,10 +184,7 @@ class VideoFiles:
         path = self.files[file]
         self.bad_records.note_file(path, os.path.getsize(path))
         for frame in frames_of_file(path, skip, read_ahead=True):
-            if not frame.sound:
-                self.bad_records.note(path, BadRecord(frame.number, frame.num_bytes, unsound_problem(path, frame)))
-            elif frame.num_bytes > MAX_RECORD_BYTES:
-                problem = f"longer than {MAX_RECORD_BYTES:,} bytes: no video"
+            if problem := place_problem(path, frame):
                 self.bad_records.note(path, BadRecord(frame.number, frame.num_bytes, problem))
             else:
                 yield file, frame.number, frame.offset, frame.num_bytes
@@ -219,6 +219,36 @@ class VideoFiles:
                 except DamagedRecord as error:
                     self.bad_records.note(path, BadRecord(number, num_bytes, str(error)))
         return np.array(positions, np.int64).reshape(-1, 3), videos
+
+
+def check_view(videos: VideoFiles, view: View, flag: str):
+    """Whether the files hold the frames of a view; thin shards do not hold all.
+
+    Raises:
+        UserError: they do not.
+    """
+    held = videos.spec.thin_frames
+    if held is None:
+        return
+    selection = None if view.with_all_frames else view.selection
+    if wish := _beyond_thin(selection, held):
+        raise UserError(
+            f"--{flag}: thin shards, which hold {held} uniform frames of each video; {wish} needs the original shards."
+        )
+    if selection.k < held:
+        frames = f"{selection.k} of the {held} frames in thin shards"
+        log.warning("--%s: %s are near to %d of all frames, but not always the same.", flag, frames, selection.k)
+
+
+def _beyond_thin(selection: FrameSelection | None, held: int) -> str | None:
+    """What asks for other frames than `held` uniform ones."""
+    if selection is None:
+        return "a model that sees all frames"
+    if selection.stride is not None:
+        return f"--student_stride={selection.stride}"
+    if selection.sampling != "uniform":
+        return f"--frame_sampling={selection.sampling}"
+    return f"--student_frames={selection.k}" if selection.k > held else None
 
 
 def _in_batches(windows: Iterator[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
@@ -285,8 +315,8 @@ def _detect(files: Sequence[str], overrides: SpecOverrides, skip_bad_records: bo
 
 def _record(path: str, frame: Frame) -> bytes:
     try:
-        if not frame.sound:
-            raise DamagedRecord(unsound_problem(path, frame))
+        if problem := place_problem(path, frame):
+            raise DamagedRecord(problem)
         with open(path, "rb", buffering=0) as file:
             return bytes(read_record(file.fileno(), frame.offset, np.empty(frame.num_bytes, np.uint8)))
     except DamagedRecord as error:

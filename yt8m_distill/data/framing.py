@@ -14,6 +14,7 @@ import numpy as np
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
 READ_AHEAD_BYTES = 1 << 24
+MAX_RECORD_BYTES = 1 << 28  # a day of video, a frame a second; more is refused before memory is taken for it
 _MASK_DELTA = 0xA282EAD8
 
 
@@ -46,6 +47,13 @@ def masked_crc32c(data: bytes | np.ndarray) -> int:
     """
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def framed(data: bytes) -> bytes:
+    """A record as it stands in a file: the data with header and footer."""
+    length = len(data).to_bytes(8, "little")
+    checksums = (masked_crc32c(part).to_bytes(4, "little") for part in (length, data))
+    return b"".join((length, next(checksums), data, next(checksums)))
 
 
 def frames_of_file(path: str | os.PathLike, skip: int = 0, *, read_ahead: bool = False) -> Iterator[Frame]:
@@ -86,8 +94,14 @@ def _frame_at(file: int, number: int, offset: int, size: int) -> Frame:
     return Frame(number, offset, num_bytes) if sound else Frame(number, offset, size - offset, sound=False)
 
 
-def unsound_problem(path: str | os.PathLike, frame: Frame) -> str:
-    """What is wrong with a record that is not sound, in words."""
+def place_problem(path: str | os.PathLike, frame: Frame) -> str | None:
+    """Why a record cannot be read at its place, in words; None: it can be."""
+    if not frame.sound:
+        return _unsound_problem(path, frame)
+    return f"longer than {MAX_RECORD_BYTES:,} bytes: no video" if frame.num_bytes > MAX_RECORD_BYTES else None
+
+
+def _unsound_problem(path: str | os.PathLike, frame: Frame) -> str:
     with open(path, "rb") as file:
         file.seek(frame.offset)
         length = int.from_bytes(file.read(8), "little")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from yt8m_distill.config import FrameSelection
+from yt8m_distill.data import wire
 from yt8m_distill.data.framing import DamagedRecord
-from yt8m_distill.data.wire import regular_record
 from yt8m_distill.dataset_spec import AUDIOSET, EDITIONS, YOUTUBE_8M_2018, DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
 from yt8m_distill.frame_selection import selected_indices
@@ -24,7 +24,6 @@ LABELS_KEY = "labels"
 THIN_FRAMES_KEY = "thin_frames"  # k
 THIN_MAX_FRAMES_KEY = "thin_max_frames"  # of the first so many frames the k were chosen; 0: of all
 THIN_ORIGINAL_FRAMES_KEY = "thin_original_frames"  # of the video
-_NO_EXAMPLE = "it is no tf.train.SequenceExample"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def read_video(serialized: bytes | memoryview, spec: DatasetSpec) -> Video:
     Differs: where features differ in length the smallest counts (the original pads the shorter with zeros and takes
         the first one's count); a label or feature length out of bounds is an error.
     """
-    record = regular_record(serialized)
+    record = wire.regular_record(serialized)
     video = None if record is None else _video(record.context, record.feature_lists, spec)
     return _parsed_video(bytes(serialized), spec) if video is None else video
 
@@ -99,8 +98,8 @@ def _checked_length(video_id: bytes, labels: tuple, features: tuple[np.ndarray, 
 
 def _parsed_video(serialized: bytes, spec: DatasetSpec) -> Video:
     """The same by protobuf's parser, which explains what is wrong."""
-    example, problem = _explained(serialized, spec)
-    if problem:
+    example = _sequence_example(serialized)
+    if problem := _explain(example, spec):
         raise DamagedRecord(problem)
     context, lists = example.context.feature, example.feature_lists.feature_list
     labels = tuple(context[LABELS_KEY].int64_list.value) if LABELS_KEY in context else ()
@@ -184,7 +183,10 @@ def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> Data
             --num_classes, a feature that the record lacks or has in another size, a thin shard that was made with
             another --max_frames.
     """
-    example = _parse_example(serialized, where)
+    try:
+        example = _sequence_example(serialized)
+    except DamagedRecord as error:
+        raise UserError(f"{where}: {error}.") from error
     context, lists = example.context.feature, example.feature_lists.feature_list
     if not lists:
         raise UserError(_without_feature_lists(where, sorted(context)))
@@ -240,17 +242,13 @@ def _known_classes(edition, where: str) -> int:
     return edition.num_classes
 
 
-def _parse_example(serialized: bytes, where: str):
-    try:
-        return _sequence_example(serialized)
-    except Exception as error:  # google.protobuf.message.DecodeError; its module's name differs between versions
-        raise UserError(f"{where}: no tf.train.SequenceExample ({error}).") from error
-
-
 def _sequence_example(serialized: bytes):
     import tensorflow as tf
 
-    return tf.train.SequenceExample.FromString(serialized)
+    try:
+        return tf.train.SequenceExample.FromString(serialized)
+    except Exception as error:  # google.protobuf.message.DecodeError; its module's name differs between versions
+        raise DamagedRecord("it is no tf.train.SequenceExample") from error
 
 
 def _without_feature_lists(where: str, context_keys: list[str]) -> str:
@@ -301,34 +299,36 @@ def _row_size(feature, where: str, name: str) -> int:
     return len(feature.bytes_list.value[0])
 
 
+def serialized_context(serialized: bytes | memoryview) -> bytes:
+    """The context of a SequenceExample, as a serialized `tf.train.Features`."""
+    context = wire.serialized_context(serialized)
+    return (
+        _sequence_example(bytes(serialized)).context.SerializeToString(deterministic=True)
+        if context is None
+        else bytes(context)
+    )
+
+
 def check_structure(serialized: bytes | memoryview):
     """Looks no further than whether a record is of the format at all.
 
     Raises:
         DamagedRecord: no SequenceExample.
     """
-    if regular_record(serialized) is not None:
-        return
-    try:
+    if wire.regular_record(serialized) is None:
         _sequence_example(bytes(serialized))
-    except Exception as error:  # google.protobuf.message.DecodeError; its module's name differs between versions
-        raise DamagedRecord(_NO_EXAMPLE) from error
 
 
-def _explained(serialized: bytes, spec: DatasetSpec):
-    """The parsed record, and what is wrong with it, in words; None when it can be read with `spec`."""
-    try:
-        example = _sequence_example(serialized)
-    except Exception:  # google.protobuf.message.DecodeError; its module's name differs between versions
-        return None, _NO_EXAMPLE
+def _explain(example, spec: DatasetSpec) -> str | None:
+    """What is wrong with a parsed record, in words; None when it can be read with `spec`."""
     context = example.context.feature
     video_id = _context_id(context, spec.id_key)
     if video_id is None:
-        return example, f"it has no video id in '{spec.id_key}'"
+        return f"it has no video id in '{spec.id_key}'"
     problem = (
         _explain_labels(context, spec.num_classes) or _explain_thinning(context, spec) or _explain_frames(example, spec)
     )
-    return example, f"video '{video_id}': {problem}" if problem else None
+    return f"video '{video_id}': {problem}" if problem else None
 
 
 def _context_id(context: Mapping, id_key: str) -> str | None:

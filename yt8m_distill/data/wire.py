@@ -48,6 +48,16 @@ def regular_record(data: bytes | memoryview) -> Record | None:
         return None
 
 
+def serialized_context(data: bytes | memoryview) -> memoryview | None:
+    """The context of a record, a serialized `tf.train.Features`; None where a parser has to look for it."""
+    data = memoryview(data)
+    try:
+        start, end = dict(_distinct(_fields(data, 0, len(data), (_FIRST, _SECOND)))).get(_FIRST, (0, 0))
+        return data[start:end]
+    except (_Irregular, IndexError):
+        return None
+
+
 def _varint(data: memoryview, position: int, most_bytes: int = 5) -> tuple[int, int]:
     """An unsigned number and the position after it. As in protobuf, a length has at most 5 bytes."""
     byte = data[position]

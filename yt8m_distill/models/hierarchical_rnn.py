@@ -9,6 +9,9 @@ from keras import ops
 from yt8m_distill.layers import StackedLSTM
 from yt8m_distill.models.video_model import VideoModel, checked_count, checked_rate
 
+MOST_LAYERS = 64
+MOST_FRAMES_IN_BLOCK = 3600  # an hour; every video is padded to whole blocks
+
 
 @keras.saving.register_keras_serializable("yt8m_distill")
 class HierarchicalRNN(VideoModel):
@@ -33,7 +36,7 @@ class HierarchicalRNN(VideoModel):
     stack's top output at every frame, zero on padding.
 
     Raises:
-        UserError: a count below 1 or a rate outside [0, 1).
+        UserError: a count below 1 or far too large, or a rate outside [0, 1).
 
     Source: "Efficient Video Classification Using Fewer Frames" (Bhardwaj et al., 2019), section 3, and its code.
     Differs: the code ignores its dropout argument, and its student has five blocks whatever its frames.
@@ -64,8 +67,8 @@ class HierarchicalRNN(VideoModel):
             mixtures=mixtures,
             model_args={
                 "cells": checked_count("cells", cells),
-                "layers": checked_count("layers", layers),
-                "block_length": checked_count("block_length", block_length),
+                "layers": checked_count("layers", layers, MOST_LAYERS),
+                "block_length": checked_count("block_length", block_length, MOST_FRAMES_IN_BLOCK),
                 "dropout": checked_rate("dropout", dropout),
             },
             **kwargs,

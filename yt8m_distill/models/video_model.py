@@ -14,6 +14,9 @@ from yt8m_distill.layers import LogisticClassifier, MixtureOfExperts, frame_mask
 from yt8m_distill.quantization import dequantize
 
 CLASSIFIERS = ("logistic", "moe")
+# Settings may come with a model from elsewhere: these are far above all that makes sense, and keep the work bounded.
+MOST_UNITS = 1 << 24
+MOST_FEATURES = 64
 
 
 class VideoModel(keras.Model, abc.ABC):
@@ -207,10 +210,12 @@ class VideoModel(keras.Model, abc.ABC):
         raise UserError(f"Unknown classifier {classifier!r}. Allowed: {', '.join(CLASSIFIERS)}.")
 
 
-def checked_count(name: str, value: Any) -> int:
-    """Returns `value`; raises UserError unless it is an integer of at least 1."""
+def checked_count(name: str, value: Any, most: int = MOST_UNITS) -> int:
+    """Returns `value`; raises UserError unless it is an integer from 1 to `most`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise UserError(f"{name} must be an integer of at least 1, not {value!r}.")
+    if value > most:
+        raise UserError(f"{name} must be at most {most}, not {value}.")
     return int(value)
 
 
@@ -228,8 +233,8 @@ def stream_share(count: int, stream: int) -> int:
 
 def _checked_feature_sizes(feature_sizes: Sequence[int]) -> tuple[int, ...]:
     sizes = tuple(feature_sizes)
-    if not sizes:
-        raise UserError("feature_sizes must name at least one feature size.")
+    if not 1 <= len(sizes) <= MOST_FEATURES:
+        raise UserError(f"feature_sizes must name at least one feature size and at most {MOST_FEATURES}.")
     return tuple(checked_count("each of feature_sizes", size) for size in sizes)
 
 
