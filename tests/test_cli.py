@@ -37,11 +37,13 @@ def test_all_kinds_of_values():
         "--feature_sizes=6,2",
         "--num_classes=7",
         "--nodeterministic",
+        "--train_fraction=0.25",
     )
     assert config.model_args == {"clusters": "64", "hidden_size": "512"}
     assert config.student_model_args == {"clusters": "32"}
     assert config.distillation.loss_weights == {"rep": 10.0, "ce": 1.0}
     assert config.overrides.feature_sizes == (6, 2)
+    assert config.train_fraction == 0.25
 
 
 def test_modes_without_a_student_or_a_teacher():
@@ -75,6 +77,9 @@ def test_modes_without_a_student_or_a_teacher():
         (["--student_losses=ce", "--prediction_distance=squared"], "without pred"),
         (["--student_losses=ce", "--representation_matching=intermediate"], "without rep"),
         (["--noframe_features"], "video-level"),
+        (["--train_fraction=0"], "above 0 and at most 1"),
+        (["--train_fraction=1.5"], "above 0 and at most 1"),
+        (["--train_fraction=nan"], "above 0 and at most 1"),
     ],
 )
 def test_senseless_command_lines(arguments, message):

@@ -162,6 +162,22 @@ def test_eval_agrees_with_the_end_of_training(data, serial_run, tmp_path):
     assert len(list(csv.DictReader(per_class.open()))) == 10
 
 
+def test_bfloat16_changes_next_to_nothing(data, serial_run, tmp_path):
+    results, tables = {}, {}
+    for precision in ("float32", "bfloat16"):
+        metrics, table = tmp_path / f"{precision}.json", tmp_path / f"{precision}.csv"
+        arguments = [f"--train_dir={serial_run}", f"--precision={precision}"]
+        assert evaluate(*arguments, f"--output_file={metrics}") == 0
+        assert predict(*arguments, "--top_k=10", f"--output_file={table}") == 0
+        results[precision] = read_json(metrics)
+        rows = [line.partition(",")[2].split() for line in table.read_text().splitlines()[1:]]
+        tables[precision] = np.array([[float(p) for _, p in sorted(zip(r[::2], r[1::2], strict=True))] for r in rows])
+    assert results["bfloat16"]["precision"] == "bfloat16"
+    assert results["bfloat16"]["GAP@20"] == pytest.approx(results["float32"]["GAP@20"], abs=0.01)
+    differences = np.abs(tables["bfloat16"] - tables["float32"])
+    assert 0 < differences.max() < 0.02
+
+
 def test_eval_of_the_teacher_and_with_other_frames(data, serial_run, tmp_path):
     output = tmp_path / "metrics.json"
     assert evaluate(f"--train_dir={serial_run}", "--which=teacher", f"--output_file={output}") == 0
@@ -241,6 +257,35 @@ def test_intermediate_matching_trains(data, tmp_path):
     config = read_json(tmp_path / "run" / "config.json")
     assert config["model_args"]["block_length"] == 20
     assert config["student_model_args"]["block_length"] == 3
+
+
+def test_one_student_for_several_k_from_all_of_the_teachers_weights(data, serial_run, tmp_path):
+    run = tmp_path / "run"
+    arguments = [f"--teacher_dir={serial_run / 'teacher'}", "--student_frames=4,1,2", "--frame_sampling=jittered"]
+    few_steps = ["--num_epochs=1", "--base_learning_rate=0.0000001", "--batch_size=64"]
+    assert train(data, run, *arguments, "--student_init=teacher", *few_steps, model="NeXtVLAD") == 0
+    config = read_json(run / "config.json")
+    assert (config["selection"]["k"], config["selection"]["drawn_from"]) == (4, [1, 2, 4])
+    student, teacher = load(str(run)).model, load(str(serial_run), "teacher").model
+    for ours, theirs in zip(student.trainable_variables, teacher.trainable_variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=ours.path)
+    assert read_json(run / "eval" / "metrics.json")["frames"] == "4"
+    for k in (1, 2):
+        assert evaluate(f"--train_dir={run}", f"--student_frames={k}", f"--output_file={tmp_path / 'm.json'}") == 0
+        assert read_json(tmp_path / "m.json")["frames"] == str(k)
+
+
+def test_selections_for_training_are_refused_elsewhere(serial_run, capsys):
+    for flags in (["--student_frames=1,2"], ["--student_frames=2", "--frame_sampling=jittered"]):
+        assert evaluate(f"--train_dir={serial_run}", *flags) == 2
+        assert "are for training; give one k here" in capsys.readouterr().err
+
+
+def test_a_student_of_another_size_cannot_start_from_the_teacher(data, tmp_path, capsys):
+    arguments = ["--student_init=teacher", "--student_model_args=clusters=2", "--student_frames=2"]
+    assert train(data, tmp_path / "run", *arguments) == 2
+    assert "--student_init=teacher needs a student with the teacher's weights; '" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_teacher_is_only_read(data, serial_run, tmp_path):

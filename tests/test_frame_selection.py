@@ -65,6 +65,53 @@ def test_stride_counts_only_real_frames():
     assert frame_indices(0, stride=3) == []
 
 
+def test_jittered_takes_one_frame_of_each_part_drawn_anew():
+    draws = np.array([frame_indices(100, k=10, sampling="jittered", seed=seed) for seed in range(200)])
+    assert ((draws // 10) == np.arange(10)).all()
+    assert {value % 10 for value in draws[:, 3]} == set(range(10))
+    assert frame_indices(7, k=7, sampling="jittered") == list(range(7))
+
+
+def test_jittered_parts_differ_by_one_where_they_are_not_equal():
+    draws = np.array([frame_indices(8, k=3, sampling="jittered", seed=seed) for seed in range(100)])
+    assert [sorted(set(column)) for column in draws.T.tolist()] == [[0, 1], [2, 3, 4], [5, 6, 7]]
+
+
+def test_several_ks_are_drawn_for_each_video():
+    selection = FrameSelection(10, drawn_from=(2, 5, 10))
+    ids = [f"v{i}".encode() for i in range(300)]
+    indices, counts = selected_indices(selection, np.full(300, 40), ids, seed=1)
+    assert sorted(set(counts.tolist())) == [2, 5, 10]
+    assert min(np.bincount(counts)[[2, 5, 10]]) > 60
+    for row, count in zip(indices, counts, strict=True):
+        assert row[:count].tolist() == frame_indices(40, k=int(count))
+        assert not row[count:].any()
+    again, _ = selected_indices(selection, np.full(1, 40), ids[7:8], seed=1)
+    assert again[0].tolist() == indices[7, : again.shape[1]].tolist()
+
+
+def test_evaluation_draws_nothing_that_is_for_training():
+    jittered = FrameSelection(10, sampling="jittered", drawn_from=(5, 10))
+    assert jittered.for_evaluation() == FrameSelection(10)
+    assert FrameSelection(10, sampling="random").for_evaluation() == FrameSelection(10, sampling="random")
+    assert jittered.describe() == "jittered5-10"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"k": 5, "drawn_from": (5, 5)}, "different"),
+        ({"k": 5, "drawn_from": (0, 5)}, "at least 1"),
+        ({"k": 5, "drawn_from": (5, 9)}, "largest"),
+        ({"k": 9, "drawn_from": (5, 9), "sampling": "first_middle_last"}, "first_middle_last"),
+        ({"stride": 2, "drawn_from": (5, 9)}, "stride"),
+    ],
+)
+def test_wrong_lists_of_k_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        FrameSelection(**arguments)
+
+
 def test_random_follows_the_seed():
     draws = {seed: tuple(frame_indices(100, k=10, sampling="random", seed=seed)) for seed in range(5)}
     assert draws[3] == tuple(frame_indices(100, k=10, sampling="random", seed=3))

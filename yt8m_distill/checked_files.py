@@ -114,30 +114,31 @@ def check_weights(path: pathlib.Path):
     """
     if not path.is_file():
         raise UserError(f"there are no weights in '{path}'.")
-    sizes: list[int] = []
     try:
         with h5py.File(path, "r") as file:
-            file.visititems_links(lambda name, link: _note_array(file, name, link, sizes))
+            links = {}
+            file.visititems_links(links.__setitem__)  # each group once; an exception must not leave this call
+            num_bytes = sum(_array_bytes(file, name, link) for name, link in links.items())
     except UserError as error:
         raise UserError(f"'{path}' is no file of weights: {error}.") from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, OverflowError) as error:
         raise UserError(f"'{path}' is no file of weights, or damaged: {in_short(error)}.") from error
-    if sum(sizes) > os.path.getsize(path):
+    if num_bytes > os.path.getsize(path):
         raise UserError(f"'{path}' is no file of weights: its arrays are larger than itself.")
 
 
-def _note_array(file: h5py.File, name: str, link, sizes: list[int]):
-    """Adds the bytes that an array would take in memory."""
+def _array_bytes(file: h5py.File, name: str, link) -> int:
+    """What an array would take in memory; 0 for a group."""
     if not isinstance(link, h5py.HardLink):
         raise UserError(f"'{name}' in it is a link")
     found = file[name]
     if isinstance(found, h5py.Group):
-        return
+        return 0
     if not isinstance(found, h5py.Dataset) or found.dtype.kind not in _PLAIN_KINDS:
         raise UserError(f"'{name}' in it does not hold numbers")
     if found.external or found.is_virtual or found.chunks:
         raise UserError(f"'{name}' in it is compressed or in another file")
-    sizes.append(math.prod(found.shape) * found.dtype.itemsize)
+    return math.prod(found.shape) * found.dtype.itemsize
 
 
 def unpack(path: str | os.PathLike, folder: str | os.PathLike, names: Collection[str]):

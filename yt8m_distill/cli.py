@@ -16,12 +16,14 @@ from yt8m_distill.config import (
     PREDICTION_DISTANCES,
     REPRESENTATION_MATCHINGS,
     SAMPLINGS,
+    STUDENT_INITS,
     STUDENT_LOSSES,
     TRAINING_MODES,
     BadRecordPolicy,
     Checkpointing,
     Distillation,
     EvalConfig,
+    FlopsConfig,
     FrameSelection,
     InferenceConfig,
     Learning,
@@ -34,6 +36,7 @@ from yt8m_distill.errors import UserError
 
 DEFAULT_STUDENT_FRAMES = 30
 DEFAULT_MODEL = "NeXtVLAD"
+DEFAULT_FLOPS_FRAMES = ("300", "30", "20", "10", "6")  # of the papers
 
 # Flags of train.py that say something about a student, or about how it is matched to a teacher.
 _STUDENT_FLAGS = ("student_frames", "student_stride", "frame_sampling")
@@ -43,6 +46,7 @@ _DISTILLATION_FLAGS = (
     "representation_matching",
     "prediction_distance",
     "student_model_args",
+    "student_init",
     "finetune_epochs",
 )
 
@@ -111,6 +115,20 @@ def thin_flags() -> FlagValues:
     return values
 
 
+def flops_flags() -> FlagValues:
+    """The flags of `python -m yt8m_distill.flops`."""
+    values = _new_flags("Counts a model's parameters, memory and multiply-accumulates: python -m yt8m_distill.flops")
+    flags.DEFINE_string("model", None, f"HierarchicalRNN, NetVLAD or NeXtVLAD. [{DEFAULT_MODEL}]", flag_values=values)
+    flags.DEFINE_list("model_args", [], "Model sizes: clusters=64,hidden_size=512.", flag_values=values)
+    flags.DEFINE_list(
+        "frames", None, f"Numbers of frames. [{','.join(DEFAULT_FLOPS_FRAMES)}; the run's]", flag_values=values
+    )
+    _define_feature_flags(values)
+    flags.DEFINE_string("train_dir", None, "Count the model of this run of train.py instead.", flag_values=values)
+    flags.DEFINE_enum("which", None, ("student", "teacher"), "Which model of the run. [student]", flag_values=values)
+    return values
+
+
 def parse(values: FlagValues, argv: Sequence[str]) -> bool:
     """Reads the command line into `values`; False when help was asked for, and printed.
 
@@ -152,15 +170,20 @@ def _define_data_flags(values: FlagValues):
         "validation_data_pattern", None, f"Videos that choose the best epoch: {where}.", flag_values=values
     )
     flags.DEFINE_string("eval_data_pattern", None, f"Videos for the final table: {where}.", flag_values=values)
+    flags.DEFINE_float("train_fraction", 1.0, "Share of the training videos to train on.", flag_values=values)
     _define_format_flags(values)
     flags.DEFINE_boolean("frame_features", True, "Records are frame-level; the only kind.", flag_values=values)
     _define_bad_record_flags(values)
 
 
-def _define_format_flags(values: FlagValues):
+def _define_feature_flags(values: FlagValues):
     flags.DEFINE_list("feature_names", None, "Feature lists to read. [the edition's]", flag_values=values)
     flags.DEFINE_list("feature_sizes", None, "Bytes a frame of each. [as the first record]", flag_values=values)
     flags.DEFINE_integer("num_classes", None, "Size of the vocabulary. [the edition's]", flag_values=values)
+
+
+def _define_format_flags(values: FlagValues):
+    _define_feature_flags(values)
     flags.DEFINE_integer("max_frames", None, "Frames read of a video; 0: all. [the edition's]", flag_values=values)
 
 
@@ -186,7 +209,12 @@ def _define_model_flags(values: FlagValues):
 
 
 def _define_selection_flags(values: FlagValues):
-    flags.DEFINE_integer("student_frames", None, "k: frames the student sees. [30]", flag_values=values)
+    flags.DEFINE_list(
+        "student_frames",
+        None,
+        "k: frames the student sees; in training also several (6,10,30): a student for each of them. [30]",
+        flag_values=values,
+    )
     flags.DEFINE_integer("student_stride", None, "j: every j-th frame instead of k.", flag_values=values)
     flags.DEFINE_enum("frame_sampling", None, SAMPLINGS, "Which k frames. [uniform]", flag_values=values)
 
@@ -201,6 +229,9 @@ def _define_distillation_flags(values: FlagValues):
         REPRESENTATION_MATCHINGS,
         "What rep matches; intermediate: HierarchicalRNN only.",
         flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "student_init", "classifier", STUDENT_INITS, "Weights that a serial student takes over.", flag_values=values
     )
     flags.DEFINE_enum("prediction_distance", "kl", PREDICTION_DISTANCES, "What pred is.", flag_values=values)
     flags.DEFINE_string("teacher_dir", None, "A finished teacher's run directory. [train one]", flag_values=values)
@@ -268,6 +299,7 @@ def train_config_from_flags(values: FlagValues) -> TrainConfig:
         train_data_pattern=values.train_data_pattern,
         validation_data_pattern=values.validation_data_pattern,
         eval_data_pattern=values.eval_data_pattern,
+        train_fraction=values.train_fraction,
         train_dir=values.train_dir,
         recipe=values.recipe,
         overrides=_overrides(values),
@@ -332,6 +364,27 @@ def thin_config_from_flags(values: FlagValues) -> ThinConfig:
     return ThinConfig(pattern, output_dir, values.frames, _overrides(values), _bad_records(values))
 
 
+def flops_config_from_flags(values: FlagValues) -> FlopsConfig:
+    """The count that the flags of `flops` describe."""
+    if values.train_dir is None:
+        model, frames = values.model or DEFAULT_MODEL, values.frames or DEFAULT_FLOPS_FRAMES
+        senseless, where = ("which",), "without"
+    else:
+        model, frames = None, values.frames or ()
+        senseless, where = ("model", "model_args", "feature_names", "feature_sizes", "num_classes"), "with"
+    given = [name for name in senseless if values[name].present]
+    if given:
+        raise UserError(f"--{given[0]} does nothing {where} --train_dir; leave it out.")
+    return FlopsConfig(
+        frames=tuple(_number("frames", text, int) for text in frames),
+        model=model,
+        model_args=_pairs("model_args", values.model_args),
+        overrides=_overrides(values),
+        train_dir=values.train_dir,
+        which=values.which,
+    )
+
+
 def _refuse_senseless(values: FlagValues, mode: str):
     """Flags that would do nothing in this training mode."""
     senseless = []
@@ -340,7 +393,7 @@ def _refuse_senseless(values: FlagValues, mode: str):
     if mode == "teacher":
         senseless += _STUDENT_FLAGS
     if mode == "parallel":
-        senseless += ["teacher_dir", "finetune_epochs"]
+        senseless += ["teacher_dir", "finetune_epochs", "student_init"]
     given = [name for name in senseless if values[name].present]
     if given:
         raise UserError(f"--{given[0]} does nothing with --training_mode={mode}; leave it out.")
@@ -354,10 +407,15 @@ def _refuse_senseless(values: FlagValues, mode: str):
 
 def _student_selection(values: FlagValues) -> FrameSelection:
     """The frames of the student to train."""
-    k = values.student_frames
-    if k is None and values.student_stride is None:
-        k = DEFAULT_STUDENT_FRAMES
-    return FrameSelection(k, values.student_stride, values.frame_sampling or "uniform")
+    numbers = [_number("student_frames", text, int) for text in values.student_frames or ()]
+    if not numbers and values.student_stride is None:
+        numbers = [DEFAULT_STUDENT_FRAMES]
+    return FrameSelection(
+        k=max(numbers, default=None),
+        stride=values.student_stride,
+        sampling=values.frame_sampling or "uniform",
+        drawn_from=tuple(sorted(numbers)) if len(numbers) > 1 else (),
+    )
 
 
 def _other_selection(values: FlagValues) -> FrameSelection | None:
@@ -366,7 +424,10 @@ def _other_selection(values: FlagValues) -> FrameSelection | None:
         if values.frame_sampling is not None:
             raise UserError("--frame_sampling needs --student_frames here: how many frames to sample that way.")
         return None
-    return _student_selection(values)
+    selection = _student_selection(values)
+    if selection != selection.for_evaluation():
+        raise UserError("several --student_frames, and --frame_sampling=jittered, are for training; give one k here.")
+    return selection
 
 
 def _bad_records(values: FlagValues) -> BadRecordPolicy:
@@ -380,7 +441,11 @@ def _distillation(values: FlagValues) -> Distillation:
     for name, text in _pairs("loss_weights", values.loss_weights).items():
         weights[name] = _number("loss_weights", text, float)
     return Distillation(
-        tuple(values.student_losses), weights, values.prediction_distance, values.representation_matching
+        tuple(values.student_losses),
+        weights,
+        values.prediction_distance,
+        values.representation_matching,
+        values.student_init,
     )
 
 
@@ -390,7 +455,7 @@ def _overrides(values: FlagValues) -> SpecOverrides:
         feature_names=tuple(values.feature_names) if values.feature_names else None,
         feature_sizes=tuple(_number("feature_sizes", size, int) for size in sizes) if sizes else None,
         num_classes=values.num_classes,
-        max_frames=values.max_frames,
+        max_frames=values.max_frames if "max_frames" in values else None,
     )
 
 

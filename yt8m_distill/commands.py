@@ -34,6 +34,11 @@ def thin_main(argv: Sequence[str] | None = None) -> int:
     return _main(cli.thin_flags(), _thin, argv)
 
 
+def flops_main(argv: Sequence[str] | None = None) -> int:
+    """python -m yt8m_distill.flops; returns the exit code."""
+    return _main(cli.flops_flags(), _count, argv)
+
+
 def _main(values: cli.FlagValues, command: Callable[[cli.FlagValues], int | None], argv: Sequence[str] | None) -> int:
     """Runs a command; what a user can put right ends in one sentence, without a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters comes as an exception
@@ -98,3 +103,10 @@ def _thin(values: cli.FlagValues):
     from yt8m_distill.thinning import run_thinning
 
     run_thinning(config)
+
+
+def _count(values: cli.FlagValues):
+    config = cli.flops_config_from_flags(values)
+    from yt8m_distill.compute_table import run_flops
+
+    run_flops(config)

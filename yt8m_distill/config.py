@@ -14,7 +14,7 @@ from typing import Any
 from yt8m_distill.dataset_spec import DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
 
-SAMPLINGS = ("uniform", "random", "first", "last", "middle", "first_middle_last")
+SAMPLINGS = ("uniform", "random", "first", "last", "middle", "first_middle_last", "jittered")
 STUDENT_LOSSES = ("rep", "pred", "ce")
 PREDICTION_DISTANCES = ("kl", "squared", "categorical_kl")
 REPRESENTATION_MATCHINGS = ("final", "intermediate")
@@ -22,7 +22,9 @@ LABEL_LOSSES = ("CrossEntropyLoss", "HingeLoss", "SoftmaxLoss")
 TRAINING_MODES = ("serial", "parallel", "teacher", "baseline")
 DISTILLING_MODES = ("serial", "parallel")
 ON_BAD_RECORD = ("error", "skip")
+STUDENT_INITS = ("classifier", "teacher")
 PRECISIONS = ("float32", "bfloat16")
+EXPERIMENTS = ("table1", "table2", "table4", "table5", "table6", "figure2", "figure3")
 MOST_FRAMES = 10**9  # that can be asked for: numbers of frames are computed with 32 bits
 
 T = typing.TypeVar("T")
@@ -35,12 +37,16 @@ class FrameSelection:
     Attributes:
         k: frames to keep; a shorter video keeps all its frames, each once.
         stride: j; keeps frames 0, j, 2j, ... Exactly one of `k` and `stride` is set.
-        sampling: one of `SAMPLINGS`; `stride` goes with "uniform" only.
+        sampling: one of `SAMPLINGS`; `stride` goes with "uniform" only. "jittered" is for training: one frame of each
+            of k equal parts, drawn anew in each epoch; evaluation is then "uniform".
+        drawn_from: for training: each video's k is drawn anew from these in each epoch; `k` is the largest of them.
+            Empty: always `k`.
     """
 
     k: int | None = None
     stride: int | None = None
     sampling: str = "uniform"
+    drawn_from: tuple[int, ...] = ()
 
     def __post_init__(self):
         _check_choice("--frame_sampling", self.sampling, SAMPLINGS)
@@ -51,6 +57,21 @@ class FrameSelection:
                 raise UserError(f"{flag} must be at least 1 and at most {MOST_FRAMES}, not {value}.")
         if self.stride is not None and self.sampling != "uniform":
             raise UserError(f"--student_stride goes with --frame_sampling=uniform only, not {self.sampling}.")
+        if self.drawn_from:
+            self._check_drawn_from()
+
+    def _check_drawn_from(self):
+        if self.stride is not None or self.sampling == "first_middle_last":
+            raise UserError("several --student_frames go neither with a stride nor with first_middle_last.")
+        if min(self.drawn_from) < 1 or len(set(self.drawn_from)) != len(self.drawn_from):
+            raise UserError(f"--student_frames={_joined(self.drawn_from)} must be different numbers of at least 1.")
+        if max(self.drawn_from) != self.k:
+            raise UserError(f"k must be the largest of {_joined(self.drawn_from)}, not {self.k}.")
+
+    def for_evaluation(self) -> "FrameSelection":
+        """What a student trained with this selection is evaluated with: without what is drawn for training only."""
+        sampling = "uniform" if self.sampling == "jittered" else self.sampling
+        return dataclasses.replace(self, sampling=sampling, drawn_from=())
 
     def frames(self, longest: int) -> int:
         """Frames kept of a video of `longest` frames."""
@@ -58,7 +79,7 @@ class FrameSelection:
 
     def describe(self) -> str:
         """The form used in names of run directories: "30" or "every10"; other samplings in front."""
-        amount = str(self.k) if self.k is not None else f"every{self.stride}"
+        amount = "-".join(map(str, self.drawn_from)) or (str(self.k) if self.k is not None else f"every{self.stride}")
         return amount if self.sampling == "uniform" else f"{self.sampling}{amount}"
 
 
@@ -71,12 +92,14 @@ class Distillation:
         loss_weights: factor of each loss; 1 where missing.
         prediction_distance: one of `PREDICTION_DISTANCES`.
         representation_matching: "final" or "intermediate".
+        student_init: the teacher's weights that a student of serial training starts from, one of `STUDENT_INITS`.
     """
 
     losses: tuple[str, ...] = STUDENT_LOSSES
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     prediction_distance: str = "kl"
     representation_matching: str = "final"
+    student_init: str = "classifier"
 
     def __post_init__(self):
         chosen = set(self.losses)
@@ -93,6 +116,7 @@ class Distillation:
             raise UserError("--loss_weights must leave at least one loss with a weight above 0.")
         _check_choice("--prediction_distance", self.prediction_distance, PREDICTION_DISTANCES)
         _check_choice("--representation_matching", self.representation_matching, REPRESENTATION_MATCHINGS)
+        _check_choice("--student_init", self.student_init, STUDENT_INITS)
         ordered = tuple(name for name in STUDENT_LOSSES if name in chosen)
         object.__setattr__(self, "losses", ordered)
         weights = {name: float(self.loss_weights.get(name, 1.0)) for name in ordered}
@@ -204,6 +228,7 @@ class TrainConfig:
         distillation: how the student is matched; None for a teacher and a baseline.
         teacher_dir: run directory of a finished teacher; None: `<train_dir>/teacher`, trained on the way.
         train_data_pattern, validation_data_pattern, eval_data_pattern: globs, files, directories, by commas.
+        train_fraction: share of the training videos that is trained on, above 0 and at most 1.
         train_dir: the run directory.
         recipe: "paper" or "sample": where settings that are not given come from.
         overrides: what the flags say about the records.
@@ -220,6 +245,7 @@ class TrainConfig:
     train_data_pattern: str | None = None
     validation_data_pattern: str | None = None
     eval_data_pattern: str | None = None
+    train_fraction: float = 1.0
     train_dir: str | None = None
     recipe: str | None = None
     overrides: SpecOverrides = field(default_factory=SpecOverrides)
@@ -236,6 +262,25 @@ class TrainConfig:
             raise UserError(f"--training_mode={self.training_mode} and --student_losses do not go together.")
         if self.teacher_dir and self.training_mode != "serial":
             raise UserError(f"--teacher_dir goes with --training_mode=serial, not {self.training_mode}.")
+        if not 0 < self.train_fraction <= 1:
+            raise UserError(f"--train_fraction must be above 0 and at most 1, not {self.train_fraction}.")
+
+    def of_teacher(self, train_dir: str | None) -> "TrainConfig":
+        """The run of the teacher that a student of serial training is matched to.
+
+        Args:
+            train_dir: its run directory.
+        """
+        return dataclasses.replace(
+            self,
+            training_mode="teacher",
+            selection=None,
+            distillation=None,
+            student_model_args={},
+            learning=dataclasses.replace(self.learning, finetune_epochs=None),
+            teacher_dir=None,
+            train_dir=train_dir,
+        )
 
 
 # Settings that may differ between two starts of one run: where and how often it writes, what happens to bad records.
@@ -355,6 +400,103 @@ class ThinConfig:
     def __post_init__(self):
         if not 1 <= self.frames <= MOST_FRAMES:
             raise UserError(f"--frames must be at least 1 and at most {MOST_FRAMES}, not {self.frames}.")
+
+
+@dataclass(frozen=True)
+class NamedRun:
+    """A training that a file of runs names.
+
+    Attributes:
+        row: its name, the row of the table.
+        config: its settings; directories and seed are filled in by the plan.
+    """
+
+    row: str
+    config: TrainConfig
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One experiment: many trainings, their table and figures.
+
+    Attributes:
+        experiment: one of `EXPERIMENTS`, or the path of a file of runs.
+        output_dir: where tables and figures go.
+        base: settings that all runs of a named experiment share, as those of a serial student; None: a file of runs.
+        named_runs: of a file of runs.
+        runs_dir: where the run directories are; experiments that share it share runs. None: `<output_dir>/runs`.
+        frames: every k of the students and baselines; empty: the paper's.
+        seeds: all runs are repeated with each of them.
+        own_rows: also this project's own students.
+        full_map: also the mean average precision over all scores.
+        measure_speed: also videos per second, at the end.
+        vocabulary: CSV of class names, for figures.
+        start_new_model: move earlier runs and results aside.
+    """
+
+    experiment: str
+    output_dir: str
+    base: TrainConfig | None = None
+    named_runs: tuple[NamedRun, ...] = ()
+    runs_dir: str | None = None
+    frames: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    own_rows: bool = False
+    full_map: bool = False
+    measure_speed: bool = True
+    vocabulary: str | None = None
+    start_new_model: bool = False
+
+    def __post_init__(self):
+        if (self.base is None) == (not self.named_runs):
+            raise UserError(f"--experiment={self.experiment} needs either shared settings or runs.")
+        for flag, numbers, least in (("frames", self.frames, 1), ("seeds", self.seeds, 0)):
+            if any(number < least for number in numbers) or len(set(numbers)) < len(numbers):
+                raise UserError(f"--{flag}={_joined(numbers)} must be different numbers of at least {least}.")
+        if not self.seeds:
+            raise UserError("--seeds is empty; give how many, or a list.")
+        if self.experiment == "figure2" and not self.base.validation_data_pattern:
+            raise UserError("--experiment=figure2 shows GAP by epoch and needs --validation_data_pattern.")
+
+    @property
+    def settings(self) -> TrainConfig:
+        """Of the first run: what all runs have in common is the same in every one."""
+        return self.base or self.named_runs[0].config
+
+
+@dataclass(frozen=True)
+class FlopsConfig:
+    """One count of what a model computes.
+
+    Attributes:
+        frames: of a video, one count for each; empty: the frames that the model of `train_dir` sees.
+        model: name in the registry; None: the model of `train_dir`.
+        model_args: the model's constructor arguments.
+        overrides: features and classes; those of YouTube-8M (2018) where nothing is said.
+        train_dir: run directory, of which only the configuration is read.
+        which: "student" or "teacher" of `train_dir`; None: the student, or the model of a teacher's run.
+    """
+
+    frames: tuple[int, ...] = ()
+    model: str | None = None
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    overrides: SpecOverrides = field(default_factory=SpecOverrides)
+    train_dir: str | None = None
+    which: str | None = None
+
+    def __post_init__(self):
+        _check_which(self.which)
+        if (self.model is None) == (self.train_dir is None):
+            raise UserError("give either --model or --train_dir, not both and not neither.")
+        if self.train_dir is None and not self.frames:
+            raise UserError("--frames is missing: the numbers of frames to count for.")
+        for frames in self.frames:
+            if not 1 <= frames <= MOST_FRAMES:
+                raise UserError(f"--frames must be at least 1 and at most {MOST_FRAMES}, not {frames}.")
+
+
+def _joined(numbers: tuple[int, ...]) -> str:
+    return ",".join(map(str, numbers))
 
 
 def _check_which(which: str | None):

@@ -78,7 +78,7 @@ class LabelTrainer(keras.Model):
         # Zero for what no loss reaches, such as the upper LSTM when the lower one's states are all that is matched.
         gradients = tape.gradient(total, [variable.value for variable in variables], unconnected_gradients="zero")
         if self.clip_gradient_norm:
-            gradients = [tf.clip_by_norm(gradient, self.clip_gradient_norm) for gradient in gradients]
+            gradients = [_clipped(gradient, self.clip_gradient_norm) for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
     def _track(self, terms: Mapping[str, tf.Tensor], labels) -> dict:
@@ -234,6 +234,29 @@ def start_from_classifier(student: keras.Model, teacher: keras.Model):
     student.classifier.set_weights(teacher.classifier.get_weights())
 
 
+def start_from_teacher(student: keras.Model, teacher: keras.Model):
+    """Gives the student all of the teacher's weights.
+
+    Raises:
+        UserError: the models do not have the same variables.
+    """
+    check_same_weights(student, teacher)
+    student.set_weights(teacher.get_weights())
+
+
+def check_same_weights(student: keras.Model, teacher: keras.Model):
+    """Raises UserError where the models do not have the same variables."""
+    given, wanted = (
+        [(v.path.partition("/")[2], tuple(v.shape)) for v in model.weights] for model in (teacher, student)
+    )
+    if [shape for _, shape in given] != [shape for _, shape in wanted]:
+        different = next((f"'{name}'" for name, shape in wanted if (name, shape) not in given), "their number")
+        raise UserError(
+            f"--student_init=teacher needs a student with the teacher's weights; {different} differs. "
+            "Leave out --student_model_args, or take --student_init=classifier."
+        )
+
+
 def check_classifiers(student: keras.Model, teacher: keras.Model):
     """Raises UserError where the classifiers do not have the same variables."""
     given, wanted = ([tuple(v.shape) for v in model.classifier.weights] for model in (teacher, student))
@@ -250,6 +273,12 @@ def _check_has_frame_states(outputs: Mapping, model: keras.Model):
             "--representation_matching=intermediate needs a model with a state for every frame (HierarchicalRNN), "
             f"which {type(model).__name__} is not."
         )
+
+
+def _clipped(gradient: tf.Tensor, norm: float) -> tf.Tensor:
+    """What `tf.clip_by_norm` gives, without the two tensors of the gradient's size that it makes on the way."""
+    length = tf.sqrt(2.0 * tf.nn.l2_loss(gradient))
+    return gradient * (norm / tf.maximum(length, norm))
 
 
 def _regularization(variables: Iterable) -> tf.Tensor:

@@ -231,6 +231,7 @@ def write_metrics(
         "model": trained.config.model,
         "which": trained.role,
         "frames": _frames_text(selection),
+        "precision": trained.model.compute_dtype,
         "step": step,
         "eval_data_pattern": eval_data_pattern,
     }

@@ -1,28 +1,20 @@
-"""How much a model computes and how many parameters it has."""
+"""Parameters, memory and multiply-accumulates of a model: python -m yt8m_distill.flops; --help lists all flags.
 
-import math
+By layer and in total, for every number of frames, and beside them what papers print, in the convention of the paper.
+That convention is not the whole model. For HierarchicalRNN (Bhardwaj et al., 2019, table 3) it counts the products of
+the lower LSTMs with the first feature as their only input, 14 element-wise operations a step for each cell of each of
+these LSTMs, and the output layer; for NeXtVLAD (table 6) the first feature's expansion, assignment and aggregation.
 
-from yt8m_distill.models import VideoModel
+Imported, this module has the counts of the whole model, of `yt8m_distill.compute`.
+"""
 
+import sys
 
-def multiply_accumulates(model: VideoModel, frames: int) -> tuple[int, dict[str, int]]:
-    """Counts the multiply-accumulates of classifying one video of `frames` frames.
+if __name__ == "__main__":
+    from yt8m_distill.commands import flops_main
 
-    A multiplication with its addition is one; floating-point operations are twice as many. Counted are all matrix
-    products of the whole model, of an LSTM those of every step; element-wise work is not. Papers leave out parts:
-    their figures are not comparable with these.
+    sys.exit(flops_main())
+else:
+    from yt8m_distill.compute import multiply_accumulates, parameter_count
 
-    Args:
-        model: any model.
-        frames: frames that the model gets, at least 0.
-
-    Returns:
-        The total, and its parts by layer.
-    """
-    by_layer = model.multiply_accumulates(frames)
-    return sum(by_layer.values()), by_layer
-
-
-def parameter_count(model: VideoModel) -> int:
-    """Number of trainable parameters, biases and batch normalization's gamma and beta included."""
-    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+    __all__ = ["multiply_accumulates", "parameter_count"]

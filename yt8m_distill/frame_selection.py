@@ -22,7 +22,8 @@ def selected_indices(
     Args:
         selection: what to keep.
         num_frames: int (batch,), real frames of each video, 0 or more.
-        video_ids: of the videos; with `seed` they decide the frames of "random".
+        video_ids: of the videos; with `seed` they decide what is drawn: frames of "random" and "jittered", the k of
+            several.
         seed: 0 or more.
 
     Returns:
@@ -31,26 +32,41 @@ def selected_indices(
 
     Source: Bhardwaj et al. section 3 (every j-th frame) and 5 (First-, Middle-, Last-, First-Middle-Last-k).
     """
-    counts = selected_counts(selection, num_frames)
+    generators = _generators(selection, video_ids, seed)
+    counts = selected_counts(selection, num_frames, generators)
     steps = np.arange(counts.max(initial=0))[np.newaxis]
     if selection.sampling == "random":
-        indices = _random_indices(num_frames, counts, video_ids, seed)
+        indices = _random_indices(num_frames, counts, generators)
+    elif selection.sampling == "jittered":
+        indices = _jittered_indices(steps, num_frames[:, np.newaxis], counts[:, np.newaxis], generators)
     else:
         indices = _fixed_indices(selection, steps, num_frames[:, np.newaxis], counts[:, np.newaxis])
     return np.where(steps < counts[:, np.newaxis], indices, 0).astype(np.int32), counts.astype(np.int32)
 
 
-def selected_counts(selection: FrameSelection, num_frames: np.ndarray) -> np.ndarray:
+def _generators(selection: FrameSelection, video_ids: Sequence[bytes], seed: int) -> list[np.random.Generator]:
+    """One for each video, so that what is drawn for it does not depend on its neighbours; none where nothing is."""
+    if selection.sampling not in ("random", "jittered") and not selection.drawn_from:
+        return []
+    return [np.random.default_rng((seed, zlib.crc32(video_id))) for video_id in video_ids]
+
+
+def selected_counts(
+    selection: FrameSelection, num_frames: np.ndarray, generators: Sequence[np.random.Generator]
+) -> np.ndarray:
     """How many frames are kept of videos of `num_frames`."""
     if selection.stride is not None:
         return (num_frames + selection.stride - 1) // selection.stride
-    return np.minimum(num_frames, selection.k)
+    k = selection.k
+    if selection.drawn_from:
+        k = np.array([generator.choice(selection.drawn_from) for generator in generators], num_frames.dtype)
+    return np.minimum(num_frames, k)
 
 
 def _fixed_indices(
     selection: FrameSelection, steps: np.ndarray, num_frames: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """(batch, k): the frame of each step, from `steps` (1, k), `num_frames` and `counts` (batch, 1)."""
+    """(batch, k): the frame of each step, `steps` is (1, k), the counts (batch, 1)."""
     if selection.stride is not None:
         return steps * selection.stride + 0 * num_frames
     if selection.sampling == "uniform":
@@ -74,11 +90,24 @@ def _first_middle_last(k: int, steps: np.ndarray, num_frames: np.ndarray) -> np.
     return np.where(steps < first, steps, np.where(steps < k - last, from_middle, num_frames - k + steps))
 
 
-def _random_indices(num_frames: np.ndarray, counts: np.ndarray, video_ids: Sequence[bytes], seed: int) -> np.ndarray:
-    """(batch, k) without replacement, each video from its own seed."""
+def _jittered_indices(
+    steps: np.ndarray, num_frames: np.ndarray, counts: np.ndarray, generators: Sequence[np.random.Generator]
+) -> np.ndarray:
+    """(batch, k): a frame of each of `counts` equal parts; `steps` is (1, k), the counts (batch, 1)."""
+    parts = np.maximum(counts, 1)
+    begin, end = steps * num_frames // parts, (steps + 1) * num_frames // parts
+    drawn = np.empty((len(counts), steps.size))
+    for row, generator in zip(drawn, generators, strict=True):
+        generator.random(out=row)
+    return begin + (drawn * (end - begin)).astype(begin.dtype)
+
+
+def _random_indices(
+    num_frames: np.ndarray, counts: np.ndarray, generators: Sequence[np.random.Generator]
+) -> np.ndarray:
+    """(batch, k) without replacement."""
     indices = np.zeros((len(counts), counts.max(initial=0)), np.int32)
-    for row, video_id in enumerate(video_ids):
-        generator = np.random.default_rng((seed, zlib.crc32(video_id)))
+    for row, generator in enumerate(generators):
         chosen = generator.choice(num_frames[row], counts[row], replace=False, shuffle=False)
         indices[row, : counts[row]] = np.sort(chosen)
     return indices

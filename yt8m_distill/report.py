@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from yt8m_distill import flops, run_dir, trained_model
+from yt8m_distill import compute, run_dir, trained_model
 from yt8m_distill.config import TrainConfig, from_values
 from yt8m_distill.data.dataset import VideoFiles
 from yt8m_distill.evaluation import evaluate, prediction_function, write_metrics
@@ -105,8 +105,8 @@ def _row(trained: trained_model.TrainedModel, config: TrainConfig, run: RunDir, 
     return Row(
         role="baseline" if config.training_mode == "baseline" else trained.role,
         frames=frames,
-        parameters=flops.parameter_count(trained.model),
-        multiply_accumulates=flops.multiply_accumulates(trained.model, frames)[0],
+        parameters=compute.parameter_count(trained.model),
+        multiply_accumulates=compute.multiply_accumulates(trained.model, frames)[0],
         metrics=_metrics(trained, config, run, eval_videos),
     )
 

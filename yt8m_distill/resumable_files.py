@@ -15,10 +15,10 @@ from yt8m_distill.errors import UserError
 class ResumableFiles:
     """Files that appear under their names only when complete, and are gone on with after a stop.
 
-    A context manager. Text goes to `<path>.partial`; `save` notes in `<first path>.partial.json` how far all of them have
-    come. When that is there and was made for the same work, writing goes on there: what was written after it is cut
-    off. `finish` renames the files, replacing older ones. Where a path ends in `.gz`, `finish` compresses; the same text
-    gives the same bytes. Folders are made where they do not exist.
+    A context manager. Text goes to `<path>.partial`; `save` notes in `<first path>.partial.json` how far all of them
+    have come. When that is there and was made for the same work, writing goes on there: what was written after it is
+    cut off. `finish` renames the files, replacing older ones. Where a path ends in `.gz`, `finish` compresses; the same
+    text gives the same bytes. Folders are made where they do not exist.
 
     Args:
         paths: of the files.

@@ -70,6 +70,14 @@ class RunDir:
         folder = self.path / "eval"
         return (folder / "teacher" if of_teacher else folder) / "metrics.json"
 
+    def check(self):
+        """Makes sure that what is written into the run directory, which may be from elsewhere, stays in it.
+
+        Raises:
+            UserError: a link in it leads out of it, or something in it is neither a file nor a folder.
+        """
+        checked_files.check_folder(self.path)
+
     def read_config(self) -> configuration.TrainConfig:
         """The stored configuration.
 
@@ -78,7 +86,7 @@ class RunDir:
         """
         if not self.config_file.is_file():
             raise UserError(f"'{self.path}' is no run directory of train.py: it has no config.json.")
-        checked_files.check_folder(self.path)
+        self.check()
         text = checked_files.read_text(self.config_file)
         config = configuration.from_json(text, str(self.config_file))
         if config.data is None:

@@ -33,7 +33,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, dict[str, VideoFiles]]:
     config = dataclasses.replace(config, data=train.spec, train_dir=config.train_dir or default_train_dir(config))
     log.info("Training data: %d files; %s", len(train.files), train.spec.describe())
     config = with_recipe(_with_typed_arguments(config))
-    files = {"train": train}
+    files = {"train": _fraction_of(train, config.train_fraction)}
     for name in ("validation", "eval"):
         if pattern := getattr(config, f"{name}_data_pattern"):
             files[name] = _other_videos(pattern, f"{name}_data_pattern", train.spec, skip)
@@ -41,6 +41,13 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, dict[str, VideoFiles]]:
         check_view(videos, View(config.selection, config.distillation is not None), f"{name}_data_pattern")
     _warn_where_no_video_is_longer(config, train)
     return _with_arguments_by_frames(config), files
+
+
+def _fraction_of(videos: VideoFiles, fraction: float) -> VideoFiles:
+    part = dataclasses.replace(videos, fraction=fraction)
+    if fraction < 1 and not part.holds_records():
+        raise UserError(f"--train_fraction={fraction:g} keeps no video of the {len(part.files)} training files.")
+    return part
 
 
 def _other_videos(pattern: str, flag: str, spec: DatasetSpec, skip_bad_records: bool) -> VideoFiles:
@@ -126,7 +133,8 @@ def open_run(config: TrainConfig, start_new_model: bool) -> RunDir:
     run = RunDir(config.train_dir)
     if start_new_model and (moved := run_dir.move_aside(run)):
         log.info("The earlier run is now in %s", moved)
-    if run.config_file.exists() and _has_trained(run):
+    run.check()
+    if run.config_file.exists() and has_trained(run):
         changed = changed_settings(run.read_config(), config)
         if changed:
             raise UserError(
@@ -138,10 +146,10 @@ def open_run(config: TrainConfig, start_new_model: bool) -> RunDir:
     return run
 
 
-def _has_trained(run: RunDir) -> bool:
+def has_trained(run: RunDir) -> bool:
     """Whether there is anything to go on with: a run that failed before its first checkpoint may be started anew."""
     own = run.best.exists() or run.report_file.exists() or bool(run_dir.checkpoints(run))
-    return own or (run.teacher.config_file.exists() and _has_trained(run.teacher))
+    return own or (run.teacher.config_file.exists() and has_trained(run.teacher))
 
 
 def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:

@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -101,13 +102,13 @@ def load(
     Raises:
         UserError: no run, no such model in it, no weights yet, or weights that do not fit the configuration.
     """
-    run, config, role = _find(train_dir, which)
+    run, config, role = find(train_dir, which)
     if checkpoint is None and not run.best.is_dir():
         stored = run_dir.checkpoints(run)
         if not stored:
             raise UserError(f"'{run.path}' has no model yet: neither best/ nor a checkpoint. Train it first.")
         checkpoint = stored[-1]
-    selection = None if role == "teacher" else config.selection
+    selection = None if role == "teacher" else config.selection.for_evaluation()
     if checkpoint is not None:
         model = _built_for(config, role, precision, checkpoint.state_file)
         load_arrays(model, checkpoint, role)
@@ -119,8 +120,16 @@ def load(
     return TrainedModel(model, config, role, selection, run.path, run.best, None)
 
 
-def _find(train_dir: str, which: str | None) -> tuple[RunDir, TrainConfig, str]:
-    """The run that has the wanted model, and its role there: the teacher of a serial run is another run's."""
+def find(train_dir: str, which: str | None = None) -> tuple[RunDir, TrainConfig, str]:
+    """The run that has the wanted model, and its role there: the teacher of a serial run is another run's.
+
+    Args:
+        train_dir: run directory.
+        which: as for `load`.
+
+    Raises:
+        UserError: no run, or no such model in it.
+    """
     seen = set()
     while os.path.realpath(train_dir) not in seen:
         seen.add(os.path.realpath(train_dir))
@@ -136,9 +145,14 @@ def _find(train_dir: str, which: str | None) -> tuple[RunDir, TrainConfig, str]:
     raise UserError(f"'{train_dir}' is named by its own config.json as the run of its teacher.")
 
 
+def model_args_of(config: TrainConfig, role: str) -> dict[str, Any]:
+    """The model arguments of the "student" or "teacher" of a run."""
+    return {**config.model_args, **(config.student_model_args if role == "student" else {})}
+
+
 def _built_for(config: TrainConfig, role: str, precision: str, stored: pathlib.Path) -> keras.Model:
     """A model that takes memory only where the stored weights, never compressed, are enough to fill it."""
-    args = config.model_args if role == "teacher" else {**config.model_args, **config.student_model_args}
+    args = model_args_of(config, role)
     try:
         with keras.StatelessScope(initialize_variables=False):  # variables within have a shape, but no memory
             model = _build(config, args, precision)
@@ -166,7 +180,7 @@ def fingerprint(trained: TrainedModel) -> str:
     """A checksum of everything in the model that predictions depend on."""
     described = trained.config.model, trained.model.compute_dtype, sorted(trained.model.model_args.items())
     checksum = hashlib.sha256(repr(described).encode())
-    for variable in trained.model.variables:
+    for variable in trained.model.weights:  # without the random states of dropout, which differ with every start
         checksum.update(np.ascontiguousarray(variable.numpy()))
     return checksum.hexdigest()
 
@@ -232,3 +246,5 @@ def unpack(path: str, folder: str):
         UserError: no archive, or one with anything but plain files of a packed model, or with more than is taken.
     """
     checked_files.unpack(path, folder, PACKED_FILES)
+    if not RunDir(folder).config_file.is_file():
+        raise UserError(f"'{path}' is no packed model: it holds no config.json.")

@@ -21,7 +21,15 @@ from yt8m_distill.config import TrainConfig, from_values
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.dataset import BEGINNING, Batch, Position, VideoFiles, View, estimated_videos, position_after
 from yt8m_distill.dataset_spec import DatasetSpec
-from yt8m_distill.distiller import Distiller, LabelTrainer, check_classifiers, start_from_classifier, student_view
+from yt8m_distill.distiller import (
+    Distiller,
+    LabelTrainer,
+    check_classifiers,
+    check_same_weights,
+    start_from_classifier,
+    start_from_teacher,
+    student_view,
+)
 from yt8m_distill.errors import Interrupted, UserError
 from yt8m_distill.evaluation import evaluate, prediction_function, write_scalars
 from yt8m_distill.metrics import EvaluationMetrics
@@ -74,7 +82,8 @@ def _train(config: TrainConfig, files: Mapping[str, VideoFiles], start_new_model
     models = trained_model.build_models(config)
     if teacher is not None:
         _check_teacher(teacher, config)
-        start_from_classifier(models["student"], teacher.model)
+        start = start_from_teacher if config.distillation.student_init == "teacher" else start_from_classifier
+        start(models["student"], teacher.model)
         models = {**models, "teacher": teacher.model}
     if not run.report_file.exists():
         TrainingLoop(config, run, models, files).run()
@@ -97,6 +106,8 @@ def check_buildable(config: TrainConfig):
     teacher, student = models["teacher"], models["student"]
     if config.training_mode == "serial":
         check_classifiers(student, teacher)
+        if config.distillation.student_init == "teacher":
+            check_same_weights(student, teacher)
     if config.distillation.representation_matching == "intermediate" and not student.has_frame_states:
         raise UserError(
             f"--representation_matching=intermediate needs a state for every frame; {config.model} has none."
@@ -110,17 +121,7 @@ def _finished_teacher(config: TrainConfig, run: RunDir) -> trained_model.Trained
             raise UserError(f"--teacher_dir={config.teacher_dir} holds no finished run (no report.json in it).")
         return trained_model.load(config.teacher_dir, "teacher")
     log.info("Training the teacher on all frames in %s", run.teacher.path)
-    teachers_config, files = resolve(
-        dataclasses.replace(
-            config,
-            training_mode="teacher",
-            selection=None,
-            distillation=None,
-            student_model_args={},
-            learning=dataclasses.replace(config.learning, finetune_epochs=None),
-            train_dir=str(run.teacher.path),
-        )
-    )
+    teachers_config, files = resolve(config.of_teacher(str(run.teacher.path)))
     _train(teachers_config, files, start_new_model=False)
     return trained_model.load(str(run.teacher.path), "teacher")
 
@@ -168,7 +169,8 @@ def stages(config: TrainConfig, models: Mapping[str, keras.Model]) -> list[Stage
         role = "teacher" if config.training_mode == "teacher" else "student"
         name = "Training the teacher" if role == "teacher" else "Training the baseline"
         return [Stage(name, learning.num_epochs, View(config.selection), lambda: LabelTrainer(models[role], **options))]
-    settings = {each.name: getattr(config.distillation, each.name) for each in dataclasses.fields(config.distillation)}
+    settings = dataclasses.asdict(config.distillation)
+    del settings["student_init"]  # has been done
     distill = Stage(
         "Distilling the student" if config.training_mode == "serial" else "Training teacher and student",
         learning.num_epochs,
@@ -484,7 +486,7 @@ class TrainingLoop:
             results[role] = evaluate(
                 self.predict[role],
                 self.files["validation"],
-                None if role == "teacher" else self.config.selection,
+                None if role == "teacher" else self.config.selection.for_evaluation(),
                 EvaluationMetrics(self.config.data.num_classes),
                 batch_size=EVALUATION_BATCH_SIZE,
                 seed=self.config.learning.seed,

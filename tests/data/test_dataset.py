@@ -1,10 +1,13 @@
 """Files to batches: patterns, order, resume position, and errors that name file and record."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tests.helpers import sequence_example, shared_path, write_records
 from yt8m_distill.config import FrameSelection
+from yt8m_distill.data import dataset
 from yt8m_distill.data.dataset import (
     VideoFiles,
     View,
@@ -13,8 +16,10 @@ from yt8m_distill.data.dataset import (
     open_videos,
     position_after,
 )
-from yt8m_distill.dataset_spec import SpecOverrides
+from yt8m_distill.dataset_spec import DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
+
+SPEC = DatasetSpec("x", "id", ("rgb", "audio"), (6, 2), 10, 300)
 
 
 @pytest.fixture
@@ -160,3 +165,37 @@ def test_audioset_has_every_clip_once():
     videos = open_videos(str(shared_path("data/audioset/train00.tfrecord")), "x", SpecOverrides())
     found = ids(videos.training_batches(View(FrameSelection(3)), 256, seed=0, epoch=0))
     assert len(found) == len(set(found)) == 2776
+
+
+def test_a_fraction_is_the_same_records_in_every_order(videos):
+    half = dataclasses.replace(videos, fraction=0.5)
+    kept = ids(half.ordered_batches(View(), 4))
+    assert 3 < len(kept) < 18
+    assert kept == [each for each in ids(videos.ordered_batches(View(), 4)) if each in kept]  # in the files' order
+    assert sorted(ids(half.training_batches(View(), 4, seed=1, epoch=3))) == sorted(kept)
+    few = ids(dataclasses.replace(videos, fraction=0.2).ordered_batches(View(), 4))
+    assert 0 < len(few) < len(kept)
+    assert set(few) < set(kept)
+
+
+def test_a_fraction_of_many_records_is_near_to_what_was_asked_for(tmp_path):
+    path = write_records(tmp_path / "many.tfrecord", [b""] * 4000)
+    for fraction in (0.1, 0.25, 0.5):
+        part = VideoFiles((path,), SPEC, fraction=fraction)
+        assert len(list(part._sound_frames(0, 0))) == pytest.approx(4000 * fraction, rel=0.1)
+        assert estimated_videos(part) == 4000 * fraction
+
+
+def test_a_fraction_goes_on_where_it_stopped(videos, monkeypatch):
+    monkeypatch.setattr(dataset, "WINDOW_RECORDS", 3)  # a record of each file at a time
+    half = dataclasses.replace(videos, fraction=0.5)
+    batches = list(half.training_batches(View(), 2, seed=0, epoch=0))
+    assert len(batches) > 3
+    for done, batch in enumerate(batches, 1):
+        rest = half.training_batches(View(), 2, seed=0, epoch=0, start=position_after(batch))
+        assert ids(rest) == ids(batches[done:])
+
+
+def test_a_fraction_may_hold_nothing(videos):
+    assert videos.holds_records()
+    assert not dataclasses.replace(videos, fraction=1e-9).holds_records()

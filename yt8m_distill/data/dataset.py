@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import hashlib
 import itertools
 import logging
 import os
@@ -106,12 +107,15 @@ class VideoFiles:
         files: TFRecord files.
         spec: their format.
         bad_records: what happens to bad records, and what has happened.
+        fraction: share of the records that is read, always the same ones; those of a smaller share are among those of
+            a larger one.
         num_bytes: of all files, for estimates of the number of videos.
     """
 
     files: tuple[str, ...]
     spec: DatasetSpec
     bad_records: BadRecords = field(default_factory=BadRecords)
+    fraction: float = 1.0
     num_bytes: int = field(init=False)
 
     def __post_init__(self):
@@ -162,6 +166,11 @@ class VideoFiles:
                 break
         return longest
 
+    def holds_records(self) -> bool:
+        """Whether there is anything to read."""
+        groups = [[file] for file in range(len(self.files))]
+        return next(self._windows(groups, BEGINNING, None), None) is not None
+
     def _windows(self, groups: Sequence[Sequence[int]], start: Position, seed: int | None) -> Iterator[np.ndarray]:
         """Windows of places (records, 7): file, number, offset, bytes, and the `Position` after each record."""
         records_each = WINDOW_RECORDS // max(map(len, groups))
@@ -183,10 +192,16 @@ class VideoFiles:
         """(file, number, offset, bytes) of each record, as far as they can be found, without the first `skip`."""
         path = self.files[file]
         self.bad_records.note_file(path, os.path.getsize(path))
+        if self.fraction < 1:  # a record's number does not say how many of those that are read came before it
+            return itertools.islice(self._places(file, 0), skip, None)
+        return self._places(file, skip)
+
+    def _places(self, file: int, skip: int) -> Iterator[tuple[int, int, int, int]]:
+        path = self.files[file]
         for frame in frames_of_file(path, skip, read_ahead=True):
             if problem := place_problem(path, frame):
                 self.bad_records.note(path, BadRecord(frame.number, frame.num_bytes, problem))
-            else:
+            elif self.fraction == 1 or _is_among(self.fraction, path, frame.number):
                 yield file, frame.number, frame.offset, frame.num_bytes
 
     def _batches(self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int) -> Iterator[Batch]:
@@ -329,4 +344,11 @@ def estimated_videos(videos: VideoFiles, count: int = 64) -> int:
     """Number of videos by file sizes and the mean length of the first records; for progress bars only."""
     frames = itertools.chain.from_iterable(map(frames_of_file, videos.files))
     lengths = [frame.num_bytes for frame in itertools.islice(frames, count)]
-    return len(lengths) if len(lengths) < count else max(1, round(videos.num_bytes / np.mean(lengths)))
+    records = len(lengths) if len(lengths) < count else videos.num_bytes / np.mean(lengths)
+    return max(min(len(lengths), 1), round(videos.fraction * records))
+
+
+def _is_among(fraction: float, path: str, number: int) -> bool:
+    """Whether a record, by its file's name and its number, is among a fraction of all records."""
+    place = f"{os.path.basename(path)}:{number}".encode()
+    return int.from_bytes(hashlib.blake2b(place, digest_size=6).digest()) < fraction * 2**48
