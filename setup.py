@@ -42,6 +42,7 @@ setup(
             "yt8m-inference = yt8m_distill.commands:inference_main",
             "yt8m-verify = yt8m_distill.commands:verify_main",
             "yt8m-thin = yt8m_distill.commands:thin_main",
+            "yt8m-flops = yt8m_distill.commands:flops_main",
         ]
     },
     classifiers=[

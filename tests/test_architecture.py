@@ -41,9 +41,10 @@ TABLE = {
     "recipes": row("config"),
     # The command line: flags are known to `cli` alone, and `commands` runs one thing.
     "cli": row("config dataset_spec", "absl"),
-    "commands": row("cli training evaluation prediction thinning verification", "absl.app"),
+    "commands": row("cli compute_table training evaluation prediction thinning verification", "absl.app"),
     "thin": row("commands"),
     "verify": row("commands"),
+    "flops": row("commands compute"),
     # Input.
     "quantization": row("", "keras numpy"),
     "frame_selection": row("config", "numpy"),
@@ -51,7 +52,7 @@ TABLE = {
     # Networks: nothing here knows where frames come from, what a loss is or what a flag is.
     "layers": row("", "keras numpy"),
     "models": row("layers quantization", "keras numpy"),
-    "flops": row("models", "keras numpy"),
+    "compute": row("models", "keras"),
     "convert_checkpoint": row("layers models", "keras numpy"),
     # Training signals. A distiller is handed built models.
     "losses": row("", "keras numpy"),
@@ -67,8 +68,9 @@ TABLE = {
     "trained_model": row("checked_files config models precision run_dir", "keras numpy"),
     "run_setup": row("config data dataset_spec models recipes run_dir trained_model"),
     "evaluation": row(RUNNING, RUNNING_INSTALLED),
-    "report": row("config data evaluation flops metrics run_dir trained_model"),
+    "report": row("compute config data evaluation metrics run_dir trained_model"),
     "prediction": row(f"{RUNNING} evaluation predictions_csv", RUNNING_INSTALLED),
+    "compute_table": row("compute config dataset_spec models trained_model", "keras"),
     "thinning": row("config data dataset_spec frame_selection run_dir", "numpy tqdm"),
     "verification": row("config data dataset_spec run_dir", "tqdm"),
     "training_logs": row("", "tensorflow"),

@@ -37,7 +37,7 @@ def test_every_dependency_has_a_tested_range(arguments):
 
 def test_console_scripts_are_functions_without_required_arguments(arguments):
     scripts = dict(entry.split(" = ") for entry in arguments["entry_points"]["console_scripts"])
-    assert sorted(scripts) == ["yt8m-eval", "yt8m-inference", "yt8m-thin", "yt8m-train", "yt8m-verify"]
+    assert sorted(scripts) == ["yt8m-eval", "yt8m-flops", "yt8m-inference", "yt8m-thin", "yt8m-train", "yt8m-verify"]
     for target in scripts.values():
         module, _, function = target.partition(":")
         assert module == commands.__name__

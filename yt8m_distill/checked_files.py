@@ -12,7 +12,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 import h5py
@@ -116,9 +116,7 @@ def check_weights(path: pathlib.Path):
         raise UserError(f"there are no weights in '{path}'.")
     try:
         with h5py.File(path, "r") as file:
-            links = {}
-            file.visititems_links(links.__setitem__)  # each group once; an exception must not leave this call
-            num_bytes = sum(_array_bytes(file, name, link) for name, link in links.items())
+            num_bytes = sum(map(_array_bytes, _members(file)))
     except UserError as error:
         raise UserError(f"'{path}' is no file of weights: {error}.") from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, OverflowError) as error:
@@ -127,18 +125,31 @@ def check_weights(path: pathlib.Path):
         raise UserError(f"'{path}' is no file of weights: its arrays are larger than itself.")
 
 
-def _array_bytes(file: h5py.File, name: str, link) -> int:
+def _members(file: h5py.File) -> Iterator[h5py.HLObject]:
+    """Everything in the groups of a file, each group once: they may form a circle."""
+    groups, seen = [file], set()
+    while groups:
+        group = groups.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise UserError(f"'{name}' in '{group.name}' is a link")
+            member = group[name]
+            yield member
+            address = h5py.h5o.get_info(member.id).addr
+            if isinstance(member, h5py.Group) and address not in seen:
+                seen.add(address)
+                groups.append(member)
+
+
+def _array_bytes(member: h5py.HLObject) -> int:
     """What an array would take in memory; 0 for a group."""
-    if not isinstance(link, h5py.HardLink):
-        raise UserError(f"'{name}' in it is a link")
-    found = file[name]
-    if isinstance(found, h5py.Group):
+    if isinstance(member, h5py.Group):
         return 0
-    if not isinstance(found, h5py.Dataset) or found.dtype.kind not in _PLAIN_KINDS:
-        raise UserError(f"'{name}' in it does not hold numbers")
-    if found.external or found.is_virtual or found.chunks:
-        raise UserError(f"'{name}' in it is compressed or in another file")
-    return math.prod(found.shape) * found.dtype.itemsize
+    if not isinstance(member, h5py.Dataset) or member.dtype.kind not in _PLAIN_KINDS:
+        raise UserError(f"'{member.name}' does not hold numbers")
+    if member.external or member.is_virtual or member.chunks:
+        raise UserError(f"'{member.name}' is compressed or in another file")
+    return math.prod(member.shape) * member.dtype.itemsize
 
 
 def unpack(path: str | os.PathLike, folder: str | os.PathLike, names: Collection[str]):

@@ -3,13 +3,15 @@
 Each script has its own set of flags (`absl.flags.FlagValues`); nothing is global.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from absl import flags
 from absl.flags import FlagValues
 
 from yt8m_distill.config import (
     DISTILLING_MODES,
+    EXPERIMENTS,
     LABEL_LOSSES,
     ON_BAD_RECORD,
     PRECISIONS,
@@ -23,16 +25,19 @@ from yt8m_distill.config import (
     Checkpointing,
     Distillation,
     EvalConfig,
+    ExperimentConfig,
     FlopsConfig,
     FrameSelection,
     InferenceConfig,
     Learning,
+    NamedRun,
     ThinConfig,
     TrainConfig,
     VerifyConfig,
 )
 from yt8m_distill.dataset_spec import SpecOverrides
 from yt8m_distill.errors import UserError
+from yt8m_distill.experiments.run_file import SET_BY_EXPERIMENT, FileRun, read_run_file
 
 DEFAULT_STUDENT_FRAMES = 30
 DEFAULT_MODEL = "NeXtVLAD"
@@ -49,17 +54,14 @@ _DISTILLATION_FLAGS = (
     "student_init",
     "finetune_epochs",
 )
+# Flags of train.py that the named experiments vary.
+_VARIED_FLAGS = ("training_mode", "student_losses", "representation_matching", "teacher_dir", *_STUDENT_FLAGS)
 
 
 def train_flags() -> FlagValues:
     """The flags of train.py."""
     values = _new_flags("Trains a teacher on all frames of videos and a student on few of them.")
-    _define_data_flags(values)
-    _define_model_flags(values)
-    _define_selection_flags(values)
-    _define_distillation_flags(values)
-    _define_learning_flags(values)
-    _define_running_flags(values)
+    _define_train_flags(values)
     return values
 
 
@@ -129,6 +131,28 @@ def flops_flags() -> FlagValues:
     return values
 
 
+def experiment_flags() -> FlagValues:
+    """The flags of `python -m yt8m_distill.experiment`."""
+    values = _new_flags(
+        "Runs an experiment of many trainings, or goes on with it: python -m yt8m_distill.experiment\n"
+        "Writes results.csv, results.md and figures. All other flags are those of train.py."
+    )
+    named = ", ".join(EXPERIMENTS)
+    flags.DEFINE_string("experiment", None, f"{named}, or a TOML file that names runs.", flag_values=values)
+    flags.DEFINE_string("output_dir", None, "Tables and figures. [runs/<experiment>_<model>]", flag_values=values)
+    flags.DEFINE_string("runs_dir", None, "Run directories; may be shared. [<output_dir>/runs]", flag_values=values)
+    flags.DEFINE_list("frames", None, "Every k of students and baselines. [the paper's]", flag_values=values)
+    flags.DEFINE_string("seeds", None, "How many (3: 0, 1 and 2), or which (0,5). [1]", flag_values=values)
+    flags.DEFINE_boolean("own_rows", False, "Also students that the paper does not have.", flag_values=values)
+    flags.DEFINE_boolean("full_map", False, "Also mAP over all scores, not only each video's 20.", flag_values=values)
+    flags.DEFINE_boolean("measure_speed", True, "Also videos a second, at the end.", flag_values=values)
+    flags.DEFINE_string("vocabulary", None, "CSV of class names, for figures.", flag_values=values)
+    _define_train_flags(values)
+    for name in ("seed", "train_dir"):
+        delattr(values, name)
+    return values
+
+
 def parse(values: FlagValues, argv: Sequence[str]) -> bool:
     """Reads the command line into `values`; False when help was asked for, and printed.
 
@@ -161,6 +185,15 @@ def _new_flags(head: str, argument_names: Sequence[str] = ()) -> FlagValues:
     values.__dict__["help_head"] = head
     values.__dict__["argument_names"] = tuple(argument_names)
     return values
+
+
+def _define_train_flags(values: FlagValues):
+    _define_data_flags(values)
+    _define_model_flags(values)
+    _define_selection_flags(values)
+    _define_distillation_flags(values)
+    _define_learning_flags(values)
+    _define_running_flags(values)
 
 
 def _define_data_flags(values: FlagValues):
@@ -385,24 +418,123 @@ def flops_config_from_flags(values: FlagValues) -> FlopsConfig:
     )
 
 
+def experiment_config_from_flags(values: FlagValues) -> ExperimentConfig:
+    """The experiment that the flags of `experiment` describe.
+
+    Raises:
+        UserError: an unknown experiment, a wrong file of runs, or flags that make no sense together.
+    """
+    if values.experiment is None:
+        raise UserError(f"--experiment is needed: {', '.join(EXPERIMENTS)}, or a TOML file that names runs.")
+    if (values.train_data_pattern is None) != (values.eval_data_pattern is None):
+        raise UserError("give both --train_data_pattern and --eval_data_pattern, or neither for the sample data.")
+    frames = tuple(_number("frames", text, int) for text in values.frames or ())
+    named = values.experiment in EXPERIMENTS
+    config = _of_named_experiment(values, frames) if named else _of_run_file(values, frames)
+    stem = values.experiment if named else values.experiment.rpartition("/")[2].rpartition(".")[0]
+    return dataclasses.replace(
+        config,
+        output_dir=values.output_dir or f"runs/{stem}_{config.settings.model}",
+        runs_dir=values.runs_dir,
+        own_rows=values.own_rows,
+        full_map=values.full_map,
+        measure_speed=values.measure_speed,
+        vocabulary=values.vocabulary,
+        start_new_model=values.start_new_model,
+    )
+
+
+def _of_named_experiment(values: FlagValues, frames: tuple[int, ...]) -> ExperimentConfig:
+    name = values.experiment
+    varied = [*_VARIED_FLAGS, *(["train_fraction"] if name == "table2" else [])]
+    if given := next((flag for flag in varied if values[flag].present), None):
+        raise UserError(f"--{given} is what {name} varies; leave it out, or name your runs in a file.")
+    given = _given(values)
+    given.pop("finetune_epochs", None)  # for the rows that are fine-tuned only
+    base = _train_config(given.values())
+    learning = dataclasses.replace(base.learning, finetune_epochs=values.finetune_epochs)
+    seeds = (0,) if values.seeds is None else _seeds(values.seeds)
+    return ExperimentConfig(name, "", dataclasses.replace(base, learning=learning), frames=frames, seeds=seeds)
+
+
+def _of_run_file(values: FlagValues, frames: tuple[int, ...]) -> ExperimentConfig:
+    path = values.experiment
+    if values.own_rows:
+        raise UserError("--own_rows goes with the named experiments; a file names its runs.")
+    known = [name for name in train_flags() if name not in ("help", "h", "helpfull", "", *SET_BY_EXPERIMENT)]
+    content = read_run_file(path, known)
+    shared = {**content.settings, **_given(values)}  # the command line overrules what all runs share
+    frames = frames or content.frames or ()
+    seeds = _seeds(values.seeds) if values.seeds is not None else content.seeds
+    runs = tuple(named for run in content.runs for named in _named_runs(run, shared, frames, path))
+    return ExperimentConfig(path, "", named_runs=runs, frames=frames, seeds=(0,) if seeds is None else seeds)
+
+
+def _named_runs(run: FileRun, shared: Mapping[str, str], frames: tuple[int, ...], path: str) -> Iterator[NamedRun]:
+    """A run of a file, once for each k where it does not say how many frames."""
+    try:
+        settings = {**shared, **run.settings}
+        values = _parsed(settings.values())
+        useless = _senseless(values, values.training_mode).keys() - run.settings.keys()
+        settings = {name: text for name, text in settings.items() if name not in useless}
+        own_frames = values["student_frames"].present or values["student_stride"].present
+        every_k = () if own_frames or values.training_mode == "teacher" else frames
+        for each in [[f"--student_frames={k}"] for k in every_k] or [[]]:
+            config = _train_config([*settings.values(), *each])
+            if (config.train_data_pattern is None) != (config.eval_data_pattern is None):
+                raise UserError("train_data_pattern and eval_data_pattern are needed, or neither for the sample data.")
+            yield NamedRun(run.name, config)
+    except UserError as error:
+        raise UserError(f"{path}, run '{run.name}': {error}") from error
+
+
+def _given(values: FlagValues) -> dict[str, str]:
+    """The flags of train.py that are on the command line, by name, as arguments."""
+    names = [name for name in train_flags() if name in values and name not in ("help", *SET_BY_EXPERIMENT)]
+    return {name: values[name].serialize() for name in names if values[name].present}
+
+
+def _parsed(arguments: Iterable[str]) -> FlagValues:
+    values = train_flags()
+    parse(values, ["train.py", *arguments])
+    return values
+
+
+def _train_config(arguments: Iterable[str]) -> TrainConfig:
+    return train_config_from_flags(_parsed(arguments))
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """The first n seeds, or those of a list."""
+    if "," not in text:
+        return tuple(range(_number("seeds", text, int)))
+    return tuple(_number("seeds", part, int) for part in text.split(",") if part.strip())
+
+
 def _refuse_senseless(values: FlagValues, mode: str):
     """Flags that would do nothing in this training mode."""
-    senseless = []
+    for problem in _senseless(values, mode).values():
+        raise UserError(problem)
+
+
+def _senseless(values: FlagValues, mode: str) -> dict[str, str]:
+    """The given flags that would do nothing in this training mode, and why."""
+    names = []
     if mode not in DISTILLING_MODES:
-        senseless += [*_DISTILLATION_FLAGS, "teacher_dir"]
+        names += [*_DISTILLATION_FLAGS, "teacher_dir"]
     if mode == "teacher":
-        senseless += _STUDENT_FLAGS
+        names += _STUDENT_FLAGS
     if mode == "parallel":
-        senseless += ["teacher_dir", "finetune_epochs", "student_init"]
-    given = [name for name in senseless if values[name].present]
-    if given:
-        raise UserError(f"--{given[0]} does nothing with --training_mode={mode}; leave it out.")
-    if values["finetune_epochs"].present and set(values.student_losses) != {"rep"}:
-        raise UserError("--finetune_epochs is for --student_losses=rep, which is followed by fine-tuning.")
-    if values["prediction_distance"].present and "pred" not in values.student_losses:
-        raise UserError("--prediction_distance does nothing without pred in --student_losses.")
-    if values["representation_matching"].present and "rep" not in values.student_losses:
-        raise UserError("--representation_matching does nothing without rep in --student_losses.")
+        names += ["teacher_dir", "finetune_epochs", "student_init"]
+    problems = {name: f"--{name} does nothing with --training_mode={mode}; leave it out." for name in names}
+    losses = set(values.student_losses)
+    if losses != {"rep"}:
+        text = "--finetune_epochs is for --student_losses=rep, which is followed by fine-tuning."
+        problems.setdefault("finetune_epochs", text)
+    for name, loss in (("prediction_distance", "pred"), ("representation_matching", "rep")):
+        if loss not in losses:
+            problems.setdefault(name, f"--{name} does nothing without {loss} in --student_losses.")
+    return {name: problem for name, problem in problems.items() if values[name].present}
 
 
 def _student_selection(values: FlagValues) -> FrameSelection:

@@ -39,6 +39,11 @@ def flops_main(argv: Sequence[str] | None = None) -> int:
     return _main(cli.flops_flags(), _count, argv)
 
 
+def experiment_main(argv: Sequence[str] | None = None) -> int:
+    """python -m yt8m_distill.experiment; returns the exit code."""
+    return _main(cli.experiment_flags(), _experiment, argv)
+
+
 def _main(values: cli.FlagValues, command: Callable[[cli.FlagValues], int | None], argv: Sequence[str] | None) -> int:
     """Runs a command; what a user can put right ends in one sentence, without a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters comes as an exception
@@ -110,3 +115,11 @@ def _count(values: cli.FlagValues):
     from yt8m_distill.compute_table import run_flops
 
     run_flops(config)
+
+
+def _experiment(values: cli.FlagValues):
+    config = cli.experiment_config_from_flags(values)
+    from yt8m_distill.experiments.runner import run_experiment
+
+    folder = run_experiment(config)
+    print(f"\n{(folder / 'results.md').read_text(encoding='utf-8')}\nTables and figures are in {folder}")

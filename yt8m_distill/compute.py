@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import keras
+
 from yt8m_distill.models import HierarchicalRNN, NeXtVLAD, VideoModel
 
 BYTES_OF_A_WEIGHT = 4  # float32, in every precision
@@ -16,8 +18,9 @@ def multiply_accumulates(model: VideoModel, frames: int) -> tuple[int, dict[str,
     """Counts the multiply-accumulates of classifying one video of `frames` frames.
 
     A multiplication with its addition is one; floating-point operations are twice as many. Counted are all matrix
-    products of the whole model, of an LSTM those of every step; element-wise work is not. Papers leave out parts:
-    their figures are not comparable with these, see `paper_convention`.
+    products of the whole model, of an LSTM those of every step; element-wise work is not. Nor is the step that Keras's
+    LSTM computes in advance, for the shape of its output alone, in a graph that is made for any number of videos.
+    Papers leave out parts: their figures are not comparable with these, see `paper_convention`.
 
     Args:
         model: any model.
@@ -37,7 +40,8 @@ def parameter_count(model: VideoModel) -> int:
 
 def weight_bytes(model: VideoModel) -> int:
     """Bytes that all weights take as float32, the statistics of batch normalization included."""
-    return BYTES_OF_A_WEIGHT * sum(math.prod(weight.shape) for weight in model.weights)
+    weights = (weight for weight in model.weights if keras.backend.is_float_dtype(weight.dtype))  # without counters
+    return BYTES_OF_A_WEIGHT * sum(math.prod(weight.shape) for weight in weights)
 
 
 @dataclass(frozen=True)

@@ -49,11 +49,15 @@ def _of_settings(config: FlopsConfig) -> list[Sized]:
 
 def _of_run(config: FlopsConfig) -> list[Sized]:
     """The model of a run, with the arguments it was trained with, whatever its frames."""
-    _, run, role = trained_model.find(config.train_dir, config.which)
+    directory, run, role = trained_model.find(config.train_dir, config.which)
     args, data = trained_model.model_args_of(run, role), run.data
     selection = None if role == "teacher" else run.selection
     frames = config.frames or (selection.drawn_from if selection else ()) or (trained_model.frames_of(run, selection),)
-    return _columns(frames, lambda _: args, run.model, data.feature_sizes, data.num_classes)
+    try:
+        return _columns(frames, lambda _: args, run.model, data.feature_sizes, data.num_classes)
+    except (ValueError, TypeError) as error:  # the configuration may be from elsewhere
+        problem = str(error).removesuffix(".")
+        raise UserError(f"the model of '{directory.config_file}' cannot be built: {problem}.") from error
 
 
 def _sizes(overrides: SpecOverrides) -> tuple[tuple[int, ...], int]:
@@ -79,13 +83,8 @@ def _columns(
     """A model for each number of frames; its variables have shapes, but take no memory."""
     try:
         with keras.StatelessScope(initialize_variables=False):
-            return [
-                Sized(
-                    each,
-                    registry.build_model(name, feature_sizes=feature_sizes, num_classes=num_classes, **args_for(each)),
-                )
-                for each in frames
-            ]
+            sizes = {"feature_sizes": feature_sizes, "num_classes": num_classes, "classifier_layer": None}
+            return [Sized(each, registry.build_model(name, **sizes, **args_for(each))) for each in frames]
     finally:
         keras.utils.clear_session(free_memory=False)  # else the variables would get their memory at the next chance
 
@@ -94,13 +93,13 @@ def _description(columns: Sequence[Sized]) -> str:
     model = columns[0].model
     args = [(column.frames, column.model.model_args) for column in columns]
     by_frames = [name for name in model.model_args if len({own[name] for _, own in args}) > 1]
+    shared = ", ".join(f"{name}={value}" for name, value in model.model_args.items() if name not in by_frames)
     lines = [
-        f"{type(model).__name__}: "
-        + ", ".join(f"{name}={value}" for name, value in model.model_args.items() if name not in by_frames),
+        _wrapped(f"{type(model).__name__}: {shared}"),
         *(f"{name}, by frames: {', '.join(f'{k}: {own[name]}' for k, own in args)}" for name in by_frames),
         f"Input: features of {' + '.join(map(str, model.feature_sizes))} values a frame; {model.num_classes} classes.",
         f"Trainable parameters: {compute.parameter_count(model):,}",
-        f"Memory of the weights (float32, with the statistics of batch normalization): "
+        f"Memory of all weights, the statistics of batch normalization included, in float32: "
         f"{compute.weight_bytes(model):,} bytes",
     ]
     return "\n".join(lines)
@@ -109,8 +108,8 @@ def _description(columns: Sequence[Sized]) -> str:
 def _whole_model(columns: Sequence[Sized]) -> str:
     counts = [compute.multiply_accumulates(column.model, column.frames)[1] for column in columns]
     text = (
-        "Multiply-accumulates for one video, the whole model: all matrix products, an LSTM's in every step; element-wise "
-        "work is not counted. Floating-point operations are twice as many."
+        "Multiply-accumulates for one video, the whole model: all matrix products, an LSTM's in every step; "
+        "element-wise work is not counted. Floating-point operations are twice as many."
     )
     return f"{_wrapped(text)}\n\n{_table('layer', columns, counts)}"
 
@@ -122,19 +121,20 @@ def _papers_convention(columns: Sequence[Sized]) -> str:
     if convention is None:
         return f"No compute is published for {type(model).__name__}."
     counts = [convention.parts(column.model, column.frames) for column in columns]
-    printed = convention.published_for(model)
-    figures = [f"{printed[column.frames]:.3f}" if column.frames in printed else "-" for column in columns]
     text = _wrapped(
         f"In the convention of {convention.source}, which is not the whole model. Counted: {convention.counted}. "
         f"Left out: {convention.left_out}. The paper prints these numbers as GFLOPs."
     )
-    table = _table("part", columns, counts, [("published, in 10^9", figures)] if printed else [])
-    if printed:
-        return f"{text}\n\n{table}"
+    published = convention.published_for(model)
+    if published:
+        rows = [
+            ("total, in 10^9", [f"{sum(parts.values()) / GIGA:.3f}" for parts in counts]),
+            ("published", [f"{published[each.frames]:.3f}" if each.frames in published else "-" for each in columns]),
+        ]
+        return f"{text}\n\n{_table('part', columns, counts, rows)}"
     sizes = ", ".join(f"{name}={value}" for name, value in convention.sizes.items())
-    return f"{text}\n\n{table}\n\n" + _wrapped(
-        f"The published figures are for a model of another size, {sizes}, and so not shown."
-    )
+    other_size = f"The published figures are for a model of another size, {sizes}, and so not shown."
+    return f"{text}\n\n{_table('part', columns, counts)}\n\n{_wrapped(other_size)}"
 
 
 def _wrapped(text: str) -> str:
@@ -148,12 +148,10 @@ def _table(
     more_rows: Sequence[tuple[str, Sequence[str]]] = (),
 ) -> str:
     """Counts by name, one column for each number of frames, and their totals, as an aligned Markdown table."""
-    totals = [sum(by_name.values()) for by_name in counts]
     rows = [
         (head, [f"{column.frames} frame{'s' * (column.frames != 1)}" for column in columns]),
         *((name, [f"{by_name[name]:,}" for by_name in counts]) for name in counts[0]),
-        ("total", [f"{total:,}" for total in totals]),
-        ("total, in 10^9", [f"{total / GIGA:.3f}" for total in totals]),
+        ("total", [f"{sum(by_name.values()):,}" for by_name in counts]),
         *more_rows,
     ]
     first = max(len(name) for name, _ in rows)

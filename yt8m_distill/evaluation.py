@@ -140,13 +140,9 @@ def evaluation_videos(
     if pattern is None:
         raise UserError(f"--{flag} is needed: the run was trained without --eval_data_pattern.")
     spec = train_config.data
-    overrides = SpecOverrides(spec.feature_names, None, spec.num_classes, spec.max_frames)
+    # With the sizes, as the first video may have no frames to show them.
+    overrides = SpecOverrides(spec.feature_names, spec.feature_sizes, spec.num_classes, spec.max_frames)
     detected = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records)
-    if detected.spec.feature_sizes != spec.feature_sizes:
-        raise UserError(
-            f"--{flag}: features {detected.spec.feature_names} of sizes {detected.spec.feature_sizes}; "
-            f"the model was trained on sizes {spec.feature_sizes}."
-        )
     _check_vocabulary(detected.spec, spec, flag)
     # The files say where the id is (it differs between the 2017 and 2018 editions) and whether they are thin shards,
     # the run all the rest.

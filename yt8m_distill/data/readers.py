@@ -287,7 +287,8 @@ def _feature_sizes(example, where: str, names, given, edition) -> tuple[int, ...
         if wanted is None:
             raise UserError(f"{where}: a video without frames does not show the size of '{name}'; --feature_sizes.")
         if found is not None and found != wanted:
-            raise UserError(f"{where}: feature '{name}' has {found} bytes a frame, not {wanted} (--feature_sizes).")
+            source = "--feature_sizes, or what the model was trained on"
+            raise UserError(f"{where}: feature '{name}' has {found} bytes a frame, not {wanted} ({source}).")
         sizes.append(wanted)
     return tuple(sizes)
 

@@ -1,0 +1,60 @@
+"""How long do the scripts take before they do anything?
+
+    python benchmarks/startup.py                                         # about a minute
+
+Each is a process of its own: `train.py --help`, and `eval.py` with a small model on a few small videos, from start to
+end. Beside them, what they cannot do without: Python itself, and importing TensorFlow. To expect: the help in less than
+a second, without TensorFlow; the evaluation in less than 15 seconds.
+"""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+from measuring import full_size_videos, measure_in_turn, print_machine, print_table, run_config, write_run
+
+ROOT = pathlib.Path(__file__).parents[1]
+SMALL_MODEL = {"clusters": 8, "groups": 4, "hidden_size": 64}
+FRAMES = 20
+
+
+def main(argv: Sequence[str] | None = None):
+    arguments = parse_arguments(argv)
+    print_machine()
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        videos = full_size_videos(folder, arguments.videos, FRAMES, times=1)
+        write_run(folder / "run", run_config(SMALL_MODEL, FRAMES))
+        evaluation = (f"--train_dir={folder}/run", f"--eval_data_pattern={videos.files[0]}")
+        tasks = {
+            "python -c pass": process("-c", "pass"),
+            "train.py --help": process(str(ROOT / "train.py"), "--help"),
+            "python -c 'import tensorflow'": process("-c", "import tensorflow"),
+            f"eval.py, {arguments.videos} videos": process(str(ROOT / "eval.py"), *evaluation),
+        }
+        measured = measure_in_turn(tasks, arguments.repetitions)
+    print_table(("", "s"), [(name, f"{each.median:.2f}") for name, each in measured.items()])
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=100)
+    parser.add_argument("--repetitions", type=int, default=5)
+    return parser.parse_args(argv)
+
+
+def process(*arguments: str) -> Callable[[], float]:
+    """Runs this Python with the arguments, once a call."""
+
+    def run() -> int:
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        return 1
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

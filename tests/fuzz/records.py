@@ -1,0 +1,252 @@
+"""Serialized records, regular and not, and what the readers must make of each."""
+
+import dataclasses
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+from hypothesis import strategies as st
+
+from tests.fuzz.attempts import attempt
+from yt8m_distill.data.framing import DamagedRecord
+from yt8m_distill.data.readers import Video, read_video
+from yt8m_distill.data.wire import Record, regular_record
+from yt8m_distill.dataset_spec import DatasetSpec
+
+SPEC = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 50, 300)
+THIN_SPEC = dataclasses.replace(SPEC, thin_frames=3)
+MUTATIONS = ("flip", "flip", "set", "set", "insert", "delete", "cut", "copy", "repeat")
+ODDITIES = (0.0, 0.02, 0.02, 0.2)
+
+_CONTEXT_FEATURES = {"id": tf.io.FixedLenFeature([], tf.string), "labels": tf.io.VarLenFeature(tf.int64)}
+_LIST_FEATURES = {name: tf.io.FixedLenSequenceFeature([], tf.string) for name in SPEC.feature_names}
+
+
+_WHERE = st.integers(0, 2**16 - 1)
+# What to do to some bytes, for `mutated`: how, where and where else (shares of the length), and with which byte.
+CHANGES = st.lists(st.tuples(st.sampled_from(MUTATIONS), _WHERE, _WHERE, st.integers(0, 255)), max_size=2)
+
+
+def record(seed: int, oddity: float) -> bytes:
+    """A serialized SequenceExample, as writers make them, or with rare but mostly valid forms here and there."""
+    return _Writer(random.Random(seed), oddity).sequence_example()
+
+
+def _mutated_record(seed: int, oddity: float, changes: list[tuple]) -> bytes:
+    return mutated(record(seed, oddity), changes)
+
+
+RECORDS = st.builds(_mutated_record, st.integers(0, 2**63), st.sampled_from(ODDITIES), CHANGES)
+
+
+def mutated(data: bytes, changes: Sequence[tuple]) -> bytes:
+    """The bytes after all changes, in order."""
+    for how, first, second, byte in changes:
+        begin, other = (place * (len(data) + 1) >> 16 for place in (first, second))
+        end = min(begin + 1 + byte % 8, len(data))
+        if how == "flip" and begin < len(data):
+            data = data[:begin] + bytes([data[begin] ^ 1 << byte % 8]) + data[begin + 1 :]
+        elif how == "set" and begin < len(data):
+            data = data[:begin] + bytes([byte]) + data[begin + 1 :]
+        elif how == "insert":
+            data = data[:begin] + bytes([byte]) + data[begin:]
+        elif how == "delete":
+            data = data[:begin] + data[end:]
+        elif how == "cut":
+            data = data[:begin]
+        elif how == "copy":  # over other bytes
+            data = data[:other] + data[begin:end] + data[other + end - begin :]
+        elif how == "repeat":
+            data = data[:other] + data[begin:end] + data[other:]
+    return data
+
+
+class _Writer:
+    """Writes wire format by hand, as no serializer makes its rarer forms.
+
+    Args:
+        chance: decides.
+        oddity: how often something is not as usual, in [0, 1].
+    """
+
+    def __init__(self, chance: random.Random, oddity: float):
+        self._chance = chance
+        self._oddity = oddity
+
+    def sequence_example(self) -> bytes:
+        context = [(b"id", self._id()), (b"labels", self._labels())]
+        context += [(name, self._feature()) for name in (b"extra", b"mean_rgb", b"") if self._odd()]
+        if self._chance.random() < 0.2:
+            context += [(b"thin_frames", self._number(3)), (b"thin_max_frames", self._number(300))]
+        frames = self._chance.choices((0, 1, 2, 3, 20, 150), (10, 20, 40, 20, 9, 1))[0]
+        lists = [(b"rgb", self._frames(frames, 6)), (b"audio", self._frames(frames - self._odd(), 2))]
+        lists += [(b"flow", self._frames(2, self._chance.choice((0, 1, 130)))) for _ in range(self._odd())]
+        lists += [(b"times", b"".join(self._field(1, self._feature()) for _ in range(3))) for _ in range(self._odd())]
+        parts = [self._field(1, self._map(context)), self._field(2, self._map(lists))]
+        if self._odd():
+            parts.append(self._chance.choice([self._field(1, self._map([(b"id", self._id())])), self._unknown_field()]))
+        return b"".join(self._some(parts))
+
+    def _odd(self) -> bool:
+        return self._chance.random() < self._oddity
+
+    def _some(self, parts: list[bytes]) -> list[bytes]:
+        """All of them in order; or in another order, one missing or one twice."""
+        if self._odd() and parts:
+            parts = [*parts, self._chance.choice(parts)] if self._chance.random() < 0.5 else parts[1:]
+        if self._chance.random() < 0.3 or self._odd():
+            self._chance.shuffle(parts)
+        return parts
+
+    def _map(self, entries: list[tuple[bytes, bytes]]) -> bytes:
+        pairs = [[self._field(1, key), self._field(2, value)] for key, value in entries]
+        ordered = [pair if not self._odd() else self._some(pair) for pair in pairs]
+        return b"".join(self._some([self._field(1, b"".join(pair)) for pair in ordered]))
+
+    def _id(self) -> bytes:
+        count = 1 if not self._odd() else self._chance.choice((0, 2))
+        return self._bytes_feature([self._chance.randbytes(self._chance.choice((0, 4, 4, 4, 200)))] * count)
+
+    def _labels(self) -> bytes:
+        return self._feature() if self._odd() else self._int_feature(50)
+
+    def _number(self, value: int) -> bytes:
+        return self._feature() if self._odd() else self._field(3, self._field(1, self._varint(value)))
+
+    def _feature(self) -> bytes:
+        kinds: list[Callable[[], bytes]] = [
+            lambda: b"",
+            lambda: self._int_feature(2**64),
+            self._float_feature,
+            lambda: self._bytes_feature([self._chance.randbytes(3)] * self._chance.choice((0, 1, 2))),
+            lambda: self._int_feature(50) + self._float_feature(),
+            self._unknown_field,
+        ]
+        return self._chance.choice(kinds)()
+
+    def _bytes_feature(self, values: list[bytes]) -> bytes:
+        return self._field(1, b"".join(self._field(1, value) for value in values))
+
+    def _int_feature(self, bound: int) -> bytes:
+        values = [self._chance.randrange(bound) for _ in range(self._chance.choice((0, 1, 2, 3)))]
+        if self._odd():
+            values.append(self._chance.choice((bound, 2**31, 2**63, 2**64 - 1)))
+        if self._odd():
+            return self._field(3, b"".join(b"\x08" + self._varint(value) for value in values))
+        return self._field(3, self._field(1, b"".join(map(self._varint, values))))
+
+    def _float_feature(self) -> bytes:
+        values = [self._chance.randbytes(4) for _ in range(self._chance.choice((0, 1, 5)))]
+        if self._odd():
+            return self._field(2, b"".join(b"\x0d" + value for value in values))
+        return self._field(2, self._field(1, b"".join(values)))
+
+    def _frames(self, count: int, size: int) -> bytes:
+        return b"".join(self._field(1, self._frame(size)) for _ in range(count))
+
+    def _frame(self, size: int) -> bytes:
+        if self._odd() and self._odd():
+            return self._feature()
+        if self._odd() and self._odd():
+            size = self._chance.choice((0, 1, 6, 200))
+        return self._bytes_feature([self._chance.randbytes(size)])
+
+    def _unknown_field(self) -> bytes:
+        number, payload = self._chance.choice((3, 4, 9, 17, 1000)), self._chance.randbytes(3)
+        return self._field(number, payload) if self._odd() else self._varint(number << 3) + self._varint(7)
+
+    def _field(self, number: int, payload: bytes) -> bytes:
+        return self._varint(number << 3 | 2) + self._varint(len(payload)) + payload
+
+    def _varint(self, value: int) -> bytes:
+        """In as few bytes as possible, or rarely with zeros appended: also valid, up to some length."""
+        digits = bytearray()
+        while value >= 0x80:
+            digits.append(value & 0x7F | 0x80)
+            value >>= 7
+        digits.append(value)
+        if self._odd() and self._odd():
+            digits[-1] |= 0x80
+            digits += b"\x80" * self._chance.randrange(7) + b"\0"
+        return bytes(digits)
+
+
+def parsed(data: bytes) -> tf.train.SequenceExample | None:
+    """By protobuf; None where it refuses."""
+    try:
+        return tf.train.SequenceExample.FromString(data)
+    except Exception as error:
+        if type(error).__name__ != "DecodeError":  # whose module has other names in other versions
+            raise
+        return None
+
+
+def check_record(data: bytes):
+    """Whatever the bytes: `regular_record` agrees with protobuf or leaves them to it, and so does `read_video`."""
+    example, found = parsed(data), regular_record(data)
+    if found is not None:
+        assert example is not None, "regular_record accepts what protobuf refuses"
+        _assert_same_content(found, example)
+    for spec in (SPEC, THIN_SPEC):
+        video = video_or_none(data, spec)
+        expected = None if example is None else _expected_video(example, spec)
+        assert _plain(video) == expected
+        if video is not None:
+            _assert_tensorflow_agrees(data, expected, regular=found is not None)
+
+
+def video_or_none(data: bytes, spec: DatasetSpec = SPEC) -> Video | None:
+    """By `read_video`; None where it says what is wrong."""
+    return attempt(lambda: read_video(data, spec), DamagedRecord)[0]
+
+
+def _assert_same_content(found: Record, example: tf.train.SequenceExample):
+    context, lists = example.context.feature, example.feature_lists.feature_list
+    assert set(found.context) == set(context)
+    for key, values in found.context.items():
+        kind = context[key].WhichOneof("kind")
+        content = list(getattr(context[key], kind).value) if kind else []
+        assert values == (None if kind == "float_list" or (kind == "bytes_list" and not content) else content)
+    assert set(found.feature_lists) == set(lists)
+    for name, frames in found.feature_lists.items():
+        assert [[frame.tobytes()] for frame in frames] == [list(row.bytes_list.value) for row in lists[name].feature]
+
+
+def _expected_video(example: tf.train.SequenceExample, spec: DatasetSpec) -> tuple | None:
+    """(id, labels, frames of each feature) as the format's definition has it; None where it is violated."""
+    context, lists = example.context.feature, example.feature_lists.feature_list
+    ids = list(context[spec.id_key].bytes_list.value) if spec.id_key in context else []
+    labels = list(context["labels"].int64_list.value) if "labels" in context else []
+    kind = context["labels"].WhichOneof("kind") if "labels" in context else None
+    features = []
+    for name, size in zip(spec.feature_names, spec.feature_sizes, strict=True):
+        rows = [list(row.bytes_list.value) for row in lists[name].feature] if name in lists else None
+        if rows is None or any(len(row) != 1 or len(row[0]) != size for row in rows):
+            return None
+        features.append([row[0] for row in rows])
+    if len(ids) != 1 or kind not in (None, "int64_list") or not all(0 <= each < spec.num_classes for each in labels):
+        return None
+    thin = [list(context[key].int64_list.value)[:1] for key in ("thin_frames", "thin_max_frames") if key in context]
+    if ("thin_frames" in context or spec.thin_frames) and thin != [[spec.thin_frames], [spec.max_frames]]:
+        return None
+    return ids[0], labels, features
+
+
+def _plain(video: Video | None) -> tuple | None:
+    if video is None:
+        return None
+    assert video.num_frames == min([*map(len, video.features), SPEC.max_frames])
+    assert all(feature.dtype == np.uint8 for feature in video.features)
+    return video.video_id, list(video.labels), [[row.tobytes() for row in feature] for feature in video.features]
+
+
+def _assert_tensorflow_agrees(data: bytes, expected: tuple, regular: bool):
+    """TensorFlow's own parser refuses some rare forms that protobuf takes; what it takes must be the same."""
+    try:
+        context, lists = tf.io.parse_single_sequence_example(data, _CONTEXT_FEATURES, _LIST_FEATURES)
+    except tf.errors.InvalidArgumentError:
+        assert not regular
+        return
+    features = [lists[name].numpy().tolist() for name in SPEC.feature_names]
+    assert (context["id"].numpy(), context["labels"].values.numpy().tolist(), features) == expected

@@ -1,0 +1,57 @@
+"""The benchmarks of speed run through and print their tables; at tiny sizes, so the numbers mean nothing."""
+
+import importlib
+import pathlib
+
+import pytest
+
+BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+TINY_MODEL = "--model_args=clusters=4,groups=2,hidden_size=16"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a benchmark by name and returns its tables, each as the numbers of its rows by their first cell."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+    def run(name: str, *arguments: str) -> list[dict[str, list[float]]]:
+        importlib.import_module(name).main(["--repetitions=1", *arguments])
+        return tables(capsys.readouterr().out)
+
+    return run
+
+
+def tables(text: str) -> list[dict[str, list[float]]]:
+    found = []
+    for line in text.splitlines():
+        first, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        if line.startswith("|--"):
+            found.append({})
+        elif line.startswith("| ") and first:
+            found[-1][first] = [float(cell.replace(",", "").rstrip(" %")) for cell in cells]
+    return found
+
+
+def test_input_pipeline(run):
+    (rows,) = run("input_pipeline", "--videos=6", "--frames=40", "--times=2", "--batch_size=4")
+    for name in ("in order, all frames", "shuffled, k = 30", "thinning to k = 30", "thin shards in order, k = 30"):
+        assert min(rows[name]) > 0, name
+    assert rows["bare parsing, from memory"][1] == 1.0
+
+
+def test_inference_time(run):
+    sizes = ["--videos=6", "--frames=20", "--batch_size=4", "--students=3", TINY_MODEL]
+    whole, products = run("inference_time", *sizes)
+    assert set(whole) == set(products) >= {"20 frames, float32", "k = 3, float32"}
+    assert whole["20 frames, float32"][1] == 1.0
+    for _, _, *shares in whole.values():
+        assert sum(shares) == pytest.approx(100, abs=2)
+    for bare, model, ratio in products.values():
+        assert ratio == pytest.approx(model / bare, abs=0.01 + 0.6 / bare)
+
+
+def test_training_step(run):
+    times, ratios = run("training_step", "--batch_size=3", "--frames=8", "--student_frames=3", TINY_MODEL)
+    assert len(times) == 5
+    assert all(videos > 0 for _, videos in times.values())
+    assert len(ratios) == 2

@@ -1,0 +1,84 @@
+"""Models in bfloat16: what they hold, what they tell of the machine, and what is kept apart."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from yt8m_distill import precision, trained_model
+from yt8m_distill.config import EvalConfig, InferenceConfig, TrainConfig, to_json
+from yt8m_distill.dataset_spec import DatasetSpec
+from yt8m_distill.errors import UserError
+from yt8m_distill.run_dir import RunDir, weights_file
+
+SMALL = {"clusters": 4, "groups": 2, "hidden_size": 8, "gating_reduction": 2}
+
+
+@pytest.fixture
+def run(tmp_path) -> str:
+    """A teacher's run directory with random weights."""
+    spec = DatasetSpec("own features", "id", ("rgb", "audio"), (6, 2), 5, 12)
+    config = TrainConfig("NeXtVLAD", training_mode="teacher", model_args=SMALL, data=spec)
+    RunDir(tmp_path).best.mkdir()
+    trained_model.build_models(config)["teacher"].save_weights(weights_file(RunDir(tmp_path).best, "teacher"))
+    RunDir(tmp_path).config_file.write_text(to_json(config))
+    return str(tmp_path)
+
+
+def test_weights_stay_float32_and_predictions_near(run):
+    full, half = trained_model.load(run), trained_model.load(run, precision="bfloat16")
+    assert (full.model.compute_dtype, half.model.compute_dtype) == ("float32", "bfloat16")
+    for ours, theirs in zip(half.model.trainable_variables, full.model.trainable_variables, strict=True):
+        assert ours.dtype == "float32"
+        np.testing.assert_array_equal(ours, theirs)
+    frames = np.random.default_rng(0).integers(0, 256, (4, 9, 8), np.uint8)
+    inputs = {"frames": frames, "num_frames": np.array([9, 4, 1, 0], np.int32)}
+    expected, predictions = full.model(inputs)["predictions"].numpy(), half.model(inputs)["predictions"].numpy()
+    assert predictions.dtype == np.float32
+    assert 0 < np.abs(predictions - expected).max() < 0.02
+
+
+def test_half_finished_predictions_of_another_precision_are_not_gone_on_with(run):
+    fingerprints = [trained_model.fingerprint(trained_model.load(run, precision=p)) for p in precision.DTYPE_POLICIES]
+    assert fingerprints[0] != fingerprints[1]
+    assert fingerprints[0] == trained_model.fingerprint(trained_model.load(run))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fpu avx2 avx512_bf16 avx512_fp16", True),
+        ("avx512f amx_bf16 amx_tile", True),
+        ("fp asimd bf16 i8mm", True),
+        ("fpu avx2 avx512f avx512_vnni", False),
+    ],
+)
+def test_units_are_found_by_the_processors_flags(tmp_path, monkeypatch, flags, expected):
+    monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [])
+    cpu_info = tmp_path / "cpuinfo"
+    cpu_info.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbogomips\t: 4890.85\n")
+    assert precision.has_bfloat16_units(str(cpu_info)) is expected
+
+
+def test_a_gpu_counts_and_an_unknown_machine_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [])
+    assert not precision.has_bfloat16_units(str(tmp_path / "none"))
+    monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [kind])
+    assert precision.has_bfloat16_units(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "units", "warned"), [("bfloat16", False, True), ("bfloat16", True, False), ("float32", False, False)]
+)
+def test_a_warning_where_it_only_costs_time(monkeypatch, caplog, wanted, units, warned):
+    monkeypatch.setattr(precision, "has_bfloat16_units", lambda: units)
+    monkeypatch.setattr(logging.getLogger("yt8m_distill"), "propagate", True)
+    precision.warn_where_slow(wanted)
+    assert ("--precision=bfloat16" in caplog.text) is warned
+
+
+def test_other_precisions_are_refused():
+    with pytest.raises(UserError, match="known are float32, bfloat16"):
+        EvalConfig("run", precision="float16")
+    with pytest.raises(UserError, match="known are float32, bfloat16"):
+        InferenceConfig("out.csv", "run", precision="float64")
