@@ -157,7 +157,7 @@ def train_evaluate_predict(folder: pathlib.Path, name: str, path: str, *argument
     """The metrics and the submission file's rows, all by the mains of the scripts."""
     run, output = folder / "run", folder / "out.csv"
     sizes = ",".join(f"{key}={value}" for key, value in TINY[name].items())
-    data = [f"--train_data_pattern={path}", f"--validation_data_pattern={path}", f"--eval_data_pattern={path}"]
+    data = [f"--train_data_pattern={path}", f"--eval_data_pattern={path}"]
     options = [f"--model={name}", f"--model_args={sizes}", f"--train_dir={run}", "--student_frames=4", "--batch_size=4"]
     assert train_main(["train.py", *options, f"--num_classes={CLASSES}", "--num_epochs=1", *data, *arguments]) == 0
     assert eval_main(["eval.py", f"--train_dir={run}", "--batch_size=3"]) == 0

@@ -144,7 +144,7 @@ def test_flags_say_what_is_right(folder, capsys):
     assert verify(folder, "--num_classes=50") == 1
     assert "label 50 is outside [0, 50)" in capsys.readouterr().out
     assert verify(folder, "--feature_names=rgb,audio", "--feature_sizes=6,3") == 2  # no record is like that
-    assert "not 3 (--feature_sizes)" in capsys.readouterr().err
+    assert "not 3 (--feature_sizes" in capsys.readouterr().err
 
 
 def test_files_that_cannot_be_read(tmp_path, monkeypatch):

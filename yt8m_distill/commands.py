@@ -66,8 +66,11 @@ def _main(values: cli.FlagValues, command: Callable[[cli.FlagValues], int | None
 def _log_to_stderr():
     """The package's log as plain lines; other libraries keep theirs."""
     package = logging.getLogger("yt8m_distill")
+    for earlier in [each for each in package.handlers if each.get_name() == __name__]:
+        package.removeHandler(earlier)  # of an earlier call in this process, whose stderr may be closed
     if not package.handlers:
         handler = logging.StreamHandler()
+        handler.set_name(__name__)
         handler.setFormatter(logging.Formatter("%(message)s"))
         package.addHandler(handler)
     package.setLevel(logging.INFO)

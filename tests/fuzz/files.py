@@ -16,6 +16,8 @@ from yt8m_distill.config import FrameSelection
 from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.dataset import Position, VideoFiles, View, open_videos
 from yt8m_distill.data.framing import frames_of_file
+from yt8m_distill.data.readers import read_video
+from yt8m_distill.data.records import records_of_file
 from yt8m_distill.dataset_spec import SpecOverrides
 
 OVERRIDES = SpecOverrides(SPEC.feature_names, SPEC.feature_sizes, SPEC.num_classes, SPEC.max_frames)
@@ -141,6 +143,8 @@ def _rows(batches) -> list[tuple]:
 
 
 def _check_skipping(path: str, places: list[Place], expected: list[tuple], batch_size: int):
+    one_by_one = records_of_file(path, BadRecords(skip=True), lambda data: read_video(data, SPEC))
+    assert [_described(video) for _, _, video in one_by_one] == expected
     videos = VideoFiles((path,), SPEC, BadRecords(skip=True))
     batches = list(videos.ordered_batches(View(), batch_size))
     assert _rows(batches) == expected
