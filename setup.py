@@ -33,6 +33,7 @@ setup(
     extras_require={
         # ruff is held to one minor version, because `ruff format --check` compares with that version's style.
         "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.17,<0.18"],
+        "plots": ["matplotlib>=3.9,<4", "scikit-learn>=1.5,<2"],
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW_RANGE}"],
     },
     entry_points={
@@ -43,6 +44,7 @@ setup(
             "yt8m-verify = yt8m_distill.commands:verify_main",
             "yt8m-thin = yt8m_distill.commands:thin_main",
             "yt8m-flops = yt8m_distill.commands:flops_main",
+            "yt8m-experiment = yt8m_distill.commands:experiment_main",
         ]
     },
     classifiers=[

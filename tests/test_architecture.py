@@ -40,8 +40,11 @@ TABLE = {
     "config": row("dataset_spec"),
     "recipes": row("config"),
     # The command line: flags are known to `cli` alone, and `commands` runs one thing.
-    "cli": row("config dataset_spec", "absl"),
-    "commands": row("cli compute_table training evaluation prediction thinning verification", "absl.app"),
+    "cli": row("config dataset_spec experiments.run_file", "absl"),
+    "commands": row(
+        "cli compute_table evaluation experiments.runner prediction thinning training verification", "absl.app"
+    ),
+    "experiment": row("commands"),
     "thin": row("commands"),
     "verify": row("commands"),
     "flops": row("commands compute"),
@@ -75,6 +78,11 @@ TABLE = {
     "verification": row("config data dataset_spec run_dir", "tqdm"),
     "training_logs": row("", "tensorflow"),
     "training": row(f"{RUNNING} distiller evaluation report run_setup training_logs", RUNNING_INSTALLED),
+    "experiments": row(
+        "checked_files compute config data evaluation metrics predictions_csv report run_dir run_setup trained_model "
+        "training",
+        "keras matplotlib numpy sklearn tensorboard tensorflow tqdm",
+    ),
 }
 SCRIPT_ROW = row("commands")
 

@@ -11,7 +11,7 @@ from tests.test_architecture import PACKAGE, ROOT, imported_names, package_files
 from yt8m_distill import commands
 
 # Where the name to import is not the name to install.
-DISTRIBUTIONS = {"absl": "absl-py", "google_crc32c": "google-crc32c"}
+DISTRIBUTIONS = {"absl": "absl-py", "google_crc32c": "google-crc32c", "sklearn": "scikit-learn"}
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +24,17 @@ def arguments():
 def test_dependencies_are_what_the_package_imports(arguments):
     imported = {name.partition(".")[0] for path in package_files().values() for name in imported_names(parse(path))}
     installed = imported - sys.stdlib_module_names - {PACKAGE}
-    required = {requirement.partition(">")[0] for requirement in arguments["install_requires"]}
-    # TensorFlow only recommends tensorboard, whose summaries it writes; nothing here imports it by name.
-    assert {DISTRIBUTIONS.get(name, name) for name in installed} | {"tensorboard"} == required
+    requirements = [*arguments["install_requires"], *arguments["extras_require"]["plots"]]
+    required = {requirement.partition(">")[0] for requirement in requirements}
+    assert {DISTRIBUTIONS.get(name, name) for name in installed} == required
+
+
+def test_only_drawing_needs_an_extra(arguments):
+    extra = {requirement.partition(">")[0] for requirement in arguments["extras_require"]["plots"]}
+    names = {name for name, path in package_files().items() if extra & {
+        DISTRIBUTIONS.get(top, top) for top in (each.partition(".")[0] for each in imported_names(parse(path)))
+    }}  # fmt: skip
+    assert names == {"experiments.plots", "experiments.representations"}
 
 
 def test_every_dependency_has_a_tested_range(arguments):
@@ -37,7 +45,8 @@ def test_every_dependency_has_a_tested_range(arguments):
 
 def test_console_scripts_are_functions_without_required_arguments(arguments):
     scripts = dict(entry.split(" = ") for entry in arguments["entry_points"]["console_scripts"])
-    assert sorted(scripts) == ["yt8m-eval", "yt8m-flops", "yt8m-inference", "yt8m-thin", "yt8m-train", "yt8m-verify"]
+    names = ("eval", "experiment", "flops", "inference", "thin", "train", "verify")
+    assert sorted(scripts) == [f"yt8m-{name}" for name in names]
     for target in scripts.values():
         module, _, function = target.partition(":")
         assert module == commands.__name__

@@ -459,8 +459,6 @@ def _of_named_experiment(values: FlagValues, frames: tuple[int, ...]) -> Experim
 
 def _of_run_file(values: FlagValues, frames: tuple[int, ...]) -> ExperimentConfig:
     path = values.experiment
-    if values.own_rows:
-        raise UserError("--own_rows goes with the named experiments; a file names its runs.")
     known = [name for name in train_flags() if name not in ("help", "h", "helpfull", "", *SET_BY_EXPERIMENT)]
     content = read_run_file(path, known)
     shared = {**content.settings, **_given(values)}  # the command line overrules what all runs share

@@ -455,6 +455,8 @@ class ExperimentConfig:
                 raise UserError(f"--{flag}={_joined(numbers)} must be different numbers of at least {least}.")
         if not self.seeds:
             raise UserError("--seeds is empty; give how many, or a list.")
+        if self.own_rows and self.experiment not in ("table1", "table5", "table6"):
+            raise UserError(f"--own_rows goes with table1, table5 and table6, not {self.experiment}.")
         given = self.settings  # without any data, the sample data set is used, which has validation videos
         if self.experiment == "figure2" and given.train_data_pattern and not given.validation_data_pattern:
             raise UserError("--experiment=figure2 shows GAP by epoch and needs --validation_data_pattern.")

@@ -11,7 +11,7 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from tests.fuzz.attempts import attempt
-from tests.fuzz.records import CHANGES, SPEC, mutated, record, video_or_none
+from tests.fuzz.records import CHANGES, ONCE, SPEC, mutated, record, video_or_none
 from yt8m_distill.config import FrameSelection
 from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.dataset import Position, VideoFiles, View, open_videos
@@ -45,7 +45,7 @@ class Place:
 def _file(seed: int, count: int, reordering: list[tuple[str, int, int]]) -> bytes:
     """The bytes of a file; some of its records are sound, but no videos of the data set."""
     chance = random.Random(seed)
-    records = [_framed(record(seed + number, chance.choice((0.0, 0.0, 0.02)))) for number in range(count)]
+    records = [_framed(record(seed + number, chance.choice((0.0, 0.0, ONCE)))) for number in range(count)]
     for how, first, second in reordering:
         if not records:
             break

@@ -17,8 +17,9 @@ from yt8m_distill.dataset_spec import DatasetSpec
 
 SPEC = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 50, 300)
 THIN_SPEC = dataclasses.replace(SPEC, thin_frames=3)
+ONCE = -1.0
 MUTATIONS = ("flip", "flip", "set", "set", "insert", "delete", "cut", "copy", "repeat")
-ODDITIES = (0.0, 0.02, 0.02, 0.2)
+ODDITIES = (0.0, 0.02, 0.2, ONCE, ONCE)
 
 _CONTEXT_FEATURES = {"id": tf.io.FixedLenFeature([], tf.string), "labels": tf.io.VarLenFeature(tf.int64)}
 _LIST_FEATURES = {name: tf.io.FixedLenSequenceFeature([], tf.string) for name in SPEC.feature_names}
@@ -68,16 +69,21 @@ class _Writer:
 
     Args:
         chance: decides.
-        oddity: how often something is not as usual, in [0, 1].
+        oddity: how often something is not as usual, in [0, 1]; or `ONCE`, at one place.
     """
 
     def __init__(self, chance: random.Random, oddity: float):
         self._chance = chance
         self._oddity = oddity
+        self._asked = 0
+        begin = chance.randrange(chance.choice((30, 60, 300)))
+        self._odd_place = range(begin, begin + chance.randrange(1, 4))  # some things ask more than once
 
     def sequence_example(self) -> bytes:
         context = [(b"id", self._id()), (b"labels", self._labels())]
-        context += [(name, self._feature()) for name in (b"extra", b"mean_rgb", b"") if self._odd()]
+        context += [(name, self._feature()) for name in (b"extra", b"mean_rgb") if self._chance.random() < 0.3]
+        context += [(b"", self._feature())] * self._odd()
+        context += [pair for pair in ((b"id", self._id()), (b"labels", self._labels())) if self._odd() and self._odd()]
         if self._chance.random() < 0.2:
             context += [(b"thin_frames", self._number(3)), (b"thin_max_frames", self._number(300))]
         frames = self._chance.choices((0, 1, 2, 3, 20, 150), (10, 20, 40, 20, 9, 1))[0]
@@ -90,7 +96,8 @@ class _Writer:
         return b"".join(self._some(parts))
 
     def _odd(self) -> bool:
-        return self._chance.random() < self._oddity
+        self._asked += 1
+        return self._asked in self._odd_place if self._oddity == ONCE else self._chance.random() < self._oddity
 
     def _some(self, parts: list[bytes]) -> list[bytes]:
         """All of them in order; or in another order, one missing or one twice."""
@@ -110,7 +117,7 @@ class _Writer:
         return self._bytes_feature([self._chance.randbytes(self._chance.choice((0, 4, 4, 4, 200)))] * count)
 
     def _labels(self) -> bytes:
-        return self._feature() if self._odd() else self._int_feature(50)
+        return self._feature() if self._chance.random() < 0.1 else self._int_feature(50)
 
     def _number(self, value: int) -> bytes:
         return self._feature() if self._odd() else self._field(3, self._field(1, self._varint(value)))
@@ -135,16 +142,21 @@ class _Writer:
             values.append(self._chance.choice((bound, 2**31, 2**63, 2**64 - 1)))
         if self._odd():
             return self._field(3, b"".join(b"\x08" + self._varint(value) for value in values))
-        return self._field(3, self._field(1, b"".join(map(self._varint, values))))
+        half = b"\x80" if self._odd() and self._odd() else b""  # of a number, whose rest is beyond the end
+        return self._field(3, self._field(1, b"".join(map(self._varint, values)) + half))
 
     def _float_feature(self) -> bytes:
         values = [self._chance.randbytes(4) for _ in range(self._chance.choice((0, 1, 5)))]
         if self._odd():
             return self._field(2, b"".join(b"\x0d" + value for value in values))
-        return self._field(2, self._field(1, b"".join(values)))
+        return self._field(2, self._field(1, b"".join(values)[self._odd() :]))
 
     def _frames(self, count: int, size: int) -> bytes:
-        return b"".join(self._field(1, self._frame(size)) for _ in range(count))
+        rows = [self._field(1, self._frame(size)) for _ in range(count)]
+        if self._odd():  # the same fault in the headers of all
+            place, bit = self._chance.randrange(6), 1 << self._chance.randrange(8)
+            rows = [row[:place] + bytes([row[place] ^ bit]) + row[place + 1 :] for row in rows if len(row) > place]
+        return b"".join(rows)
 
     def _frame(self, size: int) -> bytes:
         if self._odd() and self._odd():
@@ -158,7 +170,10 @@ class _Writer:
         return self._field(number, payload) if self._odd() else self._varint(number << 3) + self._varint(7)
 
     def _field(self, number: int, payload: bytes) -> bytes:
-        return self._varint(number << 3 | 2) + self._varint(len(payload)) + payload
+        length = len(payload)
+        if self._odd() and self._odd() and self._odd():
+            length = max(0, length + self._chance.choice((-2, -1, 1, 2, 128)))
+        return self._varint(number << 3 | 2) + self._varint(length) + payload
 
     def _varint(self, value: int) -> bytes:
         """In as few bytes as possible, or rarely with zeros appended: also valid, up to some length."""

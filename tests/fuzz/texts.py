@@ -39,16 +39,18 @@ _PLAIN = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-3, 400),
-    st.sampled_from((2**31, 2**32, 2**63, -(2**63), 10**400)),
+    st.sampled_from((2**31, 2**32, 2**63, -(2**63), 10**400, 10**400)),
     st.floats(),
+    st.sampled_from((math.nan, math.inf)),
     st.text(st.characters(exclude_categories=()), max_size=8),
     st.sampled_from(("serial", "parallel", "teacher", "baseline", "rep", "uniform", "stride", "student")),
 )
-_VALUES = st.recursive(
+_NESTED = st.recursive(
     _PLAIN,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
     max_leaves=6,
 )
+_VALUES = st.one_of(_PLAIN, _PLAIN, _NESTED)
 _EDITS = st.lists(
     st.tuples(st.sampled_from(("set", "set", "add", "remove")), st.integers(0, 2**16), _TEXT, _VALUES), max_size=3
 )
@@ -86,9 +88,13 @@ def _objects(values: Any):
 def json_texts(valid: Any) -> st.SearchStrategy[bytes]:
     """JSON files near a valid one, any JSON, and neither."""
     near = st.builds(lambda edits: json.dumps(_edited(valid, edits)).encode(), _EDITS)
-    deep = st.builds(lambda depth: b'{"a":' + b"[" * depth + b"]" * depth + b"}", st.sampled_from((300, 900, 30_000)))
+    deep = st.builds(_deep, st.sampled_from((b"a", b"model_args")), st.sampled_from((300, 900, 30_000)))
     other = st.builds(lambda values: json.dumps(values).encode(), _VALUES)
     return st.one_of(near, near, st.builds(mutated, near, CHANGES), other, deep, st.binary(max_size=20))
+
+
+def _deep(name: bytes, depth: int) -> bytes:
+    return b'{"model": "x", "%s": {"a": %s%s}}' % (name, b"[" * depth, b"]" * depth)
 
 
 CONFIGS = json_texts(json.loads(to_json(CONFIG)))
@@ -105,6 +111,8 @@ def check_config(text: bytes):
         assert message.startswith("run/config.json")
     else:
         assert from_json(to_json(config), "again") == config
+        arguments = [*config.model_args.values(), *config.student_model_args.values()]
+        assert {type(value) for value in arguments} <= {bool, int, float, str}
 
 
 _NAMES = st.dictionaries(
@@ -115,6 +123,7 @@ _CELLS = st.one_of(
     _TEXT,
     st.integers().map(str),
 )
+_INDEX = st.one_of(st.integers(), st.sampled_from(("9" * 5000, " 7 ", "٣", "1_0", "+1", "0x1", "1.0", "")))
 VOCABULARIES = st.one_of(
     st.builds(lambda names, changes: (None, mutated(_vocabulary(names), changes)), _NAMES, CHANGES),
     st.builds(lambda names: (names, _vocabulary(names)), _NAMES),
@@ -123,6 +132,7 @@ VOCABULARIES = st.one_of(
         st.lists(st.lists(_CELLS, min_size=1, max_size=3), max_size=4),
     ),
     st.builds(lambda content: (None, b"index,name\n" + content), st.binary(max_size=40)),
+    st.builds(lambda index, name: (None, f"index,name\n{index},{name}\n".encode()), _INDEX, st.just("x")),
 )
 
 
@@ -152,7 +162,11 @@ def check_vocabulary(case: tuple[dict[int, str] | None, bytes]):
 
 
 _SCORES = st.lists(st.floats(width=32) | st.sampled_from((0.0, 0.5, 1.0)), min_size=1, max_size=8)
-_IDS = st.one_of(st.text(st.characters(exclude_categories=()), max_size=6), st.binary(max_size=6))
+_IDS = st.one_of(
+    st.text(st.characters(exclude_categories=()), max_size=6),
+    st.binary(max_size=6),
+    st.sampled_from(("", "v", "\ud800", "a,b", 'a"b', "a\nb", b"\xff", "\u2028", "\0")),
+)
 PREDICTIONS = st.tuples(
     st.lists(_IDS, max_size=3), st.lists(_SCORES, min_size=1, max_size=3), st.integers(-1, 9), st.booleans()
 )

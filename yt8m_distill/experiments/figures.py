@@ -1,0 +1,198 @@
+"""Figures of an experiment, from files that training writes anyway; also as images for TensorBoard."""
+
+import importlib.util
+import logging
+import pathlib
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from yt8m_distill import run_dir
+from yt8m_distill.config import ExperimentConfig
+from yt8m_distill.errors import UserError
+from yt8m_distill.experiments import representations
+from yt8m_distill.experiments.results import Result, by_cell, speed_key
+from yt8m_distill.predictions_csv import load_vocabulary
+from yt8m_distill.run_dir import RunDir
+
+log = logging.getLogger(__name__)
+
+EXPERIMENTS = ("figure2", "figure3")
+NEEDED = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+LOSSES = {
+    ("rep",): "rep",
+    ("pred",): "pred",
+    ("rep", "ce"): "rep, CE",
+    ("pred", "ce"): "pred, CE",
+    ("rep", "pred", "ce"): "rep, pred, CE",
+}
+
+
+def _missing() -> list[str]:
+    return [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
+
+
+def check_installed():
+    """Raises UserError where what figures are drawn with is not installed."""
+    if missing := _missing():
+        raise UserError(f"figures need {' and '.join(missing)}: pip install 'yt8m_distill[plots]'.")
+
+
+def draw(
+    config: ExperimentConfig, results: Sequence[Result], speeds: Mapping[tuple, float], folder: pathlib.Path
+) -> list[pathlib.Path]:
+    """Draws every figure that the results allow for; returns the PNG files.
+
+    Args:
+        config: the experiment.
+        results: of all runs.
+        speeds: videos per second by `speed_key`.
+        folder: for the files.
+    """
+    if missing := _missing():
+        log.warning("No figures: %s missing; pip install 'yt8m_distill[plots]'.", " and ".join(missing))
+        return []
+    run_dir.make_directory(folder)
+    paths = [*_draw_accuracy(results, speeds, folder), *_draw_epochs(results, folder)]
+    if config.experiment == "figure3":
+        paths += _draw_representations(config, results, folder)
+    for path in paths:
+        _write_image(path, folder / "tensorboard" / path.stem)
+    log.info("Figures: %s", ", ".join(map(str, paths)))
+    return paths
+
+
+def _draw_accuracy(
+    results: Sequence[Result], speeds: Mapping[tuple, float], folder: pathlib.Path
+) -> Iterator[pathlib.Path]:
+    """Accuracy by frames, by multiply-accumulates, and by videos a second where that was measured."""
+    from yt8m_distill.experiments.plots import draw_accuracy
+
+    metrics = ["GAP@20", "mAP_full" if "mAP_full" in results[0].row.metrics else "mAP"]
+    axes = {
+        "frames": ("frames", lambda each: each.row.frames),
+        "multiply_accumulates": ("multiply-accumulates a video", lambda each: each.row.multiply_accumulates),
+        "videos_per_second": ("videos a second", lambda each: speeds.get(speed_key(each), 0.0)),
+    }
+    for name, (label, x) in axes.items():
+        lines = _lines(results, metrics, x)
+        if min(value for line in lines for value in line.x) > 0:
+            path = folder / f"accuracy_by_{name}.png"
+            draw_accuracy(path, lines, metrics, label)
+            yield path
+
+
+def _lines(results: Sequence[Result], metrics: Sequence[str], x) -> list:
+    """One for each row, fraction and matching, with a point for each k."""
+    from yt8m_distill.experiments.plots import Line
+
+    rows: dict[tuple, list[list[Result]]] = {}
+    for (row, _, *rest), group in by_cell(results).items():
+        rows.setdefault((row, *rest), []).append(group)
+    lines = []
+    for (row, fraction, matching), groups in rows.items():
+        groups = sorted(groups, key=lambda group: x(group[0]))
+        values = {m: [[each.row.metrics[m] for each in group] for group in groups] for m in metrics}
+        extra = [f"{100 * fraction:g} %"] * (fraction < 1) + [matching] * (matching == "intermediate")
+        mode = groups[0][0].config.training_mode
+        lines.append(
+            Line(
+                ", ".join([row, *extra]),
+                mode if mode in ("teacher", "baseline") else "student",
+                [x(group[0]) for group in groups],
+                {metric: [statistics.mean(each) for each in values[metric]] for metric in metrics},
+                {metric: [_deviation(each) for each in values[metric]] for metric in metrics},
+            )
+        )
+    return lines
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _draw_epochs(results: Sequence[Result], folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The paper's Figure 2 for each k, where there are parallel students and validation curves."""
+    from yt8m_distill.experiments.plots import draw_epochs
+
+    for k in sorted({each.k for each in results if each.config.training_mode == "parallel" and each.k}):
+        own = [each for each in results if each.config.training_mode == "teacher" or each.k == k]
+        panels = _panels(own)
+        if panels and all(panels.values()):
+            path = folder / f"gap_by_epoch_{k}.png"
+            draw_epochs(path, panels)
+            yield path
+
+
+def _panels(results: Sequence[Result]) -> dict[str, dict[str, list[float]]]:
+    """Curves of the means over seeds, by losses."""
+    panels: dict[str, dict[str, list[float]]] = {}
+    combinations = {
+        each.config.distillation.losses: None for each in results if each.config.training_mode == "parallel"
+    }
+    for losses in combinations:
+        groups = {
+            "serial teacher": [each for each in results if each.config.training_mode == "teacher"],
+            "serial student": _with(results, "serial", losses),
+            "parallel teacher": _with(results, "parallel", losses),
+            "parallel student": _with(results, "parallel", losses),
+        }
+        curves = {}
+        for name, group in groups.items():
+            logs = "validation_teacher" if name == "parallel teacher" else "validation"
+            found = [_curve(RunDir(each.config.train_dir).logs / logs) for each in group]
+            if any(found):
+                curves[name] = [statistics.mean(values) for values in zip(*filter(None, found), strict=False)]
+        panels[LOSSES[losses]] = curves
+    return panels
+
+
+def _with(results: Sequence[Result], mode: str, losses: tuple[str, ...]) -> list[Result]:
+    """The students of one row of the paper's tables: of several rows with these losses, the first."""
+    own = [each for each in results if each.config.training_mode == mode and each.config.distillation.losses == losses]
+    return next(iter(by_cell(own).values()), [])
+
+
+def _curve(folder: pathlib.Path) -> list[float]:
+    """GAP@20 by epoch, from the event files that training writes."""
+    if not folder.is_dir():
+        return []
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    if "GAP@20" not in events.Tags()["tensors"]:
+        return []
+    by_step = {point.step: float(tf.make_ndarray(point.tensor_proto)) for point in events.Tensors("GAP@20")}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _draw_representations(
+    config: ExperimentConfig, results: Sequence[Result], folder: pathlib.Path
+) -> Iterator[pathlib.Path]:
+    """The paper's Figure 3 for each k, of the first seed; the representations also for TensorBoard."""
+    from yt8m_distill.experiments.plots import draw_points
+
+    names = load_vocabulary(config.vocabulary) if config.vocabulary else {}
+    for student in results:
+        if student.config.training_mode == "teacher" or student.run.seed != config.seeds[0]:
+            continue
+        shown = representations.collect(student, names)
+        representations.write_for_projector(shown, folder / "tensorboard" / f"representations_{student.k}")
+        path = folder / f"representations_{student.k}.png"
+        draw_points(path, representations.in_a_plane(shown.values, student.run.seed), shown.classes, shown.roles)
+        yield path
+
+
+def _write_image(path: pathlib.Path, folder: pathlib.Path):
+    """A PNG file as a TensorBoard image, in place of an earlier one.
+
+    The embedding projector shows only folders with event files: that of figure 3 must be beside its representations.
+    """
+    run_dir.make_directory(folder)
+    for earlier in folder.glob("events.out.tfevents.*"):
+        earlier.unlink()
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default(step=0):
+        tf.summary.image(path.stem, tf.io.decode_png(path.read_bytes(), channels=3)[tf.newaxis])
+    writer.close()

@@ -1,0 +1,257 @@
+"""Which runs an experiment consists of: the rows of the paper's tables, or those that a file names.
+
+Source: Bhardwaj et al., tables 1, 2, 4, 5, 6 and figures 2 and 3.
+"""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from yt8m_distill.config import STUDENT_LOSSES, ExperimentConfig, FrameSelection, TrainConfig
+from yt8m_distill.errors import UserError
+
+PAPERS_FRAMES = {"table1": (6, 10, 15, 20, 30), "table5": (10, 30)}  # k = 30 in all others
+FRACTIONS = (0.1, 0.25, 0.5)  # of the training data, table 2
+TEACHER = "Teacher-Skyline"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        name: its directory under `runs_dir`: "seed0/uniform3".
+        row: of the table: "Uniform-k".
+        k: frames of the student or baseline; None: all frames, a stride, or one student for several k.
+        seed: also in `config.learning`.
+        config: with `train_dir`, and for a serial student `teacher_dir`.
+    """
+
+    name: str
+    row: str
+    k: int | None
+    seed: int
+    config: TrainConfig
+
+    def evaluated_with(self) -> tuple[FrameSelection | None, ...]:
+        """The frames it is evaluated with: all, its own, or one selection for each k that it was trained for."""
+        own = self.config.selection
+        if own is None:
+            return (None,)
+        return tuple(dataclasses.replace(own.for_evaluation(), k=k) for k in own.drawn_from) or (own.for_evaluation(),)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of a table, whatever k and seed.
+
+    Attributes:
+        row: its label.
+        mode: of training.
+        losses: of a student.
+        sampling: of its frames.
+        matching: of representations.
+        student_init: None: as the experiment's settings say.
+        fraction: of the training data; None: as the experiment's settings say.
+        any_k: one student for every k.
+    """
+
+    row: str
+    mode: str
+    losses: tuple[str, ...] = STUDENT_LOSSES
+    sampling: str = "uniform"
+    matching: str = "final"
+    student_init: str | None = None
+    fraction: float | None = None
+    any_k: bool = False
+
+
+SKYLINE = Variant(TEACHER, "teacher")
+UNIFORM = Variant("Uniform-k", "baseline")
+BASELINES = (
+    UNIFORM,
+    Variant("Random-k", "baseline", sampling="random"),
+    Variant("First-k", "baseline", sampling="first"),
+    Variant("Middle-k", "baseline", sampling="middle"),
+    Variant("Last-k", "baseline", sampling="last"),
+    Variant("First-Middle-Last-k", "baseline", sampling="first_middle_last"),
+)
+PARALLEL = (
+    Variant("Parallel rep", "parallel", ("rep",)),
+    Variant("Parallel rep, CE", "parallel", ("rep", "ce")),
+    Variant("Parallel rep, pred, CE", "parallel"),
+)
+SERIAL_REP = Variant("Serial rep", "serial", ("rep",))
+SERIAL_REP_CE = Variant("Serial rep, CE", "serial", ("rep", "ce"))
+SERIAL_ALL = Variant("Serial rep, pred, CE", "serial")
+SERIAL = (
+    SERIAL_REP,
+    Variant("Serial pred", "serial", ("pred",)),
+    SERIAL_REP_CE,
+    Variant("Serial pred, CE", "serial", ("pred", "ce")),
+    SERIAL_ALL,
+)
+OWN_ROWS = (
+    Variant("Serial, from the teacher", "serial", student_init="teacher"),
+    Variant("Serial, jittered", "serial", sampling="jittered"),
+    Variant("Serial, from the teacher, jittered", "serial", sampling="jittered", student_init="teacher"),
+    Variant("One student for every k", "serial", sampling="jittered", student_init="teacher", any_k=True),
+)
+
+
+def plan(config: ExperimentConfig) -> list[Run]:
+    """All runs, each teacher before its students, seed by seed.
+
+    Raises:
+        UserError: two runs that would have the same directory, or settings that do not go together.
+    """
+    folder = runs_folder(config)
+    runs: list[Run] = []
+    for seed in config.seeds:
+        named = _named_runs(config, seed) if config.base is None else _runs_of_table(config, seed)
+        runs += _with_teachers([_placed(run, folder) for run in named], folder)
+    names = [run.name for run in runs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"two runs would be in '{folder / twice}'; give each run a name of its own.")
+    return runs
+
+
+def runs_folder(config: ExperimentConfig) -> pathlib.Path:
+    """Where the run directories are."""
+    return pathlib.Path(config.runs_dir) if config.runs_dir else pathlib.Path(config.output_dir) / "runs"
+
+
+def frames_of(config: ExperimentConfig) -> tuple[int, ...]:
+    """Every k of the students and baselines."""
+    return config.frames or PAPERS_FRAMES.get(config.experiment, (30,))
+
+
+def variants(experiment: str, own_rows: bool = False) -> tuple[Variant, ...]:
+    """The rows of one of the paper's tables and figures."""
+    if experiment == "table1":
+        rows = (SKYLINE, *BASELINES, *PARALLEL, *SERIAL)
+    elif experiment == "table2":
+        parts = (SKYLINE, SERIAL_ALL, UNIFORM)
+        rows = tuple(dataclasses.replace(each, fraction=fraction) for fraction in FRACTIONS for each in parts)
+    elif experiment == "table4":
+        students = (*PARALLEL, SERIAL_REP, SERIAL_REP_CE, SERIAL_ALL)
+        both = ("intermediate", "final")
+        rows = (SKYLINE, UNIFORM, *(dataclasses.replace(each, matching=m) for each in students for m in both))
+    elif experiment == "figure2":
+        rows = (SKYLINE, SERIAL_REP, SERIAL_REP_CE, SERIAL_ALL, *PARALLEL)
+    elif experiment == "figure3":
+        rows = (SKYLINE, SERIAL_ALL)
+    else:
+        rows = (SKYLINE, UNIFORM, SERIAL_ALL)
+    return (*rows, *OWN_ROWS) if own_rows else rows
+
+
+def _runs_of_table(config: ExperimentConfig, seed: int) -> Iterator[Run]:
+    frames = frames_of(config)
+    for variant in variants(config.experiment, config.own_rows):
+        if variant.mode == "teacher":
+            yield _run(config.base, variant, None, seed)
+        elif variant.any_k and len(frames) > 1:
+            selection = FrameSelection(max(frames), sampling=variant.sampling, drawn_from=tuple(sorted(frames)))
+            yield _run(config.base, variant, selection, seed)
+        elif not variant.any_k:
+            for k in frames:
+                yield _run(config.base, variant, FrameSelection(k, sampling=variant.sampling), seed)
+
+
+def _run(base: TrainConfig, variant: Variant, selection: FrameSelection | None, seed: int) -> Run:
+    if variant.mode == "teacher":
+        config = base.of_teacher(None)
+    elif variant.mode == "baseline":  # of the student's architecture: that is what it is compared with
+        args = {**base.model_args, **base.student_model_args}
+        config = dataclasses.replace(
+            base.of_teacher(None), training_mode="baseline", selection=selection, model_args=args
+        )
+    else:
+        config = _of_student(base, variant, selection)
+    config = dataclasses.replace(
+        config,
+        train_fraction=variant.fraction or base.train_fraction,
+        learning=dataclasses.replace(config.learning, seed=seed),
+    )
+    k = None if selection is None or selection.drawn_from else selection.k
+    return Run(f"seed{seed}/{_name(config)}", variant.row, k, seed, config)
+
+
+def _of_student(base: TrainConfig, variant: Variant, selection: FrameSelection) -> TrainConfig:
+    weights = base.distillation.loss_weights
+    init = variant.student_init or base.distillation.student_init
+    distillation = dataclasses.replace(
+        base.distillation,
+        losses=variant.losses,
+        loss_weights={name: weights[name] for name in variant.losses},
+        representation_matching=variant.matching,
+        student_init=init if variant.mode == "serial" else "classifier",
+    )
+    finetuned = variant.mode == "serial" and variant.losses == ("rep",)
+    learning = base.learning if finetuned else dataclasses.replace(base.learning, finetune_epochs=None)
+    return dataclasses.replace(
+        base, training_mode=variant.mode, selection=selection, distillation=distillation, learning=learning
+    )
+
+
+def _name(config: TrainConfig) -> str:
+    """What the run is, as the name of a directory."""
+    kind, distillation = config.training_mode, config.distillation
+    parts = [kind] if kind != "baseline" else []
+    if distillation is not None:
+        parts = ["-".join([kind, *distillation.losses])]
+        parts += ["intermediate"] if distillation.representation_matching == "intermediate" else []
+        parts += ["from-teacher"] if distillation.student_init == "teacher" else []
+    if config.selection is not None:
+        uniform = config.selection.sampling == "uniform"
+        described = config.selection.describe()
+        parts.append(f"uniform{described}" if uniform and kind == "baseline" else described)
+    if config.train_fraction < 1:
+        parts.append(f"{100 * config.train_fraction:g}percent")
+    return "_".join(parts)
+
+
+def _named_runs(config: ExperimentConfig, seed: int) -> Iterator[Run]:
+    for named in config.named_runs:
+        own = dataclasses.replace(named.config, learning=dataclasses.replace(named.config.learning, seed=seed))
+        selection = own.selection
+        k = None if selection is None or selection.drawn_from else selection.k
+        parts = [re.sub(r"[^a-z0-9]+", "-", named.row.lower()).strip("-") or "run"]
+        if selection is not None:
+            parts.append(dataclasses.replace(selection, sampling="uniform").describe())
+        yield Run(f"seed{seed}/{'_'.join(parts)}", named.row, k, seed, own)
+
+
+def _placed(run: Run, folder: pathlib.Path) -> Run:
+    return dataclasses.replace(run, config=dataclasses.replace(run.config, train_dir=str(folder / run.name)))
+
+
+def _with_teachers(runs: Sequence[Run], folder: pathlib.Path) -> list[Run]:
+    """The runs of one seed, every serial student with the directory of its teacher; missing teachers are added."""
+    teachers = [run for run in runs if run.config.training_mode == "teacher"]
+    linked = []
+    for run in runs:
+        if run.config.training_mode != "serial" or run.config.teacher_dir:
+            linked.append(run)
+            continue
+        wanted = run.config.of_teacher(None)
+        teacher = _first_with(wanted, teachers)
+        if teacher is None:
+            number = sum(each.row.startswith(TEACHER) for each in teachers) + 1
+            suffix = str(number) if number > 1 else ""
+            name = f"seed{run.seed}/teacher{suffix}"
+            teacher = _placed(Run(name, f"{TEACHER} {suffix}".strip(), None, run.seed, wanted), folder)
+            teachers.append(teacher)
+        linked.append(
+            dataclasses.replace(run, config=dataclasses.replace(run.config, teacher_dir=teacher.config.train_dir))
+        )
+    others = [run for run in linked if run.config.training_mode != "teacher"]
+    return [*teachers, *others]
+
+
+def _first_with(config: TrainConfig, runs: Iterable[Run]) -> Run | None:
+    """The first run with these settings, in whatever directory."""
+    return next((run for run in runs if dataclasses.replace(run.config, train_dir=config.train_dir) == config), None)

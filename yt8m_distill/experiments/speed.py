@@ -1,0 +1,125 @@
+"""Videos per second from records to CSV, the teacher and every k in one run."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from tqdm import tqdm
+
+from yt8m_distill import run_dir, trained_model
+from yt8m_distill.config import from_values
+from yt8m_distill.data.dataset import Batch, VideoFiles, View
+from yt8m_distill.evaluation import evaluation_videos, prediction_function
+from yt8m_distill.experiments.results import Result, speed_key
+from yt8m_distill.predictions_csv import PredictionsWriter
+
+BATCH_SIZE = 128
+REPETITIONS = 5
+SECONDS = 2.0  # of each task in each repetition
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One model with one number of frames.
+
+    Attributes:
+        model, k, multiply_accumulates: what `results.speed_key` gives.
+        videos_per_second: the median over repetitions.
+    """
+
+    model: str
+    k: int | None
+    multiply_accumulates: int
+    videos_per_second: float
+
+    @property
+    def key(self) -> tuple:
+        """As `results.speed_key`."""
+        return self.model, self.k, self.multiply_accumulates
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What was measured in one run on one machine.
+
+    Attributes:
+        machine: in words.
+        speeds: of all models.
+    """
+
+    machine: str
+    speeds: tuple[Speed, ...]
+
+
+def read(path: pathlib.Path) -> dict[tuple, float]:
+    """Videos per second by `speed_key`; nothing where there is no file."""
+    if not path.exists():
+        return {}
+    stored = from_values(Speeds, run_dir.read_json(path), str(path))
+    return {each.key: each.videos_per_second for each in stored.speeds}
+
+
+def measure(results: Sequence[Result], path: pathlib.Path) -> dict[tuple, float]:
+    """Times one run for each speed key and writes `path`; what is there already is taken where nothing is missing.
+
+    All are timed in turn, in every repetition, so that they meet the same machine.
+    """
+    first = {speed_key(result): result for result in reversed(results)}
+    known = read(path)
+    if first.keys() <= known.keys():
+        return known
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = {key: _Task(first[key], pathlib.Path(folder)) for key in sorted(first, key=str)}
+        rates: dict[tuple, list[float]] = {key: [] for key in tasks}
+        for task in tasks.values():
+            task(0.0)  # compiles the model
+        turns = [key for _ in range(REPETITIONS) for key in tasks]
+        for key in tqdm(turns, desc="Measuring speed", unit=" times"):
+            rates[key].append(tasks[key](SECONDS))
+    medians = {key: statistics.median(values) for key, values in rates.items()}
+    machine = f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}"
+    speeds = tuple(Speed(*key, videos_per_second=rate) for key, rate in medians.items())
+    run_dir.write_json(path, asdict(Speeds(machine, speeds)))
+    return medians
+
+
+class _Task:
+    """Predicts the evaluation videos of one result into a CSV, for a while."""
+
+    def __init__(self, result: Result, folder: pathlib.Path):
+        trained = trained_model.load(result.config.train_dir)
+        selections = result.run.evaluated_with()
+        selection = next((each for each in selections if each and each.k == result.k), selections[0])
+        self.predict: Callable = prediction_function(trained.model)
+        self.view = View(selection)
+        self.path = folder / "predictions.csv"
+        self.videos: VideoFiles = evaluation_videos(
+            result.config.eval_data_pattern,
+            trained.config,
+            "eval_data_pattern",
+            skip_bad_records=result.config.bad_records.skip,
+        )
+
+    def __call__(self, seconds: float) -> float:
+        """Works for so long, at least on one batch; returns videos per second."""
+        with PredictionsWriter(self.path) as writer, contextlib.closing(self._batches()) as batches:
+            start = time.perf_counter()
+            for batch in batches:
+                writer.write(batch["video_id"], self.predict(batch))
+                spent = time.perf_counter() - start
+                if spent >= seconds:
+                    break
+        return writer.rows / spent
+
+    def _batches(self) -> Iterator[Batch]:
+        """All videos, again and again."""
+        for _ in itertools.count():
+            with contextlib.closing(self.videos.ordered_batches(self.view, BATCH_SIZE)) as batches:
+                yield from batches

@@ -1,0 +1,265 @@
+"""`results.md`: what was measured, in the form of the paper's tables and beside its figures."""
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from yt8m_distill.config import ExperimentConfig
+from yt8m_distill.experiments import published
+from yt8m_distill.experiments.results import Result, by_cell, references, speed_key
+from yt8m_distill.run_dir import RunDir
+
+TITLES = {
+    "table1": "Table 1: teacher, baselines, parallel and serial students",
+    "table2": "Table 2: share of the training data",
+    "table4": "Table 4: intermediate and final matching of representations",
+    "table5": "Table 5: NetVLAD in the paper",
+    "table6": "Table 6: NeXtVLAD in the paper",
+    "figure2": "Figure 2: GAP by epoch",
+    "figure3": "Figure 3: representations of teacher and student",
+}
+GRIDS = ("table1", "table2", "table4", "figure2", "figure3")  # the others list a row for each model and k
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the parts of `results.md` are made of.
+
+    Attributes:
+        experiment: see `ExperimentConfig`.
+        results: of all finished runs.
+        metrics: to show, in order.
+        videos_per_second: by `speed_key`.
+        figures: the paper's, for this model.
+    """
+
+    experiment: str
+    results: Sequence[Result]
+    metrics: Sequence[str]
+    videos_per_second: Mapping[tuple, float]
+    figures: Sequence[published.Figure]
+
+    def many_k(self) -> bool:
+        """Whether there are students of several k."""
+        return len({result.k for result in self.results if result.k is not None}) > 1
+
+    def place(self, result: Result) -> tuple[str, str]:
+        """Row and column of a result in the paper's form of the table; no column: it stands above the table."""
+        row, mode = result.run.row, result.config.training_mode
+        k = f"k = {result.k}" if result.k is not None else "all frames"
+        if self.experiment == "table2":
+            share = f"{100 * result.config.train_fraction:g} %"
+            return (f"{row}, {k}" if self.many_k() and result.k is not None else row), share
+        if self.experiment == "table4" and mode in ("serial", "parallel"):
+            column = result.config.distillation.representation_matching
+            return row, f"{column}, {k}" if self.many_k() else column
+        if self.experiment == "table4" or mode == "teacher":
+            return (f"{row}, {k}" if mode != "teacher" else row), ""
+        return row, k
+
+
+def markdown(
+    config: ExperimentConfig, results: Sequence[Result], planned: int, videos_per_second: Mapping[tuple, float]
+) -> str:
+    """The text of `results.md`.
+
+    Args:
+        config: the experiment.
+        results: of all finished runs.
+        planned: number of all runs.
+        videos_per_second: by `speed_key`; empty where it was not measured.
+    """
+    title = TITLES.get(config.experiment, config.experiment)
+    finished = len({result.run.name for result in results})
+    parts = [f"# {title}", f"{finished} of {planned} runs have finished."]
+    if not results:
+        return "\n\n".join(parts) + "\n"
+    order = ("mAP", "GAP@20") if config.experiment in ("table5", "table6") else ("GAP@20", "mAP")
+    metrics = [name for name in (*order, "mAP_full") if name in results[0].row.metrics]
+    model = results[0].config.model
+    figures = [each for each in published.figures() if each.model.lower() == model.lower().removesuffix("model")]
+    table = Table(config.experiment, results, metrics, videos_per_second, figures)
+    first = "" if config.experiment in TITLES else "The first run: "
+    parts.append(first + _settings(results, len(config.seeds)))
+    if config.experiment in GRIDS:
+        parts += [_above(table), _grid(table), _gap_grid(table), _costs(table)]
+    else:
+        parts.append(_listing(table))
+    parts.append(_note(table))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _settings(results: Sequence[Result], seeds: int) -> str:
+    """Model, its sizes and its training, as the first run has them."""
+    config = RunDir(results[0].config.train_dir).read_config()
+    learning = config.learning
+    args = ", ".join(f"{name} {value}" for name, value in sorted(config.model_args.items()))
+    spread = f"; mean ± standard deviation over {seeds} seeds" if seeds > 1 else ""
+    return (
+        f"{config.model} ({args}); {learning.num_epochs} epochs, batch {learning.batch_size}, learning rate "
+        f"{learning.base_learning_rate:g}; {config.data.edition}, trained on `{config.train_data_pattern}`, evaluated "
+        f"on `{results[0].config.eval_data_pattern or config.eval_data_pattern}`{spread}."
+    )
+
+
+def _above(table: Table) -> str:
+    """Results without a column: the teacher, and where columns are no k the uniform baseline."""
+    lines = []
+    for group in by_cell(table.results).values():
+        row, column = table.place(group[0])
+        if column == "":
+            paper = _papers(table, group[0])
+            quoted = f" (the paper: {paper.gap} / {paper.map})" if paper else ""
+            lines.append(f"- {row}: {cell(group, table.metrics)}{quoted}")
+    return f"{_metrics_line(table)}\n\n" + "\n".join(lines)
+
+
+def _metrics_line(table: Table) -> str:
+    return f"**{' / '.join(table.metrics)}**"
+
+
+def _grid(table: Table) -> str:
+    """Rows and columns as in the paper, and beside them the paper's own figures."""
+    placed, rows, columns = _placed(table, by_cell(table.results).values())
+    papers = _papers_columns(table)
+    head = ["", *columns, *(f"paper, {name}" for name in papers)]
+    lines = []
+    for row in rows:
+        ours = [cell(placed[row, column], table.metrics) if (row, column) in placed else "" for column in columns]
+        label = placed[row, next(column for column in columns if (row, column) in placed)][0].run.row
+        lines.append([row, *ours, *(by_row.get(label, "") for by_row in papers.values())])
+    return markdown_table(head, lines) if lines else ""
+
+
+def _placed(table: Table, groups: Iterable[list[Result]]) -> tuple[dict[tuple[str, str], list[Result]], list, list]:
+    """The groups by row and column, and all rows and columns in their order."""
+    placed = {table.place(group[0]): group for group in groups if table.place(group[0])[1]}
+    return placed, list(dict.fromkeys(row for row, _ in placed)), list(dict.fromkeys(column for _, column in placed))
+
+
+def _papers_columns(table: Table) -> dict[str, dict[str, str]]:
+    """The paper's GAP / mAP by column and row label: those of the table's own kind of columns."""
+    columns: dict[str, dict[str, str]] = {}
+    for each in table.figures:
+        own_kind = each.experiment == table.experiment if table.experiment in ("table2", "table4") else not each.column
+        if own_kind and each.k is not None:
+            name = f"{each.column}, k = {each.k}" if each.column else f"k = {each.k}"
+            columns.setdefault(name, {})[each.row] = f"{each.gap} / {each.map}"
+    return columns
+
+
+def _papers(table: Table, result: Result) -> published.Figure | None:
+    """The paper's figure for the same model, row and k."""
+    known = (each for each in table.figures if not each.column)
+    return next((each for each in known if (each.row, each.k) == (result.run.row, result.k)), None)
+
+
+def _gap_grid(table: Table) -> str:
+    """The share of the gap between uniform baseline and teacher that each student closes."""
+    students = [group for group in by_cell(table.results).values() if gap_closed(group, table) != ""]
+    placed, rows, columns = _placed(table, students)
+    lines = [
+        [row, *(gap_closed(placed[row, column], table) if (row, column) in placed else "" for column in columns)]
+        for row in rows
+    ]
+    head = f"Gap closed, (student - uniform) / (teacher - uniform), {_metrics_line(table)}"
+    return f"{head}\n\n{markdown_table(['', *columns], lines)}" if lines else ""
+
+
+def _costs(table: Table) -> str:
+    """Parameters, compute and speed by frames."""
+    lines = []
+    for group in _distinct(table.results, speed_key):
+        k = "all" if group.k is None else str(group.k)
+        papers = next((each.gigaflops for each in table.figures if each.k == group.k and each.gigaflops), "")
+        row = group.row
+        lines.append(
+            [k, str(row.frames), f"{row.parameters:,}", f"{row.multiply_accumulates:,}", _rate(table, group), papers]
+        )
+    head = ["k", "frames", "parameters", "multiply-accumulates", "videos a second", "paper, GFLOPs"]
+    return markdown_table(head, lines)
+
+
+def _distinct(results: Iterable[Result], key: Callable[[Result], tuple]) -> list[Result]:
+    """The first result of each key."""
+    first: dict[tuple, Result] = {}
+    for result in results:
+        first.setdefault(key(result), result)
+    return list(first.values())
+
+
+def _rate(table: Table, result: Result) -> str:
+    rate = table.videos_per_second.get(speed_key(result))
+    return f"{rate:,.0f}" if rate else ""
+
+
+def _listing(table: Table) -> str:
+    """A row for each model and k, a column for each metric."""
+    head = ["", "k", *table.metrics, "gap closed", "multiply-accumulates", "videos a second"]
+    head += ["paper, mAP", "paper, GAP", "paper, GFLOPs"] if table.figures else []
+    lines = []
+    for group in by_cell(table.results).values():
+        first = group[0]
+        k = "all" if first.k is None else str(first.k)
+        line = [first.run.row, k, *(cell(group, [metric]) for metric in table.metrics), gap_closed(group, table)]
+        line += [f"{first.row.multiply_accumulates:,}", _rate(table, first)]
+        paper = _papers(table, first)
+        if table.figures:
+            line += [paper.map, paper.gap, paper.gigaflops] if paper else ["", "", ""]
+        lines.append(line)
+    text = markdown_table(head, lines)
+    missing = [each for each in table.figures if _is_of_listing(table, each)]
+    quoted = [f"{each.row}, k = {each.k}: {each.map} / {each.gap}" for each in missing]
+    return f"{text}\n\nThe paper, mAP / GAP: {'; '.join(quoted)}." if quoted else text
+
+
+def _is_of_listing(table: Table, figure: published.Figure) -> bool:
+    """Whether the paper has this figure in the same table for a k that was not run here."""
+    ran = {(result.run.row, result.k) for result in table.results}
+    return figure.experiment == table.experiment and (figure.row, figure.k) not in ran
+
+
+def _note(table: Table) -> str:
+    quoted = (
+        f"Columns and figures named *paper* are Bhardwaj et al.'s for {published.DATA}; they were not measured here."
+    )
+    counted = "Multiply-accumulates are those of our whole model for one video; the paper's GFLOPs leave parts out."
+    timed = "Videos a second: from records to CSV, all in one run, in turn, on this machine."
+    parts = [quoted if table.figures else "", counted, timed if table.videos_per_second else ""]
+    return " ".join(part for part in parts if part)
+
+
+def cell(group: Sequence[Result], metrics: Sequence[str]) -> str:
+    """ "mean ± deviation" of each metric over seeds."""
+    parts = []
+    for metric in metrics:
+        values = [result.row.metrics[metric] for result in group]
+        spread = f" ± {_short(statistics.stdev(values))}" if len(values) > 1 else ""
+        parts.append(f"{_short(statistics.mean(values))}{spread}")
+    return " / ".join(parts)
+
+
+def _short(value: float) -> str:
+    """As the paper prints it: .811."""
+    text = f"{value:.3f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def gap_closed(students: Sequence[Result], table: Table) -> str:
+    """In percent for each metric, of the means over seeds; "" where there is nothing to compare with."""
+    teachers, uniform = references(students[0], table.results)
+    if not teachers or not uniform:
+        return ""
+    parts = []
+    for metric in table.metrics:
+        high, low, own = (
+            statistics.mean(each.row.metrics[metric] for each in group) for group in (teachers, uniform, students)
+        )
+        parts.append(f"{100 * (own - low) / (high - low):.0f} %" if high > low else "-")
+    return " / ".join(parts)
+
+
+def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Head and lines as a Markdown table."""
+    rows = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *rows])
