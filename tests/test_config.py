@@ -73,6 +73,13 @@ def changed(path: str, value) -> str:
         (changed("training_mode", "both"), "known are serial"),
         (changed("selection", None), "do not go together"),
         (changed("model_args", [1]), "must be dict"),
+        (changed("model_args.clusters", {"class_name": "Lambda"}), r"clusters must be bool or int or float or str"),
+        (changed("model_args.dropout", float("nan")), "must be bool or int or float or str, not nan"),
+        (changed("learning.base_learning_rate", float("inf")), "must be a finite number"),
+        (changed("learning.base_learning_rate", 10**400), "must be a finite number, not 1000"),
+        (changed("learning.base_learning_rate", "x" * 10**6), r"must be a number, not 'x+\.\.\.x+'\."),
+        (changed("learning.base_learning_rate", True), "must be a number, not True"),
+        (changed("selection.k", 2**31), "at most 1000000000"),
     ],
 )
 def test_wrong_files_are_refused_by_name(text, message):

@@ -86,6 +86,8 @@ def test_a_batch_with_and_without_ties_equals_its_rows(tmp_path):
         ("a,b", [0.1], 20, "'a,b' has a comma"),
         ("a\nb", [0.1], 20, "a line break"),
         (b"\xff", [0.1], 20, "not UTF-8"),
+        ("\ud800", [0.1], 20, "not UTF-8"),
+        ("abcd", [0.1, -math.inf, 0.3], 2, "predictions of video abcd are not finite"),
         ("abcd", [0.1], 0, "top_k is 0: at least 1"),
         ("abcd", [], 20, r"shape \(1, 0\) for 1 video ids"),
         ("abcd", [[0.1]], 20, r"shape \(1, 1, 1\)"),
@@ -186,6 +188,12 @@ def test_vocabulary_columns_in_any_order(tmp_path):
     assert load_vocabulary(path) == {7: "Car, red", 2: "class 2"}
 
 
+def test_names_stay_in_one_line(tmp_path):
+    path = tmp_path / "v.csv"
+    path.write_text('index,name\n0,"a\nb\u2028 c"\n', encoding="utf-8")
+    assert load_vocabulary(path) == {0: "a b c"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -196,6 +204,7 @@ def test_vocabulary_columns_in_any_order(tmp_path):
         (b"index,name\n-1,a\n", "line 2: the index is '-1'"),
         (b"index,name\n0,a\n\n0,b\n", "line 4: index 0 is there twice"),
         (b"index,name\n0\n", "line 2: 1 values for 2 columns"),
+        (b"index,name\n" + b"9" * 5000 + b",a\n", "line 2: the index is '9+[.]{3}9+', a whole number"),
         (b"\x1f\x8b\xff\x00", "not a CSV text file in UTF-8"),
     ],
 )

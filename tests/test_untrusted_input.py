@@ -220,7 +220,7 @@ HOSTILE_CONFIGS = {
     "a size beyond all numbers": ({"model_args__hidden_size": 10**30}, "at most"),
     "sizes whose product is": ({"model_args": {"clusters": 1 << 24}, "data__feature_sizes": [1 << 24] * 2}, "does not"),
     "a billion layers": ({"model": "HierarchicalRNN", "model_args": {"layers": 10**9}}, "layers must be at most"),
-    "a block of years": ({"model": "HierarchicalRNN", "model_args": {"block_length": 10**9}}, "block_length must be"),
+    "a block of years": ({"model": "HierarchicalRNN", "model_args": {"block_length": 10**6}}, "block_length must be"),
     "a million features": (
         {"data__feature_names": [str(i) for i in range(10**5)], "data__feature_sizes": [1] * 10**5},
         "feature_sizes must",

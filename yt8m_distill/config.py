@@ -605,8 +605,8 @@ def _convert_to_any_of(options: tuple, value: Any, place: str):
 
 def _finite(value: Any, place: str) -> float:
     """A JSON number as a float; Python's parser also takes NaN, Infinity and whole numbers too large for one."""
-    if not isinstance(value, float):
-        _check_type(value, int, place)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise UserError(f"{place} must be a number, not {reprlib.repr(value)}.")
     try:
         number = float(value)
     except OverflowError:

@@ -166,13 +166,38 @@ def with_short_frame(example: tf.train.SequenceExample) -> tf.train.SequenceExam
     return example
 
 
+def with_float_labels(example: tf.train.SequenceExample) -> tf.train.SequenceExample:
+    example.context.feature["labels"].float_list.value.append(1.0)
+    return example
+
+
 BAD_RECORDS = {
+    "'labels' must be int64": with_float_labels(sequence_example()),
     "label 50 is outside": sequence_example(labels=(1, 50)),
     "label -1 is outside": sequence_example(labels=(-1,)),
     "frame 2 of 'rgb' has 3 bytes, not 6": with_short_frame(sequence_example()),
     "no feature list 'audio'": without_audio(sequence_example()),
     "no video id in 'id'": sequence_example(id_key="name"),
 }
+
+
+def test_a_length_of_more_bytes_than_protobuf_takes():
+    """It takes up to five, though one would do."""
+    record = sequence_example("abcd").SerializeToString()
+    place = record.index(b"\x06\n\x04abcd")  # the length of the id's bytes list
+    context = record[1]
+    for more in (1, 4, 5):
+        # All lengths around it, of a byte each, grow by as much.
+        longer = bytearray(record[:place] + b"\x86" + b"\x80" * (more - 1) + b"\0" + record[place + 1 :])
+        entry = record.rindex(b"\x02id", 0, place) - 2
+        for length in (1, entry, place - 2):
+            longer[length] += more
+        assert context + more == longer[1]
+        if more < 5:
+            assert readers.read_video(bytes(longer), TINY).video_id == b"abcd"
+        else:
+            with pytest.raises(DamagedRecord, match=r"no tf\.train\.SequenceExample"):
+                readers.read_video(bytes(longer), TINY)
 
 
 @pytest.mark.parametrize(("message", "example"), BAD_RECORDS.items())
