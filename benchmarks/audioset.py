@@ -18,7 +18,7 @@ MODEL_ARGS = {
     "NetVLAD": {"clusters": 32, "hidden_size": 512},
     "HierarchicalRNN": {"cells": 256},
 }
-LEARNING_RATES = {"NeXtVLAD": 0.0003, "NetVLAD": 0.0005, "HierarchicalRNN": 0.001}
+LEARNING_RATES = {"NeXtVLAD": 0.0003, "NetVLAD": 0.0002, "HierarchicalRNN": 0.001}
 
 
 def parse_arguments() -> argparse.Namespace:
