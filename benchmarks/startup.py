@@ -5,6 +5,14 @@
 Each is a process of its own: `train.py --help`, and `eval.py` with a small model on a few small videos, from start to
 end. Beside them, what they cannot do without: Python itself, and importing TensorFlow. To expect: the help in less than
 a second, without TensorFlow; the evaluation in less than 15 seconds.
+Measured (2 cores of a server of 2021):
+
+|                               | s    |
+|-------------------------------|------|
+| python -c pass                | 0.03 |
+| train.py --help               | 0.09 |
+| python -c 'import tensorflow' | 4.46 |
+| eval.py, 100 videos           | 5.40 |
 """
 
 import argparse
