@@ -55,6 +55,16 @@ def sequence_example(
     )
 
 
+def video_level(
+    features: dict[str, list[float]], video_id: str = "v0", labels: tuple[int, ...] = (1,), id_key: str = "id"
+) -> bytes:
+    """A serialized video-level record."""
+    values = {name: tf.train.Feature(float_list=tf.train.FloatList(value=means)) for name, means in features.items()}
+    values[id_key] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[video_id.encode()]))
+    values["labels"] = tf.train.Feature(int64_list=tf.train.Int64List(value=labels))
+    return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
+
+
 def write_records(path: pathlib.Path, records) -> str:
     """Writes records (serialized, or SequenceExamples) into a TFRecord file; returns its path as text."""
     with tf.io.TFRecordWriter(str(path)) as writer:

@@ -1,18 +1,21 @@
-"""The editions of the frame-level format: their keys, feature sizes, class counts and longest videos."""
+"""The editions of the data sets: their keys, feature sizes, class counts and longest videos."""
 
 from dataclasses import dataclass
 
 from yt8m_distill.errors import UserError
 
+FRAME, VIDEO = "frame", "video"
+LEVELS = (FRAME, VIDEO)
+
 
 @dataclass(frozen=True)
 class Edition:
-    """One published data set in the frame-level format.
+    """One published data set.
 
     Attributes:
         name: as it is logged and stored in `config.json`.
         id_key: context feature with the video's id.
-        features: name and size (bytes a frame) of every feature list, in model input order.
+        features: name and size (values a frame) of every feature, in model input order.
         num_classes: size of the label vocabulary.
         max_frames: frames (one a second) of the longest video.
     """
@@ -22,6 +25,10 @@ class Edition:
     features: tuple[tuple[str, int], ...]
     num_classes: int
     max_frames: int
+
+    def features_of(self, level: str) -> tuple[tuple[str, int], ...]:
+        """Name and size of every feature of its records of a level: the means of video-level ones have other names."""
+        return tuple((f"mean_{name}", size) for name, size in self.features) if level == VIDEO else self.features
 
 
 YOUTUBE_8M_2017 = Edition("YouTube-8M 2017", "video_id", (("rgb", 1024), ("audio", 128)), 4716, 300)
@@ -37,12 +44,15 @@ class DatasetSpec:
     Attributes:
         edition: name of the edition, or "own features".
         id_key: context feature with the video's id.
-        feature_names: feature lists to read, in model input order.
-        feature_sizes: bytes a frame of each feature.
+        feature_names: features to read, in model input order.
+        feature_sizes: values a frame of each feature.
         num_classes: labels are in [0, num_classes).
         max_frames: frames read of each video at most; 0 reads all.
         thin_frames: of thin shards, k: the records hold only the k uniform frames of each video's first `max_frames`;
             None: they hold all.
+        level: one of `LEVELS`. "video": each record holds the means over a video's frames, one float vector a feature,
+            which is read as a single frame.
+        normalized: video level: each video's values, all features together, are brought to 2-norm 1.
     """
 
     edition: str
@@ -52,6 +62,8 @@ class DatasetSpec:
     num_classes: int
     max_frames: int
     thin_frames: int | None = None
+    level: str = FRAME
+    normalized: bool = True
 
     def __post_init__(self):
         object.__setattr__(self, "feature_names", tuple(self.feature_names))
@@ -71,16 +83,24 @@ class DatasetSpec:
             raise UserError(f"--max_frames must be 0 (all frames) or more, not {self.max_frames}.")
         if self.thin_frames is not None and self.thin_frames < 1:
             raise UserError(f"thin shards must hold at least 1 frame of each video, not {self.thin_frames}.")
+        if self.level not in LEVELS:
+            raise UserError(f"the level of the records must be one of {', '.join(LEVELS)}, not {self.level}.")
 
     @property
     def frame_size(self) -> int:
-        """Bytes of one frame, all features together."""
+        """Values of one frame, all features together."""
         return sum(self.feature_sizes)
+
+    @property
+    def frame_dtype(self) -> str:
+        """Of the frames in a batch."""
+        return "float32" if self.level == VIDEO else "uint8"
 
     def describe(self) -> str:
         """One line for the log."""
         features = " + ".join(f"{n} ({s})" for n, s in zip(self.feature_names, self.feature_sizes, strict=True))
         frames = f"at most {self.max_frames} frames" if self.max_frames else "all frames"
+        frames = "means over all frames" if self.level == VIDEO else frames
         thin = f", thin shards with {self.thin_frames} frames of each video" if self.thin_frames else ""
         return f"{self.edition}: features {features}, id in '{self.id_key}', {self.num_classes} classes, {frames}{thin}"
 
@@ -93,6 +113,7 @@ class SpecOverrides:
     feature_sizes: tuple[int, ...] | None = None
     num_classes: int | None = None
     max_frames: int | None = None
+    level: str | None = None
 
     def __post_init__(self):
         if self.num_classes is not None and self.num_classes < 2:

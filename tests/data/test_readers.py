@@ -1,10 +1,12 @@
 """Readers: against the original reader's output, every edition, and every wrong record."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import load_case, sequence_example, shared_path
+from tests.helpers import load_case, sequence_example, shared_path, video_level
 from yt8m_distill.config import FrameSelection
 from yt8m_distill.data import readers
 from yt8m_distill.data.framing import DamagedRecord
@@ -150,10 +152,105 @@ def test_unreadable_first_records(record, overrides, message):
     assert "x.tfrecord, record 1" in str(caught.value)
 
 
-def test_video_level_records_are_named():
-    serialized = load_case("a_video_reader")["ex_0"].tobytes()
-    with pytest.raises(UserError, match="video-level records"):
-        readers.detect_spec(serialized, "x", SpecOverrides())
+MEANS = DatasetSpec("YouTube-8M 2018", "id", ("mean_rgb", "mean_audio"), (16, 4), 50, 1, level="video")
+
+
+@pytest.mark.parametrize("parser", ["ours", "protobuf"])
+def test_agrees_with_the_original_video_level_reader(parser, monkeypatch):
+    if parser == "protobuf":
+        monkeypatch.setattr(readers.wire, "regular_record", lambda data: None)
+    case = load_case("a_video_reader")
+    serialized = [case[f"ex_{i}"].tobytes() for i in range(3)]
+    sizes = SpecOverrides(num_classes=50)
+    assert readers.detect_spec(serialized[0], "x", sizes) == MEANS
+    videos = [readers.read_video(record, MEANS) for record in serialized]
+    batch = readers.all_frames(videos, MEANS)
+    assert batch["video_id"].tolist() == case["out_video_ids"].tolist()
+    assert (batch["num_frames"].tolist(), batch["frames"].dtype) == ([1, 1, 1], np.float32)
+    np.testing.assert_array_equal(batch["labels"], case["out_labels"])
+    np.testing.assert_allclose(batch["frames"][:, 0], case["out_model_input_l2"], atol=1e-6)
+    raw = readers.all_frames(videos, dataclasses.replace(MEANS, normalized=False))
+    np.testing.assert_array_equal(raw["frames"][:, 0], case["out_video_matrix"])
+
+
+def test_a_vector_whose_squares_overflow_is_normalized():
+    spec = dataclasses.replace(MEANS, feature_names=("mean_rgb",), feature_sizes=(2,))
+    batch = readers.all_frames([readers.read_video(video_level({"mean_rgb": [3e38, 3e38]}), spec)], spec)
+    np.testing.assert_allclose(batch["frames"][0, 0], [0.5**0.5] * 2, rtol=1e-6)
+    zeros = readers.all_frames([readers.read_video(video_level({"mean_rgb": [0.0, 0.0]}), spec)], spec)
+    assert not zeros["frames"].any()
+
+
+@pytest.mark.parametrize(
+    ("id_key", "names", "edition"),
+    [
+        ("id", ("mean_rgb", "mean_audio"), YOUTUBE_8M_2018),
+        ("video_id", ("mean_rgb", "mean_audio"), YOUTUBE_8M_2017),
+        ("id", ("mean_rgb",), YOUTUBE_8M_2018),
+    ],
+)
+def test_video_level_editions_are_detected(id_key, names, edition):
+    sizes = {"mean_rgb": 1024, "mean_audio": 128}
+    record = video_level({name: [0.5] * sizes[name] for name in names}, id_key=id_key)
+    spec = readers.detect_spec(record, "x", SpecOverrides())
+    shape = tuple(sizes[name] for name in names)
+    assert spec == DatasetSpec(edition.name, id_key, names, shape, edition.num_classes, 1, level="video")
+
+
+@pytest.mark.parametrize(
+    ("record", "overrides", "message"),
+    [
+        (video_level({"mean_rgb": [1.0]}), SpecOverrides(level="frame"), "video-level records .*frame-level ones are"),
+        (sequence_example().SerializeToString(), SpecOverrides(level="video"), "frame-level records .*video-level"),
+        (video_level({"mean_rgb": [1.0]}), SpecOverrides(max_frames=30), "--max_frames does nothing"),
+        (video_level({"clip": [1.0]}), SpecOverrides(), "unknown edition, with the features clip"),
+        (video_level({"clip": [1.0]}), SpecOverrides(("clip", "x"), None, 9), "no feature 'x'"),
+        (video_level({"clip": [1.0]}), SpecOverrides(("clip",), (2,), 9), "has 1 numbers, not 2"),
+        (video_level({}), SpecOverrides(), "neither a frame-level record"),
+        (video_level({"mean_rgb": [1.0]}, id_key="name"), SpecOverrides(), "no video id"),
+    ],
+)
+def test_unreadable_first_video_level_records(record, overrides, message):
+    with pytest.raises(UserError, match=message):
+        readers.detect_spec(record, "x", overrides)
+
+
+@pytest.mark.parametrize(
+    ("features", "options", "message"),
+    [
+        ({"mean_rgb": [1.0] * 16}, {}, "no feature 'mean_audio'"),
+        ({"mean_rgb": [1.0] * 15, "mean_audio": [1.0] * 4}, {}, "'mean_rgb' has 15 numbers, not 16"),
+        ({"mean_rgb": [1.0] * 16, "mean_audio": []}, {}, "'mean_audio' has 0 numbers, not 4"),
+        ({"mean_rgb": [1.0] * 16, "mean_audio": [1.0, float("nan"), 1.0, 1.0]}, {}, "'mean_audio' holds a number that"),
+        ({"mean_rgb": [float("inf")] * 16, "mean_audio": [1.0] * 4}, {}, "'mean_rgb' holds a number that"),
+        ({"mean_rgb": [1.0] * 16, "mean_audio": [1.0] * 4}, {"labels": (50,)}, "label 50 is outside"),
+        ({"mean_rgb": [1.0] * 16, "mean_audio": [1.0] * 4}, {"id_key": "video_id"}, "no video id in 'id'"),
+    ],
+)
+def test_bad_video_level_records_are_explained(features, options, message):
+    with pytest.raises(DamagedRecord, match=message):
+        readers.read_video(video_level(features, **options), MEANS)
+    with pytest.raises(DamagedRecord, match=r"no feature 'mean_rgb'|no video id|label"):
+        readers.read_video(sequence_example().SerializeToString(), MEANS)
+
+
+def test_a_video_level_record_without_labels():
+    record = tf.train.Example.FromString(video_level({"mean_rgb": [1.0] * 16, "mean_audio": [1.0] * 4}))
+    del record.features.feature["labels"]
+    assert readers.read_video(record.SerializeToString(), MEANS).labels == ()
+
+
+def test_real_video_level_records():
+    path = shared_path("data/yt8m_video/train00.tfrecord")
+    serialized = [record.numpy() for record in tf.data.TFRecordDataset(str(path)).take(50)]
+    spec = readers.detect_spec(serialized[0], "x", SpecOverrides())
+    assert (spec.level, spec.feature_sizes, spec.num_classes) == ("video", (1024, 128), 3862)
+    batch = readers.all_frames([readers.read_video(each, spec) for each in serialized], spec)
+    for row, labels, data in zip(batch["frames"], batch["labels"], serialized, strict=True):
+        features = tf.train.Example.FromString(data).features.feature
+        means = np.concatenate([features[name].float_list.value for name in ("mean_rgb", "mean_audio")])
+        np.testing.assert_allclose(row[0], means / np.linalg.norm(means), atol=1e-6)
+        assert np.flatnonzero(labels).tolist() == sorted(features["labels"].int64_list.value)
 
 
 def without_audio(example: tf.train.SequenceExample) -> tf.train.SequenceExample:

@@ -17,6 +17,7 @@ from yt8m_distill.dataset_spec import DatasetSpec
 
 SPEC = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 50, 300)
 THIN_SPEC = dataclasses.replace(SPEC, thin_frames=3)
+MEANS_SPEC = DatasetSpec("YouTube-8M 2018", "id", ("mean_rgb", "mean_audio"), (3, 2), 50, 1, level="video")
 ONCE = -1.0
 MUTATIONS = ("flip", "flip", "set", "set", "insert", "delete", "cut", "copy", "repeat")
 ODDITIES = (0.0, 0.02, 0.2, ONCE, ONCE)
@@ -39,7 +40,12 @@ def _mutated_record(seed: int, oddity: float, changes: list[tuple]) -> bytes:
     return mutated(record(seed, oddity), changes)
 
 
+def _mutated_means(seed: int, oddity: float, changes: list[tuple]) -> bytes:
+    return mutated(_Writer(random.Random(seed), oddity).example(), changes)
+
+
 RECORDS = st.builds(_mutated_record, st.integers(0, 2**63), st.sampled_from(ODDITIES), CHANGES)
+VIDEO_LEVEL_RECORDS = st.builds(_mutated_means, st.integers(0, 2**63), st.sampled_from(ODDITIES), CHANGES)
 
 
 def mutated(data: bytes, changes: Sequence[tuple]) -> bytes:
@@ -95,6 +101,13 @@ class _Writer:
             parts.append(self._chance.choice([self._field(1, self._map([(b"id", self._id())])), self._unknown_field()]))
         return b"".join(self._some(parts))
 
+    def example(self) -> bytes:
+        """A video-level record."""
+        entries = [(b"id", self._id()), (b"labels", self._labels())]
+        entries += [(b"mean_rgb", self._means(3)), (b"mean_audio", self._means(2))]
+        entries += [(b"extra", self._feature())] * self._odd()
+        return b"".join(self._some([self._field(1, self._map(entries))]))
+
     def _odd(self) -> bool:
         self._asked += 1
         return self._asked in self._odd_place if self._oddity == ONCE else self._chance.random() < self._oddity
@@ -144,6 +157,14 @@ class _Writer:
             return self._field(3, b"".join(b"\x08" + self._varint(value) for value in values))
         half = b"\x80" if self._odd() and self._odd() else b""  # of a number, whose rest is beyond the end
         return self._field(3, self._field(1, b"".join(map(self._varint, values)) + half))
+
+    def _means(self, size: int) -> bytes:
+        if self._odd():
+            return self._feature()
+        values = [np.float32(self._chance.uniform(-2, 2)).tobytes() for _ in range(size - self._odd())]
+        if self._odd():
+            values[0] = np.float32(self._chance.choice((np.nan, np.inf, -np.inf, 3e38))).tobytes()
+        return self._field(2, self._field(1, b"".join(values)))
 
     def _float_feature(self) -> bytes:
         values = [self._chance.randbytes(4) for _ in range(self._chance.choice((0, 1, 5)))]
@@ -214,6 +235,23 @@ def check_record(data: bytes):
             _assert_written_again_equal(data, spec, example, expected)
 
 
+def check_video_level_record(data: bytes):
+    """The same of a video-level record, and what a batch makes of it is finite."""
+    example, found = parsed(data), regular_record(data)
+    if found is not None:
+        assert example is not None, "regular_record accepts what protobuf refuses"
+        _assert_same_content(found, example)
+    video = video_or_none(data, MEANS_SPEC)
+    expected = None if example is None else _expected_means(example)
+    if video is None or expected is None:
+        assert video is expected
+        return
+    assert (video.video_id, list(video.labels), video.num_frames) == (*expected[:2], 1)
+    np.testing.assert_array_equal(np.concatenate(video.features, axis=1)[0], expected[2])
+    norm = np.linalg.norm(readers.all_frames([video], MEANS_SPEC)["frames"].astype(np.float64))
+    np.testing.assert_allclose(norm, min(1.0, np.linalg.norm(expected[2].astype(np.float64)) / 1e-6), rtol=1e-5)
+
+
 def video_or_none(data: bytes, spec: DatasetSpec = SPEC) -> Video | None:
     """By `read_video`; None where it says what is wrong."""
     return attempt(lambda: read_video(data, spec), DamagedRecord)[0]
@@ -226,6 +264,9 @@ def _assert_same_content(found: Record, example: tf.train.SequenceExample):
         kind = context[key].WhichOneof("kind")
         content = list(getattr(context[key], kind).value) if kind else []
         assert values == (None if kind == "float_list" or (kind == "bytes_list" and not content) else content)
+    assert set(found.floats) == {key for key in context if context[key].WhichOneof("kind") == "float_list"}
+    for key, values in found.floats.items():
+        np.testing.assert_array_equal(values, np.array(context[key].float_list.value, np.float32))
     assert set(found.feature_lists) == set(lists)
     for name, frames in found.feature_lists.items():
         assert [[frame.tobytes()] for frame in frames] == [list(row.bytes_list.value) for row in lists[name].feature]
@@ -249,6 +290,23 @@ def _expected_video(example: tf.train.SequenceExample, spec: DatasetSpec) -> tup
     if ("thin_frames" in context or spec.thin_frames) and thin != [[spec.thin_frames], [spec.max_frames]]:
         return None
     return ids[0], labels, features
+
+
+def _expected_means(example: tf.train.SequenceExample) -> tuple | None:
+    """(id, labels, all numbers) as the format's definition has it; None where it is violated."""
+    context = example.context.feature
+    if any(
+        name not in context or context[name].WhichOneof("kind") != "float_list" for name in MEANS_SPEC.feature_names
+    ):
+        return None
+    means = [np.array(context[name].float_list.value, np.float32) for name in MEANS_SPEC.feature_names]
+    without_features = dataclasses.replace(MEANS_SPEC, feature_names=("x",), feature_sizes=(1,))
+    described = tf.train.SequenceExample()
+    described.context.CopyFrom(example.context)
+    described.feature_lists.feature_list["x"].SetInParent()
+    found = _expected_video(described, without_features)
+    whole = tuple(map(len, means)) == MEANS_SPEC.feature_sizes and np.isfinite(np.concatenate(means)).all()
+    return (*found[:2], np.concatenate(means)) if found is not None and whole else None
 
 
 def _plain(video: Video | None) -> tuple | None:

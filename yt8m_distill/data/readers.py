@@ -1,8 +1,11 @@
-"""Serialized frame-level records to videos, for every edition of the format.
+"""Serialized records to videos, for every edition and level of the format.
 
-A record is a `tf.train.SequenceExample`: in its context the video's id (bytes) and labels (int64), in its feature
-lists one bytes string a frame (a second) for every feature. Frames stay uint8. A record of a thin shard holds only some
-of the frames, and says in its context which.
+A frame-level record is a `tf.train.SequenceExample`: in its context the video's id (bytes) and labels (int64), in its
+feature lists one bytes string a frame (a second) for every feature. Frames stay uint8. A record of a thin shard holds
+only some of the frames, and says in its context which.
+
+A video-level record is a `tf.train.Example` with id, labels, and for every feature its mean over the frames, as floats.
+It is read as a video of one frame. Its bytes are those of a SequenceExample without feature lists.
 
 TensorFlow is imported only where protobuf's parser is needed: a process that reads regular records starts quickly.
 """
@@ -15,7 +18,16 @@ import numpy as np
 from yt8m_distill.config import FrameSelection
 from yt8m_distill.data import wire
 from yt8m_distill.data.framing import DamagedRecord
-from yt8m_distill.dataset_spec import AUDIOSET, EDITIONS, YOUTUBE_8M_2018, DatasetSpec, SpecOverrides
+from yt8m_distill.dataset_spec import (
+    AUDIOSET,
+    EDITIONS,
+    FRAME,
+    VIDEO,
+    YOUTUBE_8M_2018,
+    DatasetSpec,
+    Edition,
+    SpecOverrides,
+)
 from yt8m_distill.errors import UserError
 from yt8m_distill.frame_selection import selected_indices
 
@@ -33,7 +45,8 @@ class Video:
     Attributes:
         video_id: as in the record.
         labels: in [0, classes).
-        features: for every feature of the spec uint8 (frames, size); features may differ in their number of frames.
+        features: for every feature of the spec uint8 (frames, size); features may differ in their number of frames. Of
+            the video level float32 (1, size), finite.
         num_frames: the smallest number of frames of any feature, at most `spec.max_frames`.
     """
 
@@ -47,26 +60,30 @@ def read_video(serialized: bytes | memoryview, spec: DatasetSpec) -> Video:
     """The video in a serialized record.
 
     Args:
-        serialized: a SequenceExample; the video's frames are views of it.
+        serialized: a SequenceExample, or an Example; the video's frames are views of it.
         spec: how to read it.
 
     Raises:
-        DamagedRecord: no SequenceExample; no id; a missing feature, one with frames of another length; a label out of
-            range.
+        DamagedRecord: no such message; no id; a missing feature, one with frames of another length or with a number
+            that is not finite; a label out of range.
 
-    Source: the starter code's frame reader.
+    Source: the starter code's readers of both levels.
     Differs: where features differ in length the smallest counts (the original pads the shorter with zeros and takes
         the first one's count); a label or feature length out of bounds is an error.
     """
     record = wire.regular_record(serialized)
-    video = None if record is None else _video(record.context, record.feature_lists, spec)
+    video = None if record is None else _video(record, spec)
     return _parsed_video(bytes(serialized), spec) if video is None else video
 
 
-def _video(context: Mapping, feature_lists: Mapping, spec: DatasetSpec) -> Video | None:
+def _video(record: wire.Record, spec: DatasetSpec) -> Video | None:
     """None where anything is not as it should be; the parser then finds out what."""
+    context = record.context
     ids, labels = context.get(spec.id_key), context.get(LABELS_KEY, ())
-    features = tuple(map(feature_lists.get, spec.feature_names))
+    found = record.feature_lists
+    if spec.level == VIDEO:
+        found = {name: values[np.newaxis] for name, values in record.floats.items()}
+    features = tuple(map(found.get, spec.feature_names))
     if ids is None or len(ids) != 1 or not isinstance(ids[0], bytes) or any(each is None for each in features):
         return None
     if labels is None or not all(isinstance(each, int) and 0 <= each < spec.num_classes for each in labels):
@@ -75,6 +92,8 @@ def _video(context: Mapping, feature_lists: Mapping, spec: DatasetSpec) -> Video
         return None
     sizes = zip(features, spec.feature_sizes, strict=True)
     if not all(each.shape[1] == size or not len(each) for each, size in sizes):
+        return None
+    if spec.level == VIDEO and not all(np.isfinite(each).all() for each in features):
         return None
     return _checked_length(ids[0], tuple(labels), features, spec)
 
@@ -101,13 +120,19 @@ def _parsed_video(serialized: bytes, spec: DatasetSpec) -> Video:
     example = _sequence_example(serialized)
     if problem := _explain(example, spec):
         raise DamagedRecord(problem)
-    context, lists = example.context.feature, example.feature_lists.feature_list
+    context = example.context.feature
     labels = tuple(context[LABELS_KEY].int64_list.value) if LABELS_KEY in context else ()
-    features = tuple(
-        np.frombuffer(b"".join(row.bytes_list.value[0] for row in lists[name].feature), np.uint8).reshape(-1, size)
-        for name, size in zip(spec.feature_names, spec.feature_sizes, strict=True)
-    )
+    sizes = zip(spec.feature_names, spec.feature_sizes, strict=True)
+    features = tuple(_parsed_feature(example, name, size, spec.level) for name, size in sizes)
     return _checked_length(context[spec.id_key].bytes_list.value[0], labels, features, spec)
+
+
+def _parsed_feature(example, name: str, size: int, level: str) -> np.ndarray:
+    """(frames, size)"""
+    if level == VIDEO:
+        return np.array(example.context.feature[name].float_list.value, np.float32)[None]
+    rows = example.feature_lists.feature_list[name].feature
+    return np.frombuffer(b"".join(row.bytes_list.value[0] for row in rows), np.uint8).reshape(-1, size)
 
 
 def all_frames(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
@@ -115,7 +140,8 @@ def all_frames(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarr
 
     Returns:
         "video_id" (batch,) bytes, "labels" (batch, classes) uint8 in {0, 1}, "num_frames" (batch,) int32, "frames"
-        uint8 (batch, frames of the longest, features), the features side by side in the order of `spec`, padding 0.
+        (batch, frames of the longest, features), the features side by side in the order of `spec`, padding 0; uint8, of
+        the video level float32, prepared for a model.
     """
     counts = _counts(videos)
     return {**_described(videos, spec), "num_frames": counts, "frames": _frames(videos, spec, counts)}
@@ -158,7 +184,7 @@ def _frames(
     videos: Sequence[Video], spec: DatasetSpec, counts: np.ndarray, indices: np.ndarray | None = None
 ) -> np.ndarray:
     """(batch, longest, features): the first frames of every video, as many as it has, or those at `indices`."""
-    frames = np.empty((len(videos), counts.max(initial=0), spec.frame_size), np.uint8)
+    frames = np.empty((len(videos), counts.max(initial=0), spec.frame_size), spec.frame_dtype)
     for row, (video, count) in enumerate(zip(videos, counts, strict=True)):
         begin = 0
         for feature, size in zip(video.features, spec.feature_sizes, strict=True):
@@ -167,7 +193,17 @@ def _frames(
                 frames[row, :count, begin : begin + size] = chosen
             begin += size
         frames[row, count:] = 0
-    return frames
+    return _l2_normalized(frames) if spec.level == VIDEO and spec.normalized else frames
+
+
+def _l2_normalized(frames: np.ndarray) -> np.ndarray:
+    """Each vector brought to 2-norm 1; 0 stays 0.
+
+    Source: the starter code, which does this to the input of every model. In float64, where no square of a float32
+    overflows.
+    """
+    squares = np.sum(np.square(frames, dtype=np.float64), axis=-1, keepdims=True)
+    return (frames / np.sqrt(np.maximum(squares, 1e-12))).astype(np.float32)
 
 
 def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> DatasetSpec:
@@ -179,40 +215,80 @@ def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> Data
         overrides: what the flags say; they win, and must agree with the record.
 
     Raises:
-        UserError: no SequenceExample, video-level records, an unknown edition without --feature_names and
-            --num_classes, a feature that the record lacks or has in another size, a thin shard that was made with
-            another --max_frames.
+        UserError: no SequenceExample or Example, records of another level than the flags say, an unknown edition
+            without --feature_names and --num_classes, a feature that the record lacks or has in another size, a thin
+            shard that was made with another --max_frames.
     """
     try:
         example = _sequence_example(serialized)
     except DamagedRecord as error:
         raise UserError(f"{where}: {error}.") from error
-    context, lists = example.context.feature, example.feature_lists.feature_list
-    if not lists:
-        raise UserError(_without_feature_lists(where, sorted(context)))
+    context = example.context.feature
+    level = _detect_level(example, where, overrides)
     id_key = next((key for key in ID_KEYS if key in context), None)
     if id_key is None:
         raise UserError(f"{where}: no video id; the context must hold one of {', '.join(ID_KEYS)}.")
-    edition = _edition_of(id_key, set(lists))
-    names = overrides.feature_names or _edition_features(edition, set(lists))
+    found = _feature_names(example, level)
+    edition = _edition_of(id_key, found, level)
+    published = dict(edition.features_of(level)) if edition else {}
+    names = overrides.feature_names or tuple(name for name in published if name in found)
     if not names or (edition is None and overrides.num_classes is None):
         raise UserError(
-            f"{where}: unknown edition, with the feature lists {', '.join(sorted(lists))}; known are "
+            f"{where}: unknown edition, with the {_KINDS[level]}s {', '.join(sorted(found))}; known are "
             f"{', '.join(known.name for known in EDITIONS)}. "
             "For features of your own give --feature_names and --num_classes."
         )
-    if edition is not None and not set(names) & {name for name, _ in edition.features}:
-        edition = None
-    thin_frames, thin_max_frames = _detect_thinning(context, where, overrides.max_frames)
+    if not set(names) & set(published):
+        edition, published = None, {}
+    thin_frames, longest = _detect_frames(context, where, level, overrides.max_frames)
     return DatasetSpec(
         edition=edition.name if edition else "own features",
         id_key=id_key,
         feature_names=names,
-        feature_sizes=_feature_sizes(example, where, names, overrides.feature_sizes, edition),
+        feature_sizes=_feature_sizes(example, where, names, overrides.feature_sizes, published, level),
         num_classes=overrides.num_classes or _known_classes(edition, where),
-        max_frames=_first_set(thin_max_frames, overrides.max_frames, (edition or YOUTUBE_8M_2018).max_frames),
+        max_frames=_first_set(longest, overrides.max_frames, (edition or YOUTUBE_8M_2018).max_frames),
         thin_frames=thin_frames,
+        level=level,
     )
+
+
+_KINDS = {FRAME: "feature list", VIDEO: "feature"}
+
+
+def _detect_level(example, where: str, overrides: SpecOverrides) -> str:
+    """What the record is; an error where it is not what it should be."""
+    keys = ", ".join(sorted(example.context.feature)) or "none"
+    if example.feature_lists.feature_list:
+        found = FRAME
+    elif _feature_names(example, VIDEO):
+        found = VIDEO
+    else:
+        raise UserError(
+            f"{where}: neither a frame-level record, as it has no feature lists, nor a video-level one, as it has no "
+            f"floats (its keys: {keys})."
+        )
+    wanted = overrides.level or found
+    if wanted != found:
+        other = "one vector a video" if wanted == VIDEO else "one vector a second"
+        raise UserError(f"{where}: {found}-level records ({keys}); {wanted}-level ones are needed, with {other}.")
+    return found
+
+
+def _feature_names(example, level: str) -> set[str]:
+    """What may be a feature."""
+    if level == VIDEO:
+        return {key for key, value in example.context.feature.items() if value.WhichOneof("kind") == "float_list"}
+    return set(example.feature_lists.feature_list)
+
+
+def _detect_frames(context: Mapping, where: str, level: str, max_frames: int | None) -> tuple[int | None, int | None]:
+    """The k of thin shards, and how many frames a video has at most, where the record says so."""
+    if level != VIDEO:
+        return _detect_thinning(context, where, max_frames)
+    if max_frames not in (None, 1):
+        raise UserError(f"{where}: --max_frames does nothing with video-level records; leave it out.")
+    return None, 1
 
 
 def _first_set(*values):
@@ -251,46 +327,41 @@ def _sequence_example(serialized: bytes):
         raise DamagedRecord("it is no tf.train.SequenceExample") from error
 
 
-def _without_feature_lists(where: str, context_keys: list[str]) -> str:
-    if any(key.startswith("mean_") for key in context_keys):
-        return (
-            f"{where}: video-level records ({', '.join(context_keys)}); "
-            "these models need frame-level records, with one feature vector a second."
-        )
-    return f"{where}: no frame-level record: it has no feature lists (its keys: {', '.join(context_keys) or 'none'})."
-
-
-def _edition_of(id_key: str, list_names: set[str]):
+def _edition_of(id_key: str, names: set[str], level: str) -> Edition | None:
     """The edition with this id key whose first feature the record has; None for features of one's own."""
-    if AUDIOSET.features[0][0] in list_names:
+    if AUDIOSET.features_of(level)[0][0] in names:
         return AUDIOSET
     for edition in EDITIONS:
-        if edition.id_key == id_key and list_names & {name for name, _ in edition.features}:
+        if edition.id_key == id_key and names & {name for name, _ in edition.features_of(level)}:
             return edition
     return None
 
 
-def _edition_features(edition, list_names: set[str]) -> tuple[str, ...]:
-    return tuple(name for name, _ in edition.features if name in list_names) if edition else ()
-
-
-def _feature_sizes(example, where: str, names, given, edition) -> tuple[int, ...]:
-    published = dict(edition.features) if edition else {}
+def _feature_sizes(example, where: str, names, given, published: Mapping[str, int], level: str) -> tuple[int, ...]:
     sizes = []
     for position, name in enumerate(names):
-        if name not in example.feature_lists.feature_list:
-            have = ", ".join(sorted(example.feature_lists.feature_list))
-            raise UserError(f"{where}: no feature list '{name}' (--feature_names); it has {have}.")
-        rows = example.feature_lists.feature_list[name].feature
-        found = _row_size(rows[0], where, name) if rows else None
+        found = _size_in_record(example, where, name, level)
         wanted = given[position] if given else found or published.get(name)
         if wanted is None:
             raise UserError(f"{where}: a video without frames does not show the size of '{name}'; --feature_sizes.")
         if found is not None and found != wanted:
             source = "--feature_sizes, or what the model was trained on"
-            raise UserError(f"{where}: feature '{name}' has {found} bytes a frame, not {wanted} ({source}).")
+            unit = "numbers" if level == VIDEO else "bytes a frame"
+            raise UserError(f"{where}: feature '{name}' has {found} {unit}, not {wanted} ({source}).")
         sizes.append(wanted)
     return tuple(sizes)
+
+
+def _size_in_record(example, where: str, name: str, level: str) -> int | None:
+    """None where the video has no frames."""
+    have = _feature_names(example, level)
+    if name not in have:
+        kind = _KINDS[level]
+        raise UserError(f"{where}: no {kind} '{name}' (--feature_names); it has {', '.join(sorted(have))}.")
+    if level == VIDEO:
+        return len(example.context.feature[name].float_list.value) or None
+    rows = example.feature_lists.feature_list[name].feature
+    return _row_size(rows[0], where, name) if rows else None
 
 
 def _row_size(feature, where: str, name: str) -> int:
@@ -326,8 +397,11 @@ def _explain(example, spec: DatasetSpec) -> str | None:
     video_id = _context_id(context, spec.id_key)
     if video_id is None:
         return f"it has no video id in '{spec.id_key}'"
+    explain_features = _explain_means if spec.level == VIDEO else _explain_frames
     problem = (
-        _explain_labels(context, spec.num_classes) or _explain_thinning(context, spec) or _explain_frames(example, spec)
+        _explain_labels(context, spec.num_classes)
+        or _explain_thinning(context, spec)
+        or explain_features(example, spec)
     )
     return f"video '{video_id}': {problem}" if problem else None
 
@@ -368,4 +442,18 @@ def _explain_frames(example, spec: DatasetSpec) -> str | None:
                 return f"frame {second} of '{name}' is not one bytes string"
             if len(row.bytes_list.value[0]) != size:
                 return f"frame {second} of '{name}' has {len(row.bytes_list.value[0])} bytes, not {size}"
+    return None
+
+
+def _explain_means(example, spec: DatasetSpec) -> str | None:
+    for name, size in zip(spec.feature_names, spec.feature_sizes, strict=True):
+        if name not in example.context.feature:
+            return f"it has no feature '{name}'"
+        feature = example.context.feature[name]
+        if feature.WhichOneof("kind") != "float_list":
+            return f"feature '{name}' must be float"
+        if len(feature.float_list.value) != size:
+            return f"feature '{name}' has {len(feature.float_list.value)} numbers, not {size}"
+        if not np.isfinite(feature.float_list.value).all():
+            return f"feature '{name}' holds a number that is not finite"
     return None

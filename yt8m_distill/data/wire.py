@@ -1,8 +1,10 @@
-"""A frame-level record out of its bytes without a parser, where it is as regular as all published ones are.
+"""A record out of its bytes without a parser, where it is as regular as all published ones are.
 
 All frames of a feature have the same size, so each begins with the same few bytes, at the same distance: a view of the
 record as (frames, bytes) shows the frames without copying any. Every byte of it that is not a frame's content is
 compared with what it must be; whatever is not regular is left to the parser.
+
+A `tf.train.Example`, as video-level records are, has the same bytes as a SequenceExample that has only a context.
 """
 
 from collections.abc import Iterator
@@ -27,22 +29,27 @@ class Record:
         context: per key the values: ints, or one or more bytes; none where nothing says of which kind they are. None
             where they are of any other kind.
         feature_lists: per name the frames, uint8 (frames, size), a view of the record.
+        floats: per key of the context that holds floats, float32 (values,), a view of the record.
     """
 
     context: dict[str, list | None]
     feature_lists: dict[str, np.ndarray]
+    floats: dict[str, np.ndarray]
 
 
 def regular_record(data: bytes | memoryview) -> Record | None:
-    """The content of a serialized `tf.train.SequenceExample`; None where a parser has to look at it."""
+    """The content of a serialized `tf.train.SequenceExample` or `Example`; None where a parser has to look at it."""
     data = memoryview(data)
     try:
         parts = dict(_distinct(_fields(data, 0, len(data), (_FIRST, _SECOND))))
         context = _map_entries(data, parts.get(_FIRST, (0, 0)))
         lists = _map_entries(data, parts.get(_SECOND, (0, 0)))
+        values = {key: _values(data, *place) for key, place in context.items()}
+        floats = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
         return Record(
-            {key: _values(data, *place) for key, place in context.items()},
+            {key: None if key in floats else value for key, value in values.items()},
             {key: _frames(data, *place) for key, place in lists.items()},
+            floats,
         )
     except (_Irregular, IndexError, UnicodeDecodeError):
         return None
@@ -110,8 +117,8 @@ def _map_entries(data: memoryview, place: tuple[int, int]) -> dict[str, tuple[in
     return entries
 
 
-def _values(data: memoryview, start: int, end: int) -> list | None:
-    """The values of a `tf.train.Feature`."""
+def _values(data: memoryview, start: int, end: int) -> list | np.ndarray | None:
+    """The values of a `tf.train.Feature`; floats as an array."""
     kinds = list(_fields(data, start, end, (_FIRST, _SECOND, _THIRD)))
     if not kinds:
         return []
@@ -126,9 +133,10 @@ def _values(data: memoryview, start: int, end: int) -> list | None:
     packed = values[0] if values else (0, 0)
     if kind == _THIRD:
         return list(_varints(data, *packed))
-    if (packed[1] - packed[0]) % 4:
+    count, rest = divmod(packed[1] - packed[0], 4)
+    if rest:
         raise _Irregular
-    return None
+    return np.frombuffer(data, "<f4", count, packed[0]) if count else np.zeros(0, np.float32)
 
 
 def _varints(data: memoryview, position: int, end: int) -> Iterator[int]:

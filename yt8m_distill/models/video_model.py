@@ -53,6 +53,8 @@ class VideoModel(keras.Model, abc.ABC):
 
     # What becomes of dequantized frames: "l2", each frame to 2-norm 1 over all its features, or "none".
     input_normalization: ClassVar[str] = "none"
+    # Whether it takes one float vector a video, of video-level records, instead of frames.
+    video_level: ClassVar[bool] = False
     # Whether the intermediates have "frame_states", a state for every frame, which a student can be matched to.
     has_frame_states: ClassVar[bool] = False
     classifier_l2: ClassVar[float] = 1e-8
