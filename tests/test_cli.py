@@ -76,7 +76,6 @@ def test_modes_without_a_student_or_a_teacher():
         (["--finetune_epochs=2"], "--student_losses=rep"),
         (["--student_losses=ce", "--prediction_distance=squared"], "without pred"),
         (["--student_losses=ce", "--representation_matching=intermediate"], "without rep"),
-        (["--noframe_features"], "video-level"),
         (["--train_fraction=0"], "above 0 and at most 1"),
         (["--train_fraction=1.5"], "above 0 and at most 1"),
         (["--train_fraction=nan"], "above 0 and at most 1"),
@@ -131,3 +130,15 @@ def test_help_lists_the_flags_without_tensorflow(script):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--train_dir" in done.stdout
+
+
+def test_without_a_word_about_students_the_model_decides():
+    config = train_config("--model=Logistic")
+    assert (config.training_mode, config.selection, config.distillation) == (None, None, None)
+    for given in ("--student_losses=ce", "--frame_sampling=random", "--teacher_dir=x", "--student_init=teacher"):
+        assert train_config(given).training_mode == "serial"
+
+
+def test_levels_by_flags():
+    flags = ([], ["--frame_features"], ["--noframe_features"])
+    assert [train_config(*each).overrides.level for each in flags] == [None, "frame", "video"]

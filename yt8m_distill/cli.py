@@ -10,6 +10,7 @@ from absl import flags
 from absl.flags import FlagValues
 
 from yt8m_distill.config import (
+    DEFAULT_STUDENT_FRAMES,
     DISTILLING_MODES,
     EXPERIMENTS,
     LABEL_LOSSES,
@@ -35,11 +36,10 @@ from yt8m_distill.config import (
     TrainConfig,
     VerifyConfig,
 )
-from yt8m_distill.dataset_spec import SpecOverrides
+from yt8m_distill.dataset_spec import FRAME, VIDEO, SpecOverrides
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments.run_file import SET_BY_EXPERIMENT, FileRun, read_run_file
 
-DEFAULT_STUDENT_FRAMES = 30
 DEFAULT_MODEL = "NeXtVLAD"
 DEFAULT_FLOPS_FRAMES = ("300", "30", "20", "10", "6")  # of the papers
 
@@ -205,7 +205,9 @@ def _define_data_flags(values: FlagValues):
     flags.DEFINE_string("eval_data_pattern", None, f"Videos for the final table: {where}.", flag_values=values)
     flags.DEFINE_float("train_fraction", 1.0, "Share of the training videos to train on.", flag_values=values)
     _define_format_flags(values)
-    flags.DEFINE_boolean("frame_features", True, "Records are frame-level; the only kind.", flag_values=values)
+    flags.DEFINE_boolean(
+        "frame_features", None, "Records must be frame-level, or video-level. [as the first record]", flag_values=values
+    )
     _define_bad_record_flags(values)
 
 
@@ -253,7 +255,13 @@ def _define_selection_flags(values: FlagValues):
 
 
 def _define_distillation_flags(values: FlagValues):
-    flags.DEFINE_enum("training_mode", "serial", TRAINING_MODES, "What is trained, and when.", flag_values=values)
+    flags.DEFINE_enum(
+        "training_mode",
+        None,
+        TRAINING_MODES,
+        "What is trained, and when. [serial; teacher for a video-level model]",
+        flag_values=values,
+    )
     flags.DEFINE_list("student_losses", list(STUDENT_LOSSES), "Any of rep, pred, ce.", flag_values=values)
     flags.DEFINE_list("loss_weights", [], "Their factors: rep=1,pred=1,ce=1.", flag_values=values)
     flags.DEFINE_enum(
@@ -317,16 +325,14 @@ def train_config_from_flags(values: FlagValues) -> TrainConfig:
     Raises:
         UserError: a value out of its range, or flags that make no sense together.
     """
-    mode = values.training_mode
+    mode = _training_mode(values)
     _refuse_senseless(values, mode)
-    if not values.frame_features:
-        raise UserError("--noframe_features: video-level records are not supported; give frame-level ones.")
     return TrainConfig(
         model=values.model,
         training_mode=mode,
         model_args=_pairs("model_args", values.model_args),
         student_model_args=_pairs("student_model_args", values.student_model_args),
-        selection=None if mode == "teacher" else _student_selection(values),
+        selection=None if mode in ("teacher", None) else _student_selection(values),
         distillation=_distillation(values) if mode in DISTILLING_MODES else None,
         teacher_dir=values.teacher_dir,
         train_data_pattern=values.train_data_pattern,
@@ -495,6 +501,7 @@ def _given(values: FlagValues) -> dict[str, str]:
 def _parsed(arguments: Iterable[str]) -> FlagValues:
     values = train_flags()
     parse(values, ["train.py", *arguments])
+    values.training_mode = values.training_mode or "serial"
     return values
 
 
@@ -509,16 +516,16 @@ def _seeds(text: str) -> tuple[int, ...]:
     return tuple(_number("seeds", part, int) for part in text.split(",") if part.strip())
 
 
-def _refuse_senseless(values: FlagValues, mode: str):
+def _refuse_senseless(values: FlagValues, mode: str | None):
     """Flags that would do nothing in this training mode."""
     for problem in _senseless(values, mode).values():
         raise UserError(problem)
 
 
-def _senseless(values: FlagValues, mode: str) -> dict[str, str]:
+def _senseless(values: FlagValues, mode: str | None) -> dict[str, str]:
     """The given flags that would do nothing in this training mode, and why."""
     names = []
-    if mode not in DISTILLING_MODES:
+    if mode in ("teacher", "baseline"):
         names += [*_DISTILLATION_FLAGS, "teacher_dir"]
     if mode == "teacher":
         names += _STUDENT_FLAGS
@@ -533,6 +540,12 @@ def _senseless(values: FlagValues, mode: str) -> dict[str, str]:
         if loss not in losses:
             problems.setdefault(name, f"--{name} does nothing without {loss} in --student_losses.")
     return {name: problem for name, problem in problems.items() if values[name].present}
+
+
+def _training_mode(values: FlagValues) -> str | None:
+    """None where nothing is said of a student: what is trained then depends on the model."""
+    of_students = (*_STUDENT_FLAGS, *_DISTILLATION_FLAGS, "teacher_dir")
+    return values.training_mode or ("serial" if any(values[name].present for name in of_students) else None)
 
 
 def _student_selection(values: FlagValues) -> FrameSelection:
@@ -586,7 +599,15 @@ def _overrides(values: FlagValues) -> SpecOverrides:
         feature_sizes=tuple(_number("feature_sizes", size, int) for size in sizes) if sizes else None,
         num_classes=values.num_classes,
         max_frames=values.max_frames if "max_frames" in values else None,
+        level=_level(values),
     )
+
+
+def _level(values: FlagValues) -> str | None:
+    """What the records must be, where the flags say so."""
+    if "frame_features" not in values or values.frame_features is None:
+        return None
+    return FRAME if values.frame_features else VIDEO
 
 
 def _learning(values: FlagValues) -> Learning:

@@ -25,6 +25,7 @@ ON_BAD_RECORD = ("error", "skip")
 STUDENT_INITS = ("classifier", "teacher")
 PRECISIONS = ("float32", "bfloat16")
 EXPERIMENTS = ("table1", "table2", "table4", "table5", "table6", "figure2", "figure3")
+DEFAULT_STUDENT_FRAMES = 30
 MOST_FRAMES = 10**9  # that can be asked for: numbers of frames are computed with 32 bits
 
 T = typing.TypeVar("T")
@@ -223,7 +224,7 @@ class TrainConfig:
         model: name in the registry.
         model_args: the model's constructor arguments.
         student_model_args: those of them that the student has otherwise.
-        training_mode: one of `TRAINING_MODES`.
+        training_mode: one of `TRAINING_MODES`; None, where nothing is said of a student: by the model.
         selection: the student's frames; None for a teacher.
         distillation: how the student is matched; None for a teacher and a baseline.
         teacher_dir: run directory of a finished teacher; None: `<train_dir>/teacher`, trained on the way.
@@ -236,7 +237,7 @@ class TrainConfig:
     """
 
     model: str
-    training_mode: str = "serial"
+    training_mode: str | None = "serial"
     model_args: Mapping[str, Any] = field(default_factory=dict)
     student_model_args: Mapping[str, Any] = field(default_factory=dict)
     selection: FrameSelection | None = None
@@ -255,15 +256,16 @@ class TrainConfig:
     bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
 
     def __post_init__(self):
-        _check_choice("--training_mode", self.training_mode, TRAINING_MODES)
-        if (self.selection is None) != (self.training_mode == "teacher"):
+        if not 0 < self.train_fraction <= 1:
+            raise UserError(f"--train_fraction must be above 0 and at most 1, not {self.train_fraction}.")
+        if self.training_mode is not None:
+            _check_choice("--training_mode", self.training_mode, TRAINING_MODES)
+        if (self.selection is None) != (self.training_mode in ("teacher", None)):
             raise UserError(f"--training_mode={self.training_mode} and --student_frames do not go together.")
         if (self.distillation is not None) != (self.training_mode in DISTILLING_MODES):
             raise UserError(f"--training_mode={self.training_mode} and --student_losses do not go together.")
         if self.teacher_dir and self.training_mode != "serial":
             raise UserError(f"--teacher_dir goes with --training_mode=serial, not {self.training_mode}.")
-        if not 0 < self.train_fraction <= 1:
-            raise UserError(f"--train_fraction must be above 0 and at most 1, not {self.train_fraction}.")
 
     def of_teacher(self, train_dir: str | None) -> "TrainConfig":
         """The run of the teacher that a student of serial training is matched to.

@@ -41,7 +41,7 @@ SECONDS_BETWEEN_LOOKS = 2.0  # of --follow for a new checkpoint
 def prediction_function(model: keras.Model) -> Callable[[Batch], np.ndarray]:
     """Function of a batch of `VideoFiles` to predictions (batch, classes), compiled once for all shapes."""
     signature = [
-        tf.TensorSpec([None, None, sum(model.feature_sizes)], tf.uint8),
+        tf.TensorSpec([None, None, sum(model.feature_sizes)], tf.float32 if model.video_level else tf.uint8),
         tf.TensorSpec([None], tf.int32),
     ]
 
@@ -141,7 +141,7 @@ def evaluation_videos(
         raise UserError(f"--{flag} is needed: the run was trained without --eval_data_pattern.")
     spec = train_config.data
     # With the sizes, as the first video may have no frames to show them.
-    overrides = SpecOverrides(spec.feature_names, spec.feature_sizes, spec.num_classes, spec.max_frames)
+    overrides = SpecOverrides(spec.feature_names, spec.feature_sizes, spec.num_classes, spec.max_frames, spec.level)
     detected = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records)
     _check_vocabulary(detected.spec, spec, flag)
     # The files say where the id is (it differs between the 2017 and 2018 editions) and whether they are thin shards,

@@ -91,6 +91,8 @@ class RunDir:
         config = configuration.from_json(text, str(self.config_file))
         if config.data is None:
             raise UserError(f"{self.config_file}: data is missing, the format of the records.")
+        if config.training_mode is None:
+            raise UserError(f"{self.config_file}: training_mode is missing.")
         return config
 
 

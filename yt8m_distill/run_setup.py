@@ -5,10 +5,17 @@ import logging
 from collections.abc import Iterable
 
 from yt8m_distill import run_dir
-from yt8m_distill.config import RUNNING_FIELDS, TrainConfig, to_json
+from yt8m_distill.config import (
+    DEFAULT_STUDENT_FRAMES,
+    RUNNING_FIELDS,
+    Distillation,
+    FrameSelection,
+    TrainConfig,
+    to_json,
+)
 from yt8m_distill.data.dataset import VideoFiles, View, check_view, open_videos
 from yt8m_distill.data.sample import ensure_sample
-from yt8m_distill.dataset_spec import DatasetSpec, SpecOverrides
+from yt8m_distill.dataset_spec import VIDEO, DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import registry
 from yt8m_distill.recipes import with_recipe
@@ -22,16 +29,18 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, dict[str, VideoFiles]]:
     """The configuration with every default filled in, and its files: "train", "validation" and "eval" where given.
 
     Raises:
-        UserError: an unknown model or argument, no matching file, an unknown edition.
+        UserError: an unknown model or argument, no matching file, an unknown edition, records of a level that is not
+            the model's.
     """
     config = dataclasses.replace(config, model=registry.model_class(config.model).__name__)
-    config = _with_data(config)
+    config = _with_data(_with_training_mode(config))
     skip = config.bad_records.skip
     train = open_videos(
         config.train_data_pattern, "train_data_pattern", config.overrides, config.data, skip_bad_records=skip
     )
     config = dataclasses.replace(config, data=train.spec, train_dir=config.train_dir or default_train_dir(config))
     log.info("Training data: %d files; %s", len(train.files), train.spec.describe())
+    _check_level(config.model, train.spec)
     config = with_recipe(_with_typed_arguments(config))
     files = {"train": _fraction_of(train, config.train_fraction)}
     for name in ("validation", "eval"):
@@ -43,6 +52,37 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, dict[str, VideoFiles]]:
     return _with_arguments_by_frames(config), files
 
 
+def _with_training_mode(config: TrainConfig) -> TrainConfig:
+    """Serial training where nothing else is said. A video-level model sees no frames, so it has no students."""
+    if not registry.model_class(config.model).video_level:
+        if config.training_mode is not None:
+            return config
+        return dataclasses.replace(
+            config,
+            training_mode="serial",
+            selection=FrameSelection(DEFAULT_STUDENT_FRAMES),
+            distillation=Distillation(),
+        )
+    if config.training_mode not in (None, "teacher"):
+        raise UserError(
+            f"{config.model} is a video-level model: it takes one vector a video, so there is no student that sees "
+            "fewer frames. Leave out --training_mode and all flags about students, frames and distillation."
+        )
+    return dataclasses.replace(config, training_mode="teacher")
+
+
+def _check_level(model: str, spec: DatasetSpec):
+    video_level = registry.model_class(model).video_level
+    if video_level == (spec.level == VIDEO):
+        return
+    fitting = [each.__name__ for each in registry.MODELS if each.video_level != video_level]
+    raise UserError(
+        f"--train_data_pattern: these are {spec.level}-level records, and {model} takes "
+        f"{'video-level ones, with one vector a video' if video_level else 'the frames of videos'}. "
+        f"For these records there are {', '.join(fitting) or 'no models'}."
+    )
+
+
 def _fraction_of(videos: VideoFiles, fraction: float) -> VideoFiles:
     part = dataclasses.replace(videos, fraction=fraction)
     if fraction < 1 and not part.holds_records():
@@ -52,7 +92,7 @@ def _fraction_of(videos: VideoFiles, fraction: float) -> VideoFiles:
 
 def _other_videos(pattern: str, flag: str, spec: DatasetSpec, skip_bad_records: bool) -> VideoFiles:
     """Files in the format of the training files; whether they are thin shards, their own first record says."""
-    overrides = SpecOverrides(spec.feature_names, spec.feature_sizes, spec.num_classes, spec.max_frames)
+    overrides = SpecOverrides(spec.feature_names, spec.feature_sizes, spec.num_classes, spec.max_frames, spec.level)
     videos = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records)
     return dataclasses.replace(videos, spec=dataclasses.replace(spec, thin_frames=videos.spec.thin_frames))
 

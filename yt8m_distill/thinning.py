@@ -24,7 +24,7 @@ from yt8m_distill.data.dataset import open_videos
 from yt8m_distill.data.framing import framed
 from yt8m_distill.data.readers import Video
 from yt8m_distill.data.records import records_of_file
-from yt8m_distill.dataset_spec import DatasetSpec
+from yt8m_distill.dataset_spec import VIDEO, DatasetSpec
 from yt8m_distill.errors import UserError
 from yt8m_distill.frame_selection import selected_indices
 
@@ -67,11 +67,13 @@ def run_thinning(config: ThinConfig):
     """Writes a thin shard for each file, under its name; those that are there already are left alone.
 
     Raises:
-        UserError: no file matches, an unknown format, thin shards as input, a file in the output directory that is
-            something else, a bad record, no space on the disk.
+        UserError: no file matches, an unknown format, thin shards or video-level records as input, a file in
+            the output directory that is something else, a bad record, no space on the disk.
         TooManyBadRecords: at the end, more of the input than allowed was skipped.
     """
     videos = open_videos(config.pattern, "IN", config.overrides, skip_bad_records=config.bad_records.skip)
+    if videos.spec.level == VIDEO:
+        raise UserError(f"IN: '{videos.files[0]}' holds video-level records: there are no frames to choose from.")
     if videos.spec.thin_frames is not None:
         raise UserError(
             f"IN: '{videos.files[0]}' is a thin shard already; thin shards are made from the original ones."

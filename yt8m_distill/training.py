@@ -554,7 +554,7 @@ def _metric_variables(step_model: LabelTrainer) -> list:
 def _compiled_step(step_model: LabelTrainer, view: View, spec: DatasetSpec) -> Callable[[Batch], tf.Tensor]:
     """The training step as one graph for all batch shapes; returns the mean loss since the last look."""
     inputs = {
-        "frames": tf.TensorSpec([None, None, spec.frame_size], tf.uint8),
+        "frames": tf.TensorSpec([None, None, spec.frame_size], spec.frame_dtype),
         "num_frames": tf.TensorSpec([None], tf.int32),
     }
     if view.with_all_frames:
