@@ -56,7 +56,8 @@ TABLE = {
     "layers": row("", "keras numpy"),
     "models": row("layers quantization", "keras numpy"),
     "compute": row("models", "keras"),
-    "convert_checkpoint": row("layers models", "keras numpy"),
+    "reference_weights": row("layers models", "keras numpy"),
+    "convert_checkpoint": row("reference_weights"),
     # Training signals. A distiller is handed built models.
     "losses": row("", "keras numpy"),
     "distiller": row("config losses", "keras tensorflow"),

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from tests.helpers import learnable_videos, sequence_example, write_records
-from tests.models.test_every_model import TINY
+from tests.models.test_every_model import TINY, without_dropout
 from yt8m_distill.commands import eval_main, inference_main, train_main
 from yt8m_distill.config import FrameSelection
 from yt8m_distill.data.dataset import VideoFiles, View
 from yt8m_distill.dataset_spec import DatasetSpec
 from yt8m_distill.evaluation import evaluate, prediction_function
 from yt8m_distill.metrics import EvaluationMetrics
-from yt8m_distill.models.registry import build_model, model_names
+from yt8m_distill.models.registry import build_model, model_class, model_names
 from yt8m_distill.models.video_model import VideoModel
 from yt8m_distill.run_dir import read_json
 
@@ -39,6 +39,7 @@ def record(video_id: str, num_frames: int, missing: str | None = None):
     return example
 
 
+FRAME_LEVEL = [name for name in model_names() if not model_class(name).video_level]
 EDGE_VIDEOS = [
     *(record(name, length) for name, length in LENGTHS.items()),
     record("audio ends first", 6, missing="audio"),
@@ -58,7 +59,11 @@ def model(request) -> VideoModel:
     """A tiny model whose batch normalization has seen a batch, as a fresh one hides mistakes."""
     keras.utils.set_random_seed(3)
     model = build_model(
-        request.param, feature_sizes=SPEC.feature_sizes, num_classes=CLASSES, **{**TINY[request.param], "dropout": 0.0}
+        request.param,
+        feature_sizes=SPEC.feature_sizes,
+        num_classes=CLASSES,
+        **TINY[request.param],
+        **without_dropout(request.param),
     )
     frames = np.random.default_rng(0).integers(0, 256, (6, 9, SPEC.frame_size), np.uint8)
     model({"frames": frames, "num_frames": np.array([9, 8, 5, 3, 2, 1], np.int32)}, training=True)
@@ -166,7 +171,7 @@ def train_evaluate_predict(folder: pathlib.Path, name: str, path: str, *argument
         return read_json(run / "eval" / "metrics.json"), list(csv.reader(file))[1:]
 
 
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", FRAME_LEVEL)
 def test_edge_videos_through_the_scripts(tmp_path, name):
     videos = [*EDGE_VIDEOS, *learnable_videos(3)]
     path = write_records(tmp_path / "a.tfrecord", videos)
@@ -182,7 +187,7 @@ def test_edge_videos_through_the_scripts(tmp_path, name):
     assert all(np.isfinite([float(number) for number in row[1].split()]).all() for row in rows)
 
 
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", FRAME_LEVEL)
 def test_a_data_set_without_audio_through_the_scripts(tmp_path, name):
     videos = [sequence_example(f"v{i}", (i % CLASSES,), 6 - i, sizes={"rgb": 6}, seed=i) for i in range(7)]
     path = write_records(tmp_path / "a.tfrecord", videos)

@@ -60,7 +60,7 @@ def _recorded_products() -> Iterator[list[tuple[int, int, int]]]:
 
 def _products_of_a_video(model: VideoModel, frames: int) -> list[tuple[int, int, int]]:
     """The products of classifying one video without padding."""
-    for stack in (getattr(model, name, None) for name in ("lower", "upper")):
+    for stack in (getattr(model, name, None) for name in ("lower", "upper", "rnn")):
         for lstm in stack.lstms if stack else ():
             lstm.use_cudnn = False  # else an LSTM on a GPU is one operation
     inputs = {
@@ -78,6 +78,8 @@ MODELS = [
     NeXtVLAD((12, 6), 5, clusters=6, groups=4, hidden_size=8, gating_reduction=2),
     NeXtVLAD((12,), 5, clusters=6, groups=4, hidden_size=8, expansion=3, classifier="moe", mixtures=3),
     NetVLAD((12, 6), 5, clusters=6, hidden_size=8, gating=False, activation="none", classifier="moe"),
+    NetVLAD((12,), 5, clusters=6, hidden_size=8, lightvlad=True, batch_norm=False, gating_remove_diag=True),
+    build_model("Moe", feature_sizes=(12,), num_classes=5, moe_gating="prob", moe_gate_rank=3),
 ]
 
 
@@ -325,7 +327,7 @@ def test_a_run_from_elsewhere_ends_in_a_sentence(run, capsys):
     [
         (["--frames=30,0"], "--frames must be at least 1"),
         (["--frames=all"], "--frames: 'all' is no number"),
-        (["--model=Dbof"], "Unknown model 'Dbof'"),
+        (["--model=Dbof3"], "Unknown model 'Dbof3'"),
         (["--model_args=clusters=many"], "clusters must be of type int"),
         (["--model_args=groups=7"], "do not divide"),
         (["--feature_names=clip", "--num_classes=3"], "give --feature_sizes and --num_classes, too"),

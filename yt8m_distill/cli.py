@@ -120,7 +120,9 @@ def thin_flags() -> FlagValues:
 def flops_flags() -> FlagValues:
     """The flags of `python -m yt8m_distill.flops`."""
     values = _new_flags("Counts a model's parameters, memory and multiply-accumulates: python -m yt8m_distill.flops")
-    flags.DEFINE_string("model", None, f"HierarchicalRNN, NetVLAD or NeXtVLAD. [{DEFAULT_MODEL}]", flag_values=values)
+    flags.DEFINE_string(
+        "model", None, f"Its name, as NeXtVLAD or Dbof; README lists all. [{DEFAULT_MODEL}]", flag_values=values
+    )
     flags.DEFINE_list("model_args", [], "Model sizes: clusters=64,hidden_size=512.", flag_values=values)
     flags.DEFINE_list(
         "frames", None, f"Numbers of frames. [{','.join(DEFAULT_FLOPS_FRAMES)}; the run's]", flag_values=values
@@ -232,7 +234,7 @@ def _define_bad_record_flags(values: FlagValues):
 
 
 def _define_model_flags(values: FlagValues):
-    flags.DEFINE_string("model", DEFAULT_MODEL, "HierarchicalRNN, NetVLAD or NeXtVLAD.", flag_values=values)
+    flags.DEFINE_string("model", DEFAULT_MODEL, "Its name, as NeXtVLAD or Dbof; README lists all.", flag_values=values)
     flags.DEFINE_list("model_args", [], "Model sizes: clusters=64,hidden_size=512.", flag_values=values)
     flags.DEFINE_list("student_model_args", [], "Those that the student has otherwise.", flag_values=values)
     flags.DEFINE_string(
@@ -268,7 +270,7 @@ def _define_distillation_flags(values: FlagValues):
         "representation_matching",
         "final",
         REPRESENTATION_MATCHINGS,
-        "What rep matches; intermediate: HierarchicalRNN only.",
+        "What rep matches; intermediate: HierarchicalRNN, Lstm only.",
         flag_values=values,
     )
     flags.DEFINE_enum(

@@ -127,6 +127,7 @@ class Distiller(LabelTrainer):
     ):
         settings = Distillation(tuple(losses), loss_weights or {}, prediction_distance, representation_matching)
         _check_models(teacher, student, mode)
+        check_has_encoder(student, settings.losses)
         self.mode = mode
         self.losses_used = settings.losses
         self.loss_weights = settings.loss_weights
@@ -257,6 +258,15 @@ def check_same_weights(student: keras.Model, teacher: keras.Model):
         )
 
 
+def check_has_encoder(student: keras.Model, losses: Iterable[str]):
+    """Raises UserError where the representation is all that is to be learned, and nothing learns it."""
+    if tuple(losses) == ("rep",) and not student.encoder_variables:
+        raise UserError(
+            f"--student_losses=rep alone trains nothing of {type(student).__name__}, whose only weights are the "
+            "classifier's; add pred or ce."
+        )
+
+
 def check_classifiers(student: keras.Model, teacher: keras.Model):
     """Raises UserError where the classifiers do not have the same variables."""
     given, wanted = ([tuple(v.shape) for v in model.classifier.weights] for model in (teacher, student))
@@ -270,8 +280,8 @@ def check_classifiers(student: keras.Model, teacher: keras.Model):
 def _check_has_frame_states(outputs: Mapping, model: keras.Model):
     if "frame_states" not in outputs:
         raise UserError(
-            "--representation_matching=intermediate needs a model with a state for every frame (HierarchicalRNN), "
-            f"which {type(model).__name__} is not."
+            "--representation_matching=intermediate needs a model with a state for every frame "
+            f"(HierarchicalRNN, Lstm), which {type(model).__name__} is not."
         )
 
 

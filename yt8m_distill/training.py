@@ -25,6 +25,7 @@ from yt8m_distill.distiller import (
     Distiller,
     LabelTrainer,
     check_classifiers,
+    check_has_encoder,
     check_same_weights,
     start_from_classifier,
     start_from_teacher,
@@ -104,6 +105,7 @@ def check_buildable(config: TrainConfig):
     if config.distillation is None or "teacher" not in models:
         return
     teacher, student = models["teacher"], models["student"]
+    check_has_encoder(student, config.distillation.losses)
     if config.training_mode == "serial":
         check_classifiers(student, teacher)
         if config.distillation.student_init == "teacher":

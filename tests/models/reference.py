@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from tests.helpers import case_weights
-from yt8m_distill.convert_checkpoint import load_reference_weights
 from yt8m_distill.models import VideoModel
+from yt8m_distill.reference_weights import load_reference_weights
 
 FEATURE_SIZES = (32, 8)
 

@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from tests.helpers import case_weights, load_case
 from tests.models.reference import cross_entropy
-from yt8m_distill.convert_checkpoint import load_reference_weights
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import HierarchicalRNN
+from yt8m_distill.reference_weights import load_reference_weights
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,17 @@ from tests.models.reference import FEATURE_SIZES, load_case_weights
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import NetVLAD
 
+OPTIONS = {
+    "relu_gating": {},
+    "relu_gating_removediag": {"gating_remove_diag": True},
+    "lightvlad": {"lightvlad": True, "gating": False},
+    "norelu_gating_gatedmoe": {"activation": "none", "moe_gating": "prob"},
+}
 
-def _run(case: dict[str, np.ndarray], activation: str):
-    model = NetVLAD(FEATURE_SIZES, 20, classifier="moe", clusters=8, hidden_size=16, activation=activation)
-    load_case_weights(model, case, without="gating_prob")
+
+def _run(case: dict[str, np.ndarray], **model_args):
+    model = NetVLAD(FEATURE_SIZES, 20, classifier="moe", clusters=8, hidden_size=16, **model_args)
+    load_case_weights(model, case)
     # The original pools the frames it has sampled, all of them.
     frames = case["sampled_inputs"]
     return model({"frames": frames, "num_frames": np.full(5, frames.shape[1])}, return_intermediates=True)
@@ -21,25 +28,30 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-values))
 
 
-def test_relu6_equals_the_original():
-    case = load_case("e_willow_netvlad_relu_gating")
+@pytest.mark.parametrize("name", OPTIONS)
+def test_forward_equals_the_original(name):
+    case = load_case(f"e_willow_netvlad_{name}")
 
-    outputs = _run(case, "relu6")
+    outputs = _run(case, **OPTIONS[name])
 
     np.testing.assert_allclose(outputs["representation"], case["hidden"], rtol=1e-4, atol=2e-5)
-    np.testing.assert_allclose(outputs["gates"], _sigmoid(case["gates_pre_sigmoid"]), rtol=1e-4, atol=2e-5)
     np.testing.assert_allclose(outputs["predictions"], case["predictions"], rtol=1e-4, atol=2e-5)
+    assert ("gates" in outputs) == ("gates_pre_sigmoid" in case)
+    if "gates" in outputs:
+        np.testing.assert_allclose(outputs["gates"], _sigmoid(case["gates_pre_sigmoid"]), rtol=1e-4, atol=2e-5)
 
 
-def test_without_activation_equals_the_original():
-    case = load_case("e_willow_netvlad_norelu_gating_gatedmoe")
+def test_without_batch_normalization_there_are_biases():
+    model = NetVLAD(FEATURE_SIZES, 20, clusters=4, hidden_size=6, batch_norm=False)
+    frames = np.random.default_rng(0).normal(size=(2, 3, 40)).astype(np.float32)
+    names = {"/".join(variable.path.split("/")[1:]) for variable in model.trainable_variables}
 
-    outputs = _run(case, "none")
+    outputs = model({"frames": frames, "num_frames": np.array([3, 0])}, training=True)
 
-    np.testing.assert_allclose(outputs["representation"], case["hidden"], rtol=1e-4, atol=2e-5)
-    # The case gates the probabilities, too; its gates are given.
-    gated = outputs["predictions"] * _sigmoid(case["moe_gates_pre_sigmoid"])
-    np.testing.assert_allclose(gated, case["predictions"], rtol=1e-4, atol=2e-5)
+    assert not [name for name in names if "_bn" in name]
+    biased = {"hidden1_weights", "gating/gating_weights", "vlad_0/cluster_weights", "vlad_1/cluster_weights"}
+    assert {f"{name}/bias" for name in biased} <= names
+    assert 0 <= np.min(outputs["representation"]) <= np.max(outputs["representation"]) <= 6
 
 
 def test_without_gating_the_hidden_layer_is_the_representation():
@@ -71,6 +83,8 @@ def test_assignment_of_real_frames_sums_to_one():
     [
         ({"activation": "tanh"}, "Unknown activation 'tanh'. Allowed: relu6, none"),
         ({"gating": "yes"}, "gating must be True or False"),
+        ({"gating": False, "gating_remove_diag": True}, "does nothing without gating"),
+        ({"sample_random_frames": False}, "does nothing without iterations"),
         ({"hidden_size": -1}, "hidden_size must be an integer of at least 1"),
         ({"dropout": -0.1}, "dropout must be a number"),
     ],

@@ -33,11 +33,19 @@ def test_build_model_passes_the_arguments_on():
     assert model.model_args == {
         "classifier": "logistic",
         "mixtures": 2,
+        "moe_gating": "none",
+        "moe_gating_remove_diag": False,
+        "moe_gate_rank": 0,
         "clusters": 2,
         "hidden_size": 4,
         "dropout": 0.0,
         "gating": True,
+        "gating_remove_diag": False,
         "activation": "relu6",
+        "lightvlad": False,
+        "batch_norm": True,
+        "iterations": 0,
+        "sample_random_frames": True,
     }
 
 

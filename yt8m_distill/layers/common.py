@@ -34,3 +34,22 @@ def frame_mask(num_frames: Any, frames: Any) -> Any:
         frames: length of the frames dimension, an int or a scalar tensor.
     """
     return ops.arange(frames, dtype="int32")[None, :] < ops.cast(num_frames, "int32")[:, None]
+
+
+def mean_over_frames(frames: Any, mask: Any) -> Any:
+    """The mean of each video's real frames, (batch, features); 0 where there are none.
+
+    Args:
+        frames: (batch, frames, features), zero on padding.
+        mask: bool (batch, frames), True for real frames.
+    """
+    count = ops.maximum(ops.sum(ops.cast(mask, "float32"), axis=1), 1.0)
+    return ops.cast(ops.sum(ops.cast(frames, "float32"), axis=1) / count[:, None], frames.dtype)
+
+
+def append_frames(tensor: Any, number: Any) -> Any:
+    """Appends `number` frames of zeros, or False, to (batch, frames, ...); an int or a scalar tensor."""
+    if isinstance(number, int) and number == 0:
+        return tensor
+    batch, _, *rest = ops.shape(tensor)
+    return ops.concatenate([tensor, ops.zeros((batch, number, *rest), tensor.dtype)], axis=1)

@@ -14,6 +14,10 @@ from yt8m_distill.layers.common import MaskedLayer
 class ContextGating(MaskedLayer):
     """Context gating: `x * sigmoid(batch_norm(x @ weights))` with a full square matrix.
 
+    Args:
+        remove_diagonal: a dimension's gate does not see the dimension itself.
+        batch_norm: False: a bias in place of batch normalization.
+
     Call arguments:
         inputs: (batch, dim).
         mask: bool (batch,), videos that enter the batch statistics, or None.
@@ -25,26 +29,44 @@ class ContextGating(MaskedLayer):
     Source: WILLOW, "Learnable pooling with Context Gating for video classification", section 3.3.
     """
 
+    def __init__(self, remove_diagonal: bool = False, batch_norm: bool = True, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.remove_diagonal = remove_diagonal
+        self.use_batch_norm = batch_norm
+
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         dim = input_shape[-1]
         self.dense = keras.layers.Dense(
             dim,
-            use_bias=False,
+            use_bias=not self.use_batch_norm,
             kernel_initializer=keras.initializers.RandomNormal(stddev=1.0 / math.sqrt(dim)),
             dtype=self.dtype_policy,
             name="gating_weights",
         )
         self.dense.build((None, dim))
-        self.batch_norm = MaskedBatchNormalization(unbiased=True, dtype=self.dtype_policy, name="gating_bn")
-        self.batch_norm.build((None, dim))
+        if self.use_batch_norm:
+            self.batch_norm = MaskedBatchNormalization(unbiased=True, dtype=self.dtype_policy, name="gating_bn")
+            self.batch_norm.build((None, dim))
 
     def call(self, inputs: Any, mask: Any = None, training: bool = False, return_gates: bool = False) -> Any:
-        gates = ops.sigmoid(self.batch_norm(self.dense(inputs), mask=mask, training=training))
+        gates = self.dense(inputs)
+        if self.remove_diagonal:
+            gates = gates - ops.cast(ops.diagonal(self.dense.kernel), inputs.dtype) * inputs
+        if self.use_batch_norm:
+            gates = self.batch_norm(gates, mask=mask, training=training)
+        gates = ops.sigmoid(gates)
         return (inputs * gates, gates) if return_gates else inputs * gates
 
     def multiply_accumulates(self) -> int:
         """Multiply-accumulates for one video."""
         return math.prod(self.dense.kernel.shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "remove_diagonal": self.remove_diagonal,
+            "batch_norm": self.use_batch_norm,
+        }
 
 
 @keras.saving.register_keras_serializable("yt8m_distill")

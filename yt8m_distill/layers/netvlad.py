@@ -17,6 +17,7 @@ class NetVLADPooling(MaskedLayer):
     Args:
         clusters: number of clusters.
         batch_norm: normalize the assignment logits over the batch (WILLOW); False: add a bias (TensorFlow Addons).
+        anchors: sum up the residuals to each cluster's center; False: the assigned frames themselves (LightVLAD).
         mask_statistics: whether padded frames are kept out of the batch statistics in training. False is the
             original's behaviour and serves the comparison with it.
 
@@ -33,10 +34,18 @@ class NetVLADPooling(MaskedLayer):
     Differs: padded frames are masked; WILLOW samples frames at random instead, at inference, too.
     """
 
-    def __init__(self, clusters: int, batch_norm: bool = True, mask_statistics: bool = True, **kwargs: Any):
+    def __init__(
+        self,
+        clusters: int,
+        batch_norm: bool = True,
+        anchors: bool = True,
+        mask_statistics: bool = True,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.clusters = clusters
         self.use_batch_norm = batch_norm
+        self.anchors = anchors
         self.mask_statistics = mask_statistics
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -52,15 +61,16 @@ class NetVLADPooling(MaskedLayer):
         if self.use_batch_norm:
             self.cluster_bn = MaskedBatchNormalization(unbiased=True, dtype=self.dtype_policy, name="cluster_bn")
             self.cluster_bn.build((None, self.clusters))
-        self.centers = self.add_weight(
-            (1, features, self.clusters),
-            initializer=keras.initializers.RandomNormal(stddev=1.0 / math.sqrt(features)),
-            name="cluster_weights2",
-        )
+        if self.anchors:
+            self.centers = self.add_weight(
+                (1, features, self.clusters),
+                initializer=keras.initializers.RandomNormal(stddev=1.0 / math.sqrt(features)),
+                name="cluster_weights2",
+            )
 
     def call(self, inputs: Any, mask: Any = None, training: bool = False, return_assignment: bool = False) -> Any:
         assignment = self._assign(inputs, mask, training)
-        vlad = residuals(inputs, assignment, self.centers)
+        vlad = residuals(inputs, assignment, self.centers if self.anchors else None)
         vlad = ops.reshape(l2_normalize(vlad, axis=1), (-1, inputs.shape[-1] * self.clusters))
         vlad = l2_normalize(vlad)
         return (vlad, assignment) if return_assignment else vlad
@@ -86,20 +96,23 @@ class NetVLADPooling(MaskedLayer):
             **super().get_config(),
             "clusters": self.clusters,
             "batch_norm": self.use_batch_norm,
+            "anchors": self.anchors,
             "mask_statistics": self.mask_statistics,
         }
 
 
-def residuals(inputs: Any, assignment: Any, centers: Any) -> Any:
+def residuals(inputs: Any, assignment: Any, centers: Any | None) -> Any:
     """Sums the assigned differences between inputs and cluster centers.
 
     Args:
         inputs: (batch, rows, features).
         assignment: (batch, rows, clusters).
-        centers: (1, features, clusters).
+        centers: (1, features, clusters); None: all zero.
 
     Returns:
         (batch, features, clusters): `sum_rows assignment * (inputs - centers)`, without building the differences.
     """
     weighted = ops.matmul(ops.transpose(inputs, (0, 2, 1)), assignment)
+    if centers is None:
+        return weighted
     return weighted - ops.sum(assignment, axis=1, keepdims=True) * ops.cast(centers, weighted.dtype)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from yt8m_distill.layers import StackedLSTM
+from yt8m_distill.layers import StackedLSTM, append_frames
 from yt8m_distill.models.video_model import VideoModel, checked_count, checked_rate
 
 MOST_LAYERS = 64
@@ -23,13 +23,11 @@ class HierarchicalRNN(VideoModel):
     Args:
         feature_sizes: as for `VideoModel`.
         num_classes: as for `VideoModel`.
-        classifier_layer: as for `VideoModel`.
-        classifier: as for `VideoModel`.
-        mixtures: as for `VideoModel`.
         cells: size of every LSTM.
         layers: LSTMs in each of the two stacks.
         block_length: frames in a block.
         dropout: rate, in [0, 1), on the classifier's input in training.
+        **kwargs: as for `VideoModel`, those of the classifier, too.
 
     Call arguments, returns: as for `VideoModel`; the representation is the upper stack's final state
     [c0, h0, c1, h1, ...], 2 * layers * cells numbers. Intermediate: "frame_states" (batch, frames, cells), the lower
@@ -50,9 +48,6 @@ class HierarchicalRNN(VideoModel):
         feature_sizes: Sequence[int],
         num_classes: int,
         *,
-        classifier_layer: keras.layers.Layer | None = None,
-        classifier: str = "logistic",
-        mixtures: int = 2,
         cells: int = 1024,
         layers: int = 2,
         block_length: int = 20,
@@ -62,9 +57,6 @@ class HierarchicalRNN(VideoModel):
         super().__init__(
             feature_sizes,
             num_classes,
-            classifier_layer=classifier_layer,
-            classifier=classifier,
-            mixtures=mixtures,
             model_args={
                 "cells": checked_count("cells", cells),
                 "layers": checked_count("layers", layers, MOST_LAYERS),
@@ -95,8 +87,8 @@ class HierarchicalRNN(VideoModel):
         batch, length = ops.shape(frames)[:2]
         blocks = _block_count(length, self.block_length)
         padding = blocks * self.block_length - length
-        frames = _pad_frames(frames, padding)
-        mask = _pad_frames(mask, padding)
+        frames = append_frames(frames, padding)
+        mask = append_frames(mask, padding)
         # (batch * blocks, block_length, features)
         block_frames = ops.reshape(frames, (-1, self.block_length, frames.shape[-1]))
         block_mask = ops.reshape(mask, (-1, self.block_length))
@@ -124,11 +116,3 @@ def _block_count(frames: Any, block_length: int) -> Any:
     """How many blocks hold `frames` frames, an int or a tensor; at least one, as no LSTM runs over no steps."""
     blocks = -(-frames // block_length)
     return max(blocks, 1) if isinstance(blocks, int) else ops.maximum(blocks, 1)
-
-
-def _pad_frames(tensor: Any, padding: Any) -> Any:
-    """Appends `padding` frames of zeros, or False, to (batch, frames, ...)."""
-    if isinstance(padding, int) and padding == 0:
-        return tensor
-    batch, _, *rest = ops.shape(tensor)
-    return ops.concatenate([tensor, ops.zeros((batch, padding, *rest), tensor.dtype)], axis=1)

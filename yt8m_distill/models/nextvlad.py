@@ -21,15 +21,13 @@ class NeXtVLAD(VideoModel):
     Args:
         feature_sizes: as for `VideoModel`.
         num_classes: as for `VideoModel`.
-        classifier_layer: as for `VideoModel`.
-        classifier: as for `VideoModel`.
-        mixtures: as for `VideoModel`.
         clusters: clusters of the first feature.
         groups: groups of the first feature; a feature's groups must divide expansion times its size.
         hidden_size: length of the representation.
         expansion: factor by which each feature is widened before it is grouped.
         gating_reduction: the gates' hidden layer has hidden_size // gating_reduction units.
         dropout: rate, in [0, 1), on the pooled vector in training.
+        **kwargs: as for `VideoModel`, those of the classifier, too.
 
     Call arguments, returns: as for `VideoModel`. Intermediates: "gates" (batch, hidden_size) in (0, 1) and, for each
     feature i, "assignment_i" (batch, frames, groups, clusters), soft assignment times attention.
@@ -48,9 +46,6 @@ class NeXtVLAD(VideoModel):
         feature_sizes: Sequence[int],
         num_classes: int,
         *,
-        classifier_layer: keras.layers.Layer | None = None,
-        classifier: str = "logistic",
-        mixtures: int = 2,
         clusters: int = 128,
         groups: int = 8,
         hidden_size: int = 2048,
@@ -62,9 +57,6 @@ class NeXtVLAD(VideoModel):
         super().__init__(
             feature_sizes,
             num_classes,
-            classifier_layer=classifier_layer,
-            classifier=classifier,
-            mixtures=mixtures,
             model_args={
                 "clusters": checked_count("clusters", clusters),
                 "groups": checked_count("groups", groups),

@@ -4,12 +4,24 @@ import ast
 from typing import Any
 
 from yt8m_distill.errors import UserError
+from yt8m_distill.models.average import FrameLevelLogistic, Logistic, Moe
+from yt8m_distill.models.dbof import Dbof
 from yt8m_distill.models.hierarchical_rnn import HierarchicalRNN
+from yt8m_distill.models.lstm import Lstm
 from yt8m_distill.models.netvlad import NetVLAD
 from yt8m_distill.models.nextvlad import NeXtVLAD
 from yt8m_distill.models.video_model import VideoModel
 
-MODELS: tuple[type[VideoModel], ...] = (HierarchicalRNN, NetVLAD, NeXtVLAD)
+MODELS: tuple[type[VideoModel], ...] = (
+    HierarchicalRNN,
+    NetVLAD,
+    NeXtVLAD,
+    FrameLevelLogistic,
+    Dbof,
+    Lstm,
+    Logistic,
+    Moe,
+)
 
 
 def model_names() -> tuple[str, ...]:

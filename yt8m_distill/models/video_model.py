@@ -2,6 +2,7 @@
 
 import abc
 import inspect
+import math
 import numbers
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -10,13 +11,21 @@ import keras
 from keras import ops
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.layers import LogisticClassifier, MixtureOfExperts, frame_mask, l2_normalize
+from yt8m_distill.layers import (
+    LogisticClassifier,
+    MaskedLayer,
+    MixtureOfExperts,
+    RandomFrames,
+    frame_mask,
+    l2_normalize,
+)
 from yt8m_distill.quantization import dequantize
 
-CLASSIFIERS = ("logistic", "moe")
+MOE_GATINGS = ("none", "input", "prob")
 # Settings may come with a model from elsewhere: these are far above all that makes sense, and keep the work bounded.
 MOST_UNITS = 1 << 24
 MOST_FEATURES = 64
+MOST_SAMPLED_FRAMES = 1 << 16
 
 
 class VideoModel(keras.Model, abc.ABC):
@@ -24,16 +33,19 @@ class VideoModel(keras.Model, abc.ABC):
 
     A model is built as soon as it is constructed, works for any number of frames, and does not know whether it is
     teacher or student. A model of one's own subclasses this, has its hyper-parameters as keyword arguments of its
-    constructor, and implements `build_encoder` and `encode`.
+    constructor, hands all others on to this one, and implements `build_encoder` and `encode`.
 
     Args:
         feature_sizes: length of each feature of a frame, in the order in which they stand in `frames`.
         num_classes: number of classes.
-        classifier_layer: the output layer to use, for instance another model's `classifier`, so that the two share
-            it; decides over `classifier` and `mixtures`. It is built here unless it is already.
-        classifier: "logistic" or "moe" (mixture of experts).
-        mixtures: experts for each class of "moe".
         model_args: the hyper-parameters of the subclass, resolved.
+        classifier_layer: the output layer to use, for instance another model's `classifier`, so that the two share
+            it; decides over the arguments below. It is built here unless it is already.
+        classifier: one of `classifiers`, "logistic" or "moe" (mixture of experts); None: the first.
+        mixtures: experts for each class of "moe".
+        moe_gating: "prob" or "input": the probabilities of "moe" are gated by themselves or by the representation.
+        moe_gating_remove_diag: with "prob", no class gates itself.
+        moe_gate_rank: the experts' gates are made by a product of two matrices of this inner size; 0: by one matrix.
 
     Call arguments:
         inputs: `{"frames": (batch, frames, features), "num_frames": int (batch,)}`. Frames are one a second, features
@@ -55,6 +67,8 @@ class VideoModel(keras.Model, abc.ABC):
     input_normalization: ClassVar[str] = "none"
     # Whether it takes one float vector a video, of video-level records, instead of frames.
     video_level: ClassVar[bool] = False
+    # The kinds of classifier that the model may have; the first is the default one.
+    classifiers: ClassVar[tuple[str, ...]] = ("logistic", "moe")
     # Whether the intermediates have "frame_states", a state for every frame, which a student can be matched to.
     has_frame_states: ClassVar[bool] = False
     classifier_l2: ClassVar[float] = 1e-8
@@ -65,24 +79,35 @@ class VideoModel(keras.Model, abc.ABC):
         feature_sizes: Sequence[int],
         num_classes: int,
         *,
-        classifier_layer: keras.layers.Layer | None,
-        classifier: str,
-        mixtures: int,
         model_args: dict[str, Any],
+        classifier_layer: keras.layers.Layer | None = None,
+        classifier: str | None = None,
+        mixtures: int = 2,
+        moe_gating: str = "none",
+        moe_gating_remove_diag: bool = False,
+        moe_gate_rank: int = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.feature_sizes = _checked_feature_sizes(feature_sizes)
         self.num_classes = checked_count("num_classes", num_classes)
+        # Draws the frames that are trained on; None: all. For `build_encoder` to set.
+        self.frame_sampler: RandomFrames | None = None
+        self._model_args = dict(model_args)
+        of_classifier = {
+            "classifier": classifier or self.classifiers[0],
+            "mixtures": checked_count("mixtures", mixtures),
+            "moe_gating": checked_choice("moe_gating", moe_gating, MOE_GATINGS),
+            "moe_gating_remove_diag": checked_flag("moe_gating_remove_diag", moe_gating_remove_diag),
+            "moe_gate_rank": checked_count("moe_gate_rank", moe_gate_rank, least=0),
+        }
         if classifier_layer is None:
-            classifier_layer = self._new_classifier(classifier, mixtures)
+            classifier_layer = self.new_classifier(**of_classifier)
         self.classifier = _checked_classifier(classifier_layer, num_classes)
         # The layer is what counts where both it and the arguments are given.
-        self._model_args = {
-            "classifier": getattr(classifier_layer, "kind", classifier),
-            "mixtures": getattr(classifier_layer, "mixtures", mixtures),
-            **model_args,
-        }
+        of_classifier |= getattr(classifier_layer, "model_args", {})
+        known = self.argument_defaults()
+        self._model_args = {**{name: of_classifier[name] for name in of_classifier if name in known}, **model_args}
         self.build()
 
     @property
@@ -104,13 +129,13 @@ class VideoModel(keras.Model, abc.ABC):
 
     @classmethod
     def argument_defaults(cls) -> dict[str, Any]:
-        """Names and defaults of the hyper-parameters, from the constructor's signature."""
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        return {
-            parameter.name: parameter.default
-            for parameter in parameters
-            if parameter.kind == parameter.KEYWORD_ONLY and parameter.name != "classifier_layer"
-        }
+        """Names and defaults of the hyper-parameters, from the constructor's signature and this class's."""
+        of_classifier = {**_keyword_defaults(VideoModel.__init__), "classifier": cls.classifiers[0]}
+        if "moe" not in cls.classifiers:
+            of_classifier = {"classifier": cls.classifiers[0]}
+        if len(cls.classifiers) == 1:
+            del of_classifier["classifier"]
+        return {**of_classifier, **_keyword_defaults(cls.__init__)}
 
     @abc.abstractmethod
     def build_encoder(self) -> int:
@@ -156,14 +181,16 @@ class VideoModel(keras.Model, abc.ABC):
         self, inputs: dict[str, Any], training: bool = False, return_intermediates: bool = False
     ) -> dict[str, Any]:
         frames, num_frames = inputs["frames"], inputs["num_frames"]
+        if training and self.frame_sampler is not None:
+            frames, num_frames = self.frame_sampler(frames, num_frames)
         mask = frame_mask(num_frames, ops.shape(frames)[1])
         intermediates = {} if return_intermediates else None
         representation = self.encode(self.prepare_frames(frames, mask), mask, training, intermediates)
         # Batch normalization makes something of nothing; a video without frames shall stay nothing.
-        representation = ops.where(
-            ops.any(mask, axis=1)[:, None], ops.cast(representation, "float32"), ops.cast(0.0, "float32")
-        )
-        outputs = self.classifier(self.classifier_input(representation, training))
+        has_frames = ops.any(mask, axis=1)
+        representation = ops.where(has_frames[:, None], ops.cast(representation, "float32"), ops.cast(0.0, "float32"))
+        options = {"mask": has_frames, "training": training} if isinstance(self.classifier, MaskedLayer) else {}
+        outputs = self.classifier(self.classifier_input(representation, training), **options)
         return {"representation": representation, **outputs, **(intermediates or {})}
 
     def prepare_frames(self, frames: Any, mask: Any) -> Any:
@@ -202,20 +229,39 @@ class VideoModel(keras.Model, abc.ABC):
         policy = keras.saving.deserialize_keras_object(config["dtype"])
         return cls(**{**config, "classifier_layer": layer, "dtype": policy})
 
-    def _new_classifier(self, classifier: str, mixtures: int) -> keras.layers.Layer:
+    def new_classifier(
+        self,
+        classifier: str,
+        mixtures: int,
+        moe_gating: str,
+        moe_gating_remove_diag: bool,
+        moe_gate_rank: int,
+    ) -> keras.layers.Layer:
+        """The output layer that the arguments describe; `model_args` are the subclass's own by then."""
+        if classifier not in self.classifiers:
+            raise UserError(f"Unknown classifier {classifier!r}. Allowed: {', '.join(self.classifiers)}.")
         # float32 in every precision policy: losses need it.
         options = {"l2_penalty": self.classifier_l2, "dtype": "float32", "name": "classifier"}
         if classifier == "logistic":
+            if moe_gating != "none" or moe_gate_rank:
+                raise UserError("moe_gating and moe_gate_rank go with classifier=moe only.")
             return LogisticClassifier(self.num_classes, regularize_bias=self.regularize_classifier_bias, **options)
-        if classifier == "moe":
-            return MixtureOfExperts(self.num_classes, checked_count("mixtures", mixtures), **options)
-        raise UserError(f"Unknown classifier {classifier!r}. Allowed: {', '.join(CLASSIFIERS)}.")
+        if moe_gating_remove_diag and moe_gating != "prob":
+            raise UserError("moe_gating_remove_diag goes with moe_gating=prob only.")
+        return MixtureOfExperts(
+            self.num_classes,
+            mixtures,
+            gating=moe_gating,
+            remove_diagonal=moe_gating_remove_diag,
+            gate_rank=moe_gate_rank,
+            **options,
+        )
 
 
-def checked_count(name: str, value: Any, most: int = MOST_UNITS) -> int:
-    """Returns `value`; raises UserError unless it is an integer from 1 to `most`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise UserError(f"{name} must be an integer of at least 1, not {value!r}.")
+def checked_count(name: str, value: Any, most: int = MOST_UNITS, least: int = 1) -> int:
+    """Returns `value`; raises UserError unless it is an integer from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise UserError(f"{name} must be an integer of at least {least}, not {value!r}.")
     if value > most:
         raise UserError(f"{name} must be at most {most}, not {value}.")
     return int(value)
@@ -226,6 +272,36 @@ def checked_rate(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
         raise UserError(f"{name} must be a number of at least 0 and below 1, not {value!r}.")
     return float(value)
+
+
+def checked_number(name: str, value: Any, least: float) -> float:
+    """Returns `value`; raises UserError unless it is a finite number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not least <= value < math.inf:
+        raise UserError(f"{name} must be a number of at least {least:g}, not {value!r}.")
+    return float(value)
+
+
+def checked_flag(name: str, value: Any) -> bool:
+    """Returns `value`; raises UserError unless it is True or False."""
+    if not isinstance(value, bool):
+        raise UserError(f"{name} must be True or False, not {value!r}.")
+    return value
+
+
+def checked_choice(name: str, value: Any, known: tuple[str, ...]) -> str:
+    """Returns `value`; raises UserError unless it is one of `known`."""
+    if value not in known:
+        raise UserError(f"Unknown {name} {value!r}. Allowed: {', '.join(known)}.")
+    return value
+
+
+def frame_sampler(iterations: int, sample_random_frames: bool) -> RandomFrames | None:
+    """What draws `iterations` frames of each video to train on, independently or in a run; None for 0: all frames."""
+    if iterations:
+        return RandomFrames(iterations, contiguous=not sample_random_frames, name="frame_sampler")
+    if not sample_random_frames:
+        raise UserError("sample_random_frames=False does nothing without iterations, the number of frames to draw.")
+    return None
 
 
 def stream_share(count: int, stream: int) -> int:
@@ -251,6 +327,15 @@ def _classifier_input_size(layer: keras.layers.Layer) -> int | None:
     """Length of the vectors that a built classifier takes, where that can be known."""
     matrices = [variable for variable in layer.trainable_variables if len(variable.shape) == 2]
     return matrices[0].shape[0] if matrices else None
+
+
+def _keyword_defaults(function: Any) -> dict[str, Any]:
+    """Keyword-only arguments of a constructor that are hyper-parameters, with their defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    others = ("classifier_layer", "model_args")
+    return {
+        each.name: each.default for each in parameters if each.kind == each.KEYWORD_ONLY and each.name not in others
+    }
 
 
 def _offsets(sizes: Sequence[int]) -> list[int]:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.helpers import case_weights, load_case
-from yt8m_distill.convert_checkpoint import load_reference_weights
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import HierarchicalRNN, NetVLAD, NeXtVLAD
+from yt8m_distill.reference_weights import load_reference_weights
 
 
 @pytest.fixture
