@@ -78,7 +78,8 @@ TABLE = {
     "thinning": row("config data dataset_spec frame_selection run_dir", "numpy tqdm"),
     "verification": row("config data dataset_spec run_dir", "tqdm"),
     "training_logs": row("", "tensorflow"),
-    "training": row(f"{RUNNING} distiller evaluation report run_setup training_logs", RUNNING_INSTALLED),
+    "teacher_cache": row("config data evaluation resumable_files run_dir trained_model", "numpy tensorflow"),
+    "training": row(f"{RUNNING} distiller evaluation report run_setup teacher_cache training_logs", RUNNING_INSTALLED),
     "experiments": row(
         "checked_files compute config data evaluation metrics predictions_csv report run_dir run_setup trained_model "
         "training",

@@ -32,6 +32,7 @@ from yt8m_distill.config import (
     InferenceConfig,
     Learning,
     NamedRun,
+    TeacherCache,
     ThinConfig,
     TrainConfig,
     VerifyConfig,
@@ -53,6 +54,8 @@ _DISTILLATION_FLAGS = (
     "student_model_args",
     "student_init",
     "finetune_epochs",
+    "teacher_cache",
+    "teacher_cache_top",
 )
 # Flags of train.py that the named experiments vary.
 _VARIED_FLAGS = ("training_mode", "student_losses", "representation_matching", "teacher_dir", *_STUDENT_FLAGS)
@@ -278,6 +281,15 @@ def _define_distillation_flags(values: FlagValues):
     )
     flags.DEFINE_enum("prediction_distance", "kl", PREDICTION_DISTANCES, "What pred is.", flag_values=values)
     flags.DEFINE_string("teacher_dir", None, "A finished teacher's run directory. [train one]", flag_values=values)
+    flags.DEFINE_string(
+        "teacher_cache",
+        None,
+        "Folder to store a serial teacher's outputs in, once for all students.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "teacher_cache_top", None, "Store only so many predictions a video, the highest. [all]", flag_values=values
+    )
     flags.DEFINE_integer(
         "finetune_epochs", None, "Second stage of serial rep alone. [--num_epochs]", flag_values=values
     )
@@ -337,6 +349,7 @@ def train_config_from_flags(values: FlagValues) -> TrainConfig:
         selection=None if mode in ("teacher", None) else _student_selection(values),
         distillation=_distillation(values) if mode in DISTILLING_MODES else None,
         teacher_dir=values.teacher_dir,
+        teacher_cache=_teacher_cache(values),
         train_data_pattern=values.train_data_pattern,
         validation_data_pattern=values.validation_data_pattern,
         eval_data_pattern=values.eval_data_pattern,
@@ -534,6 +547,10 @@ def _senseless(values: FlagValues, mode: str | None) -> dict[str, str]:
     if mode == "parallel":
         names += ["teacher_dir", "finetune_epochs", "student_init"]
     problems = {name: f"--{name} does nothing with --training_mode={mode}; leave it out." for name in names}
+    if mode == "parallel":
+        problems["teacher_cache"] = (
+            "--teacher_cache goes with --training_mode=serial: in parallel mode the teacher changes with every step."
+        )
     losses = set(values.student_losses)
     if losses != {"rep"}:
         text = "--finetune_epochs is for --student_losses=rep, which is followed by fine-tuning."
@@ -592,6 +609,12 @@ def _distillation(values: FlagValues) -> Distillation:
         values.representation_matching,
         values.student_init,
     )
+
+
+def _teacher_cache(values: FlagValues) -> TeacherCache | None:
+    if values.teacher_cache is None and values.teacher_cache_top is not None:
+        raise UserError("--teacher_cache_top does nothing without --teacher_cache.")
+    return TeacherCache(values.teacher_cache, values.teacher_cache_top) if values.teacher_cache else None
 
 
 def _overrides(values: FlagValues) -> SpecOverrides:

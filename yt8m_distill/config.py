@@ -125,6 +125,22 @@ class Distillation:
 
 
 @dataclass(frozen=True)
+class TeacherCache:
+    """Where the outputs of the teacher of serial training are stored, so that it runs once over the training videos.
+
+    Attributes:
+        directory: holds one cache, which all students of the same teacher share.
+        top: only so many of each video's predictions, the highest; None: all.
+    """
+
+    directory: str
+    top: int | None = None
+
+    def __post_init__(self):
+        _check_minimum("teacher_cache_top", self.top, 1)
+
+
+@dataclass(frozen=True)
 class Learning:
     """Optimizer, schedule and length of a training; None takes the recipe's value.
 
@@ -228,6 +244,7 @@ class TrainConfig:
         selection: the student's frames; None for a teacher.
         distillation: how the student is matched; None for a teacher and a baseline.
         teacher_dir: run directory of a finished teacher; None: `<train_dir>/teacher`, trained on the way.
+        teacher_cache: where the teacher's outputs are stored; None: the teacher runs in every step.
         train_data_pattern, validation_data_pattern, eval_data_pattern: globs, files, directories, by commas.
         train_fraction: share of the training videos that is trained on, above 0 and at most 1.
         train_dir: the run directory.
@@ -243,6 +260,7 @@ class TrainConfig:
     selection: FrameSelection | None = None
     distillation: Distillation | None = None
     teacher_dir: str | None = None
+    teacher_cache: TeacherCache | None = None
     train_data_pattern: str | None = None
     validation_data_pattern: str | None = None
     eval_data_pattern: str | None = None
@@ -266,6 +284,20 @@ class TrainConfig:
             raise UserError(f"--training_mode={self.training_mode} and --student_losses do not go together.")
         if self.teacher_dir and self.training_mode != "serial":
             raise UserError(f"--teacher_dir goes with --training_mode=serial, not {self.training_mode}.")
+        if self.teacher_cache is not None:
+            self._check_teacher_cache()
+
+    def _check_teacher_cache(self):
+        if self.training_mode != "serial":
+            raise UserError(
+                "--teacher_cache goes with --training_mode=serial: only there the teacher is finished, and says the "
+                f"same of a video in every epoch; not {self.training_mode}."
+            )
+        if "rep" in self.distillation.losses and self.distillation.representation_matching == "intermediate":
+            raise UserError(
+                "--teacher_cache does not hold the states of every frame that --representation_matching=intermediate "
+                "needs; leave out one of them."
+            )
 
     def of_teacher(self, train_dir: str | None) -> "TrainConfig":
         """The run of the teacher that a student of serial training is matched to.
@@ -281,12 +313,13 @@ class TrainConfig:
             student_model_args={},
             learning=dataclasses.replace(self.learning, finetune_epochs=None),
             teacher_dir=None,
+            teacher_cache=None,
             train_dir=train_dir,
         )
 
 
 # Settings that may differ between two starts of one run: where and how often it writes, what happens to bad records.
-RUNNING_FIELDS = ("train_dir", "eval_data_pattern", "checkpointing", "bad_records")
+RUNNING_FIELDS = ("train_dir", "eval_data_pattern", "checkpointing", "bad_records", "teacher_cache.directory")
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,10 @@ class Distiller(LabelTrainer):
     (batch,) count. It runs each model once, and returns running means of "loss", each student loss under its own name,
     "regularization", and in parallel mode "teacher_ce". The teacher's outputs give no gradient to the teacher.
 
+    In serial mode the inputs may hold what the teacher has said of these videos, "teacher_predictions" (batch, classes)
+    and for the loss rep "teacher_representation" (batch, dim); the teacher is not run then, and where there are no
+    student_indices, the frames are the student's own.
+
     Raises:
         UserError: an unknown mode, loss or distance; models that do not fit each other.
 
@@ -160,7 +164,7 @@ class Distiller(LabelTrainer):
         video = {"frames": inputs["frames"], "num_frames": inputs["num_frames"]}
         options = {"return_intermediates": True} if self.match_frame_states else {}
         if self.mode == "serial":  # outside of the tape: nothing of the finished teacher is kept for gradients
-            teacher_outputs = self.teacher(video, training=False, **options)
+            teacher_outputs = _stored_outputs(inputs) or self.teacher(video, training=False, **options)
         with tf.GradientTape() as tape:
             if self.mode == "parallel":
                 teacher_outputs = self.teacher(video, training=True, **options)
@@ -214,11 +218,20 @@ def _check_models(teacher: keras.Model, student: keras.Model, mode: str):
         raise UserError("in parallel mode the student is built with classifier_layer=teacher.classifier.")
 
 
+def _stored_outputs(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """What the teacher has said of the videos of a batch before; empty where the batch does not hold it."""
+    prefix = "teacher_"
+    return {name.removeprefix(prefix): value for name, value in inputs.items() if name.startswith(prefix)}
+
+
 def student_view(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """The student's input out of a distillation batch: (batch, k, features) of its (batch, frames, features).
 
-    Places beyond `student_num_frames` hold some frame or other and are masked by the model.
+    Places beyond `student_num_frames` hold some frame or other and are masked by the model. A batch without
+    "student_indices" has the student's frames only.
     """
+    if "student_indices" not in inputs:
+        return {"frames": inputs["frames"], "num_frames": inputs["num_frames"]}
     frames = tf.gather(inputs["frames"], inputs["student_indices"], batch_dims=1)
     return {"frames": frames, "num_frames": inputs["student_num_frames"]}
 

@@ -1,4 +1,4 @@
-"""Text files that grow together over hours, and that a kill, a full disk or an error in the middle does not cost."""
+"""Files that grow together over hours, and that a kill, a full disk or an error in the middle does not cost."""
 
 import contextlib
 import gzip
@@ -15,10 +15,10 @@ from yt8m_distill.errors import UserError
 class ResumableFiles:
     """Files that appear under their names only when complete, and are gone on with after a stop.
 
-    A context manager. Text goes to `<path>.partial`; `save` notes in `<first path>.partial.json` how far all of them
-    have come. When that is there and was made for the same work, writing goes on there: what was written after it is
-    cut off. `finish` renames the files, replacing older ones. Where a path ends in `.gz`, `finish` compresses; the same
-    text gives the same bytes. Folders are made where they do not exist.
+    A context manager. What is written goes to `<path>.partial`; `save` notes in `<first path>.partial.json` how far all
+    of them have come. When that is there and was made for the same work, writing goes on there: what was written after
+    it is cut off. `finish` renames the files in their order, replacing older ones. Where a path ends in `.gz`, `finish`
+    compresses; the same text gives the same bytes. Folders are made where they do not exist.
 
     Args:
         paths: of the files.
@@ -71,10 +71,10 @@ class ResumableFiles:
         self.state = note.get("state")
         return sizes
 
-    def write(self, text: str, file: int = 0):
-        """Adds text to a file, by its place in `paths`."""
+    def write(self, content: str | bytes, file: int = 0):
+        """Adds text or bytes to a file, by its place in `paths`."""
         with _user_errors(self._paths[file]):
-            self._files[file].write(text.encode())
+            self._files[file].write(content.encode() if isinstance(content, str) else content)
 
     def save(self, state: Any):
         """Everything written until now will be gone on from, with this state (JSON)."""

@@ -47,7 +47,9 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, dict[str, VideoFiles]]:
         if pattern := getattr(config, f"{name}_data_pattern"):
             files[name] = _other_videos(pattern, f"{name}_data_pattern", train.spec, skip)
     for name, videos in files.items():
-        check_view(videos, View(config.selection, config.distillation is not None), f"{name}_data_pattern")
+        stored = name == "train" and config.teacher_cache is not None  # a cache that is to be written checks for itself
+        all_frames = config.distillation is not None and not stored
+        check_view(videos, View(config.selection, all_frames), f"{name}_data_pattern")
     _warn_where_no_video_is_longer(config, train)
     return _with_arguments_by_frames(config), files
 
@@ -198,7 +200,7 @@ def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:
     return [
         f"{name}: {old_values.get(name)} in the run, {new_values.get(name)} now"
         for name in sorted({*old_values, *new_values})
-        if old_values.get(name) != new_values.get(name) and name.split(".")[0] not in RUNNING_FIELDS
+        if old_values.get(name) != new_values.get(name) and not {name, name.split(".")[0]} & set(RUNNING_FIELDS)
     ]
 
 

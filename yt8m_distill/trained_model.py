@@ -234,7 +234,12 @@ def write_config(run: RunDir, trained: TrainedModel):
     """A configuration in which the packed model stands alone, without a teacher."""
     mode = "teacher" if trained.role == "teacher" else "baseline"
     alone = dataclasses.replace(
-        trained.config, training_mode=mode, selection=trained.selection, distillation=None, teacher_dir=None
+        trained.config,
+        training_mode=mode,
+        selection=trained.selection,
+        distillation=None,
+        teacher_dir=None,
+        teacher_cache=None,
     )
     run_dir.write_text(run.config_file, to_json(alone))
 

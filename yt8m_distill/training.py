@@ -16,10 +16,19 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
-from yt8m_distill import run_dir, trained_model
+from yt8m_distill import run_dir, teacher_cache, trained_model
 from yt8m_distill.config import TrainConfig, from_values
 from yt8m_distill.data.bad_records import report_skipped
-from yt8m_distill.data.dataset import BEGINNING, Batch, Position, VideoFiles, View, estimated_videos, position_after
+from yt8m_distill.data.dataset import (
+    BEGINNING,
+    Batch,
+    Position,
+    StoredOutputs,
+    VideoFiles,
+    View,
+    estimated_videos,
+    position_after,
+)
 from yt8m_distill.dataset_spec import DatasetSpec
 from yt8m_distill.distiller import (
     Distiller,
@@ -87,7 +96,8 @@ def _train(config: TrainConfig, files: Mapping[str, VideoFiles], start_new_model
         start(models["student"], teacher.model)
         models = {**models, "teacher": teacher.model}
     if not run.report_file.exists():
-        TrainingLoop(config, run, models, files).run()
+        stored = teacher_cache.open_cache(config, teacher, files["train"]) if config.teacher_cache else None
+        TrainingLoop(config, run, models, files, stored).run()
     report = make_report(config, run, files, teacher)
     run_dir.write_json(run.report_file, dataclasses.asdict(report))
     return report
@@ -156,8 +166,13 @@ class Stage:
     followed: bool = False
 
 
-def stages(config: TrainConfig, models: Mapping[str, keras.Model]) -> list[Stage]:
+def stages(config: TrainConfig, models: Mapping[str, keras.Model], stored: StoredOutputs | None = None) -> list[Stage]:
     """What is trained, in order. Serial training with the loss rep alone is followed by fine-tuning on the labels.
+
+    Args:
+        config: resolved.
+        models: by role.
+        stored: outputs of the teacher of serial training, which then does not run.
 
     Source: Bhardwaj et al. section 4, the variants of serial training.
     """
@@ -176,7 +191,7 @@ def stages(config: TrainConfig, models: Mapping[str, keras.Model]) -> list[Stage
     distill = Stage(
         "Distilling the student" if config.training_mode == "serial" else "Training teacher and student",
         learning.num_epochs,
-        View(config.selection, with_all_frames=True),
+        View(config.selection, with_all_frames=stored is None, stored=stored),
         lambda: Distiller(models["teacher"], models["student"], mode=config.training_mode, **settings, **options),
     )
     if config.training_mode != "serial" or config.distillation.losses != ("rep",):
@@ -279,15 +294,22 @@ class TrainingLoop:
         run: where everything is written.
         models: by role; the teacher of serial training is only read.
         files: "train" and, where given, "validation".
+        stored: outputs of the teacher of serial training; None: it runs in every step.
     """
 
     def __init__(
-        self, config: TrainConfig, run: RunDir, models: Mapping[str, keras.Model], files: Mapping[str, VideoFiles]
+        self,
+        config: TrainConfig,
+        run: RunDir,
+        models: Mapping[str, keras.Model],
+        files: Mapping[str, VideoFiles],
+        stored: StoredOutputs | None = None,
     ):
         self.config = config
         self.run_dir = run
         self.models = dict(models)
         self.files = files
+        self.stored = stored
         self.trained_roles = [role for role in models if not (role == "teacher" and config.training_mode == "serial")]
         self.predict = {role: prediction_function(models[role]) for role in self.trained_roles}
         self.logs = TrainingLogs(run.logs, ("train", "validation", "validation_teacher"))
@@ -298,7 +320,7 @@ class TrainingLoop:
 
     def run(self):
         """Trains all stages, from the latest checkpoint if there is one."""
-        all_stages = stages(self.config, self.models)
+        all_stages = stages(self.config, self.models, self.stored)
         stored = run_dir.checkpoints(self.run_dir)
         self.logs.cut_back(stored[-1].log_sizes() if stored else {})
         if stored:
@@ -514,7 +536,7 @@ class TrainingLoop:
         with first as batches:
             few = next(batches, None)
         for role in self.trained_roles if few else ():
-            frames = few if role == "teacher" or "student_indices" not in few else student_view(few)
+            frames = few if role == "teacher" else student_view(few)
             inputs = {"frames": frames["frames"], "num_frames": frames["num_frames"]}
             outputs = self.models[role](inputs, return_intermediates=True)
             real = tf.sequence_mask(inputs["num_frames"], inputs["frames"].shape[1])
@@ -562,6 +584,8 @@ def _compiled_step(step_model: LabelTrainer, view: View, spec: DatasetSpec) -> C
     if view.with_all_frames:
         inputs["student_indices"] = tf.TensorSpec([None, None], tf.int32)
         inputs["student_num_frames"] = tf.TensorSpec([None], tf.int32)
+    if view.stored is not None:
+        inputs |= {name: tf.TensorSpec([None, width], tf.float32) for name, width in view.stored.widths.items()}
 
     @tf.function(input_signature=(inputs, tf.TensorSpec([None, spec.num_classes], tf.uint8)))
     def step(batch, labels):

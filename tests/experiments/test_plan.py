@@ -4,7 +4,15 @@ import dataclasses
 
 import pytest
 
-from yt8m_distill.config import Distillation, ExperimentConfig, FrameSelection, Learning, NamedRun, TrainConfig
+from yt8m_distill.config import (
+    Distillation,
+    ExperimentConfig,
+    FrameSelection,
+    Learning,
+    NamedRun,
+    TeacherCache,
+    TrainConfig,
+)
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments.plan import Run, plan
 
@@ -67,6 +75,19 @@ def test_one_teacher_a_seed_is_shared_by_all_serial_students():
     assert [run.name for run in planned if run.config.training_mode == "teacher"] == ["seed0/teacher", "seed4/teacher"]
     assert planned[0].name == "seed0/teacher"
     assert len({run.config.train_dir for run in planned}) == len(planned)
+
+
+def test_each_teacher_has_a_cache_of_its_own_for_its_serial_students():
+    cached = dataclasses.replace(BASE, teacher_cache=TeacherCache("cache"))
+    planned = plan(ExperimentConfig("table1", "out", cached, frames=(3,), seeds=(0, 4)))
+    for run in planned:
+        serial = run.config.training_mode == "serial"
+        assert run.config.teacher_cache == (TeacherCache(f"cache/seed{run.seed}/teacher") if serial else None)
+    assert [run.name for run in planned] == [run.name for run in runs("table1", frames=(3,), seeds=(0, 4))]
+    cached = dataclasses.replace(BASE, teacher_cache=TeacherCache("cache", top=20))
+    by_name = {run.name: run.config.teacher_cache for run in plan(ExperimentConfig("table4", "out", cached))}
+    assert by_name["seed0/serial-rep_intermediate_30"] is None  # the cache has no states of every frame
+    assert by_name["seed0/serial-rep_30_top20"] == TeacherCache("cache/seed0/teacher_top20", top=20)
 
 
 def test_directories_say_what_they_are():

@@ -7,9 +7,10 @@ import itertools
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -56,6 +57,19 @@ def find_files(pattern: str, flag: str) -> list[str]:
 Batch = dict[str, np.ndarray]
 
 
+class StoredOutputs(Protocol):
+    """What a teacher has said of videos, stored.
+
+    Attributes:
+        widths: of each array that `of` returns, by name.
+    """
+
+    widths: Mapping[str, int]
+
+    def of(self, video_ids: Sequence[bytes]) -> Batch:
+        """Arrays, float32 (batch, width)."""
+
+
 @dataclass(frozen=True)
 class View:
     """Which frames of a video are read.
@@ -63,13 +77,19 @@ class View:
     Attributes:
         selection: the student's frames; None reads all.
         with_all_frames: all frames, and the selection's indices beside them.
+        stored: what is added to each batch from what a teacher has said of its videos; None: nothing.
     """
 
     selection: FrameSelection | None = None
     with_all_frames: bool = False
+    stored: StoredOutputs | None = None
 
     def batch(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:
         """The videos as arrays."""
+        batch = self._frames(videos, spec, seed)
+        return batch if self.stored is None else {**batch, **self.stored.of(batch["video_id"])}
+
+    def _frames(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:
         if self.selection is None:
             return readers.all_frames(videos, spec)
         read = readers.frames_and_selection if self.with_all_frames else readers.selected_frames

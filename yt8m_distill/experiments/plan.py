@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from yt8m_distill.config import STUDENT_LOSSES, ExperimentConfig, FrameSelection, TrainConfig
+from yt8m_distill.config import STUDENT_LOSSES, ExperimentConfig, FrameSelection, TeacherCache, TrainConfig
 from yt8m_distill.errors import UserError
 
 PAPERS_FRAMES = {"table1": (6, 10, 15, 20, 30), "table5": (10, 30)}  # k = 30 in all others
@@ -192,8 +192,15 @@ def _of_student(base: TrainConfig, variant: Variant, selection: FrameSelection) 
     )
     finetuned = variant.mode == "serial" and variant.losses == ("rep",)
     learning = base.learning if finetuned else dataclasses.replace(base.learning, finetune_epochs=None)
+    # A cache holds what a finished teacher says, without its state at every frame.
+    cached = variant.mode == "serial" and not (variant.matching == "intermediate" and "rep" in variant.losses)
     return dataclasses.replace(
-        base, training_mode=variant.mode, selection=selection, distillation=distillation, learning=learning
+        base,
+        training_mode=variant.mode,
+        selection=selection,
+        distillation=distillation,
+        learning=learning,
+        teacher_cache=base.teacher_cache if cached else None,
     )
 
 
@@ -209,6 +216,8 @@ def _name(config: TrainConfig) -> str:
         uniform = config.selection.sampling == "uniform"
         described = config.selection.describe()
         parts.append(f"uniform{described}" if uniform and kind == "baseline" else described)
+    if config.teacher_cache is not None and config.teacher_cache.top:
+        parts.append(f"top{config.teacher_cache.top}")
     if config.train_fraction < 1:
         parts.append(f"{100 * config.train_fraction:g}percent")
     return "_".join(parts)
@@ -245,11 +254,19 @@ def _with_teachers(runs: Sequence[Run], folder: pathlib.Path) -> list[Run]:
             name = f"seed{run.seed}/teacher{suffix}"
             teacher = _placed(Run(name, f"{TEACHER} {suffix}".strip(), None, run.seed, wanted), folder)
             teachers.append(teacher)
-        linked.append(
-            dataclasses.replace(run, config=dataclasses.replace(run.config, teacher_dir=teacher.config.train_dir))
-        )
+        own = {"teacher_dir": teacher.config.train_dir, "teacher_cache": _cache_of(run, teacher)}
+        linked.append(dataclasses.replace(run, config=dataclasses.replace(run.config, **own)))
     others = [run for run in linked if run.config.training_mode != "teacher"]
     return [*teachers, *others]
+
+
+def _cache_of(run: Run, teacher: Run) -> TeacherCache | None:
+    """Each teacher has a cache of its own in the folder that is given."""
+    given = run.config.teacher_cache
+    if given is None:
+        return None
+    folder = teacher.name if given.top is None else f"{teacher.name}_top{given.top}"
+    return dataclasses.replace(given, directory=str(pathlib.Path(given.directory) / folder))
 
 
 def _first_with(config: TrainConfig, runs: Iterable[Run]) -> Run | None:

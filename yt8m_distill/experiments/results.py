@@ -225,7 +225,8 @@ def _settings(result: Result) -> Iterable[tuple[str, str]]:
             continue
         parts = value.items() if isinstance(value, dict) else [("", value)]
         for part, single in parts:
-            if (name, part) in (("learning", "seed"), ("selection", "k")) or single is None or single == ():
+            own_column = ("learning", "seed"), ("selection", "k"), ("teacher_cache", "directory")
+            if (name, part) in own_column or single is None or single == ():
                 continue
             yield f"{name}.{part}" if part else name, _text(single)
 

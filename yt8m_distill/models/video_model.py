@@ -167,7 +167,7 @@ class VideoModel(keras.Model, abc.ABC):
         """Creates all variables; the input's shape is not needed. Called by the constructor."""
         if self.built:
             return
-        dim = self.build_encoder()
+        dim = self.representation_size = self.build_encoder()
         if not self.classifier.built:
             self.classifier.build((None, dim))
         expected = _classifier_input_size(self.classifier)
