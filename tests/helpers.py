@@ -1,6 +1,7 @@
 """What several tests need: the reference cases and the places of real data."""
 
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -53,6 +54,20 @@ def sequence_example(
     return tf.train.SequenceExample(
         context=tf.train.Features(feature=context), feature_lists=tf.train.FeatureLists(feature_list=lists)
     )
+
+
+def rated_video(
+    ratings: Iterable[tuple[int, int, float]], video_id: str = "v0", num_frames: int = 20, seed: int = 0
+) -> bytes:
+    """A serialized frame-level record with (start, class, score) of rated segments."""
+    example = sequence_example(video_id, num_frames=num_frames, seed=seed)
+    context = example.context.feature
+    for start, label, score in ratings:
+        context["segment_start_times"].int64_list.value.append(start)
+        context["segment_end_times"].int64_list.value.append(min(start + 5, 2**63 - 1))
+        context["segment_labels"].int64_list.value.append(label)
+        context["segment_scores"].float_list.value.append(score)
+    return example.SerializeToString()
 
 
 def video_level(

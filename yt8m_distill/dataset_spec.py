@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from yt8m_distill.errors import UserError
 
-FRAME, VIDEO = "frame", "video"
-LEVELS = (FRAME, VIDEO)
+FRAME, VIDEO, SEGMENT = "frame", "video", "segment"
+LEVELS = (FRAME, VIDEO, SEGMENT)
+SEGMENT_FRAMES = 5  # of YouTube-8M 2019
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class DatasetSpec:
         thin_frames: of thin shards, k: the records hold only the k uniform frames of each video's first `max_frames`;
             None: they hold all.
         level: one of `LEVELS`. "video": each record holds the means over a video's frames, one float vector a feature,
-            which is read as a single frame.
+            which is read as a single frame. "segment": the records are frame-level ones with rated segments, and each
+            segment is an example of its own.
         normalized: video level: each video's values, all features together, are brought to 2-norm 1.
     """
 
@@ -96,11 +98,17 @@ class DatasetSpec:
         """Of the frames in a batch."""
         return "float32" if self.level == VIDEO else "uint8"
 
+    @property
+    def longest_example(self) -> int:
+        """Frames of an example at most; 0: there is no limit."""
+        return SEGMENT_FRAMES if self.level == SEGMENT else self.max_frames
+
     def describe(self) -> str:
         """One line for the log."""
         features = " + ".join(f"{n} ({s})" for n, s in zip(self.feature_names, self.feature_sizes, strict=True))
         frames = f"at most {self.max_frames} frames" if self.max_frames else "all frames"
         frames = "means over all frames" if self.level == VIDEO else frames
+        frames = f"rated segments of {SEGMENT_FRAMES} frames" if self.level == SEGMENT else frames
         thin = f", thin shards with {self.thin_frames} frames of each video" if self.thin_frames else ""
         return f"{self.edition}: features {features}, id in '{self.id_key}', {self.num_classes} classes, {frames}{thin}"
 

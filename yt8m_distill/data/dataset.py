@@ -18,8 +18,8 @@ from yt8m_distill.config import FrameSelection
 from yt8m_distill.data import readers
 from yt8m_distill.data.bad_records import BadRecord, BadRecords
 from yt8m_distill.data.framing import DamagedRecord, Frame, frames_of_file, place_problem, read_record
-from yt8m_distill.data.readers import Video
-from yt8m_distill.dataset_spec import DatasetSpec, SpecOverrides
+from yt8m_distill.data.videos import Video, all_segments, rated_segments
+from yt8m_distill.dataset_spec import SEGMENT, DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -78,14 +78,22 @@ class View:
         selection: the student's frames; None reads all.
         with_all_frames: all frames, and the selection's indices beside them.
         stored: what is added to each batch from what a teacher has said of its videos; None: nothing.
+        in_segments: each video as its consecutive segments of 5 frames, rated or not.
     """
 
     selection: FrameSelection | None = None
     with_all_frames: bool = False
     stored: StoredOutputs | None = None
+    in_segments: bool = False
+
+    def examples(self, video: Video, spec: DatasetSpec) -> list[Video]:
+        """The video as it is, or its segments."""
+        if self.in_segments:
+            return all_segments(video)
+        return rated_segments(video) if spec.level == SEGMENT else [video]
 
     def batch(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:
-        """The videos as arrays."""
+        """The videos or segments as arrays."""
         batch = self._frames(videos, spec, seed)
         return batch if self.stored is None else {**batch, **self.stored.of(batch["video_id"])}
 
@@ -157,7 +165,9 @@ class VideoFiles:
             Batches of "video_id" (batch,), "frames" (batch, frames, features) uint8, zero-padded to the longest of the
             batch, "num_frames" (batch,) int32, "labels" (batch, classes) uint8, "position" (batch, 3) int64, the
             `Position` after each video, and for a view with all frames and a selection also "student_indices"
-            (batch, k) and "student_num_frames" (batch,), int32.
+            (batch, k) and "student_num_frames" (batch,), int32. See `readers.all_frames` for video level and segments.
+            The segments of a video are never in two batches, so most batches of segments are a little smaller than
+            `batch_size`, and one of a single video may be larger.
         """
         groups = [[file] for file in range(len(self.files))]
         return self._batches(self._windows(groups, start, None), view, batch_size, seed)
@@ -177,14 +187,18 @@ class VideoFiles:
 
     def longest_of_first(self, count: int = 256) -> int:
         """Frames of the longest of the first `count` videos; 0 where there are none."""
-        longest = 0
-        for places in _in_batches(self._windows([[file] for file in range(len(self.files))], BEGINNING, None), 32):
-            _, videos = self._read(places, np.empty(places[:, 3].sum(), np.uint8))
-            longest = max([longest, *(video.num_frames for video in videos)])
-            count -= len(places)
-            if count <= 0:
-                break
-        return longest
+        longest = max((video.num_frames for video in self.videos(count)), default=0)
+        return min(longest, self.spec.longest_example or longest)
+
+    def segments_of_first(self, count: int = 256) -> int:
+        """Rated segments of the first `count` videos."""
+        return sum(len(rated_segments(video)) for video in self.videos(count))
+
+    def videos(self, count: int | None = None) -> Iterator[Video]:
+        """The first `count` videos in the order of the records, or all of them."""
+        windows = self._windows([[file] for file in range(len(self.files))], BEGINNING, None)
+        for places in itertools.islice(_in_batches(windows, 1), count):
+            yield from self._read(places, np.empty(places[0, 3], np.uint8))[1]
 
     def holds_records(self) -> bool:
         """Whether there is anything to read."""
@@ -226,7 +240,9 @@ class VideoFiles:
 
     def _batches(self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int) -> Iterator[Batch]:
         """Each batch is read while the one before it is used."""
-        return _prefetched(self._read_batches(windows, view, batch_size, seed))
+        segments = view.in_segments or self.spec.level == SEGMENT
+        read = self._read_segment_batches if segments else self._read_batches
+        return _prefetched(read(windows, view, batch_size, seed))
 
     def _read_batches(self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int) -> Iterator[Batch]:
         buffer = np.empty(0, np.uint8)
@@ -236,6 +252,22 @@ class VideoFiles:
             positions, videos = self._read(places, buffer)
             if videos:  # all records of a batch may have been skipped
                 yield {**view.batch(videos, self.spec, seed), "position": positions}
+
+    def _read_segment_batches(
+        self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int
+    ) -> Iterator[Batch]:
+        """The segments of whole records, as many as go into a batch: it ends where a `Position` is."""
+        segments, positions = [], []
+        for places in _in_batches(windows, 1):
+            after, videos = self._read(places, np.empty(places[0, 3], np.uint8))
+            of_record = [segment for video in videos for segment in view.examples(video, self.spec)]
+            if segments and len(segments) + len(of_record) > batch_size:
+                yield {**view.batch(segments, self.spec, seed), "position": np.array(positions)}
+                segments, positions = [], []
+            segments += of_record
+            positions += [after[0]] * len(of_record) if of_record else []
+        if segments:
+            yield {**view.batch(segments, self.spec, seed), "position": np.array(positions)}
 
     def _read(self, places: np.ndarray, buffer: np.ndarray) -> tuple[np.ndarray, list[Video]]:
         """The videos at the places, views of the buffer, and the positions after them; bad ones left out."""
@@ -265,6 +297,8 @@ def check_view(videos: VideoFiles, view: View, flag: str):
     held = videos.spec.thin_frames
     if held is None:
         return
+    if view.in_segments:
+        raise UserError(f"--{flag}: thin shards, which do not hold all frames; segments need the original shards.")
     selection = None if view.with_all_frames else view.selection
     if wish := _beyond_thin(selection, held):
         raise UserError(
@@ -360,12 +394,24 @@ def _record(path: str, frame: Frame) -> bytes:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def estimated_videos(videos: VideoFiles, count: int = 64) -> int:
-    """Number of videos by file sizes and the mean length of the first records; for progress bars only."""
+def estimated_videos(videos: VideoFiles, count: int = 64, view: View | None = None) -> int:
+    """Number of videos by file sizes and the mean length of the first records; for progress bars only.
+
+    At the segment level, and for a view in segments, the number of these.
+    """
     frames = itertools.chain.from_iterable(map(frames_of_file, videos.files))
     lengths = [frame.num_bytes for frame in itertools.islice(frames, count)]
     records = len(lengths) if len(lengths) < count else videos.num_bytes / np.mean(lengths)
-    return max(min(len(lengths), 1), round(videos.fraction * records))
+    examples = _examples_each(videos, count, view or View())
+    return max(min(len(lengths), 1), round(videos.fraction * records * examples))
+
+
+def _examples_each(videos: VideoFiles, count: int, view: View) -> float:
+    """The mean of the first records."""
+    if not view.in_segments and videos.spec.level != SEGMENT:
+        return 1.0
+    numbers = [len(view.examples(video, videos.spec)) for video in videos.videos(count)]
+    return float(np.mean(numbers)) if numbers else 1.0
 
 
 def _is_among(fraction: float, path: str, number: int) -> bool:

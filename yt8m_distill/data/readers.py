@@ -7,21 +7,24 @@ only some of the frames, and says in its context which.
 A video-level record is a `tf.train.Example` with id, labels, and for every feature its mean over the frames, as floats.
 It is read as a video of one frame. Its bytes are those of a SequenceExample without feature lists.
 
+At the segment level a frame-level record's context also holds ratings of segments, see `videos`.
+
 TensorFlow is imported only where protobuf's parser is needed: a process that reads regular records starts quickly.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from yt8m_distill.config import FrameSelection
 from yt8m_distill.data import wire
 from yt8m_distill.data.framing import DamagedRecord
+from yt8m_distill.data.videos import SCORES_KEY, SEGMENT_LABELS_KEY, START_TIMES_KEY, Ratings, Video
 from yt8m_distill.dataset_spec import (
     AUDIOSET,
     EDITIONS,
     FRAME,
+    SEGMENT,
     VIDEO,
     YOUTUBE_8M_2018,
     DatasetSpec,
@@ -38,24 +41,6 @@ THIN_MAX_FRAMES_KEY = "thin_max_frames"  # of the first so many frames the k wer
 THIN_ORIGINAL_FRAMES_KEY = "thin_original_frames"  # of the video
 
 
-@dataclass(frozen=True)
-class Video:
-    """One record as it was read; frames are views of its bytes.
-
-    Attributes:
-        video_id: as in the record.
-        labels: in [0, classes).
-        features: for every feature of the spec uint8 (frames, size); features may differ in their number of frames. Of
-            the video level float32 (1, size), finite.
-        num_frames: the smallest number of frames of any feature, at most `spec.max_frames`.
-    """
-
-    video_id: bytes
-    labels: tuple[int, ...]
-    features: tuple[np.ndarray, ...]
-    num_frames: int
-
-
 def read_video(serialized: bytes | memoryview, spec: DatasetSpec) -> Video:
     """The video in a serialized record.
 
@@ -65,7 +50,8 @@ def read_video(serialized: bytes | memoryview, spec: DatasetSpec) -> Video:
 
     Raises:
         DamagedRecord: no such message; no id; a missing feature, one with frames of another length or with a number
-            that is not finite; a label out of range.
+            that is not finite; a label out of range; at the segment level ratings that are no lists of the same length,
+            or out of range.
 
     Source: the starter code's readers of both levels.
     Differs: where features differ in length the smallest counts (the original pads the shorter with zeros and takes
@@ -95,7 +81,21 @@ def _video(record: wire.Record, spec: DatasetSpec) -> Video | None:
         return None
     if spec.level == VIDEO and not all(np.isfinite(each).all() for each in features):
         return None
-    return _checked_length(ids[0], tuple(labels), features, spec)
+    ratings = _ratings(record, spec)
+    return None if ratings is None else _checked_length(ids[0], tuple(labels), features, ratings, spec)
+
+
+def _ratings(record: wire.Record, spec: DatasetSpec) -> Ratings | None:
+    """None where they are not as they should be."""
+    if spec.level != SEGMENT:
+        return Ratings()
+    starts, labels = (record.context.get(key, []) for key in (START_TIMES_KEY, SEGMENT_LABELS_KEY))
+    if SCORES_KEY in record.context and SCORES_KEY not in record.floats:
+        return None
+    if any(values is None or not all(isinstance(each, int) for each in values) for values in (starts, labels)):
+        return None
+    ratings = Ratings(starts, labels, record.floats.get(SCORES_KEY, ()))
+    return None if ratings.problem(spec.num_classes) else ratings
 
 
 def _thinning(context: Mapping) -> tuple | None:
@@ -110,9 +110,12 @@ def _expected_thinning(spec: DatasetSpec) -> tuple[int, int] | None:
     return None if spec.thin_frames is None else (spec.thin_frames, spec.max_frames)
 
 
-def _checked_length(video_id: bytes, labels: tuple, features: tuple[np.ndarray, ...], spec: DatasetSpec) -> Video:
+def _checked_length(
+    video_id: bytes, labels: tuple, features: tuple[np.ndarray, ...], ratings: Ratings, spec: DatasetSpec
+) -> Video:
     num_frames = min(map(len, features))
-    return Video(video_id, labels, features, min(num_frames, spec.max_frames) if spec.max_frames else num_frames)
+    num_frames = min(num_frames, spec.max_frames) if spec.max_frames else num_frames
+    return Video(video_id, labels, features, num_frames, ratings)
 
 
 def _parsed_video(serialized: bytes, spec: DatasetSpec) -> Video:
@@ -124,7 +127,15 @@ def _parsed_video(serialized: bytes, spec: DatasetSpec) -> Video:
     labels = tuple(context[LABELS_KEY].int64_list.value) if LABELS_KEY in context else ()
     sizes = zip(spec.feature_names, spec.feature_sizes, strict=True)
     features = tuple(_parsed_feature(example, name, size, spec.level) for name, size in sizes)
-    return _checked_length(context[spec.id_key].bytes_list.value[0], labels, features, spec)
+    ratings = _parsed_ratings(context) if spec.level == SEGMENT else Ratings()
+    return _checked_length(context[spec.id_key].bytes_list.value[0], labels, features, ratings, spec)
+
+
+def _parsed_ratings(context: Mapping) -> Ratings:
+    starts, labels = (
+        context[key].int64_list.value if key in context else () for key in (START_TIMES_KEY, SEGMENT_LABELS_KEY)
+    )
+    return Ratings(starts, labels, context[SCORES_KEY].float_list.value if SCORES_KEY in context else ())
 
 
 def _parsed_feature(example, name: str, size: int, level: str) -> np.ndarray:
@@ -138,10 +149,16 @@ def _parsed_feature(example, name: str, size: int, level: str) -> np.ndarray:
 def all_frames(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
     """A batch with all frames.
 
+    Args:
+        videos: or segments.
+        spec: how they were read.
+
     Returns:
         "video_id" (batch,) bytes, "labels" (batch, classes) uint8 in {0, 1}, "num_frames" (batch,) int32, "frames"
         (batch, frames of the longest, features), the features side by side in the order of `spec`, padding 0; uint8, of
-        the video level float32, prepared for a model.
+        the video level float32, prepared for a model. Of segments also "segment_start" (batch,) int64, and at the
+        segment level "labels" float32, the scores in [0, 1], and "label_weights" (batch, classes) float32, 1 where the
+        class was rated and 0 elsewhere.
     """
     counts = _counts(videos)
     return {**_described(videos, spec), "num_frames": counts, "frames": _frames(videos, spec, counts)}
@@ -151,7 +168,7 @@ def selected_frames(
     videos: Sequence[Video], spec: DatasetSpec, selection: FrameSelection, seed: int
 ) -> dict[str, np.ndarray]:
     """A batch with only the selected frames; "num_frames" counts those. No other frame is copied."""
-    indices, counts = selected_indices(selection, _counts(videos), _ids(videos), seed)
+    indices, counts = selected_indices(selection, _counts(videos), [video.key for video in videos], seed)
     return {**_described(videos, spec), "num_frames": counts, "frames": _frames(videos, spec, counts, indices)}
 
 
@@ -159,12 +176,8 @@ def frames_and_selection(
     videos: Sequence[Video], spec: DatasetSpec, selection: FrameSelection, seed: int
 ) -> dict[str, np.ndarray]:
     """A batch with all frames and, in "student_indices" and "student_num_frames", those the student sees."""
-    indices, counts = selected_indices(selection, _counts(videos), _ids(videos), seed)
+    indices, counts = selected_indices(selection, _counts(videos), [video.key for video in videos], seed)
     return {**all_frames(videos, spec), "student_indices": indices, "student_num_frames": counts}
-
-
-def _ids(videos: Sequence[Video]) -> list[bytes]:
-    return [video.video_id for video in videos]
 
 
 def _counts(videos: Sequence[Video]) -> np.ndarray:
@@ -172,12 +185,28 @@ def _counts(videos: Sequence[Video]) -> np.ndarray:
 
 
 def _described(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
+    ids = np.empty(len(videos), object)
+    ids[:] = [video.video_id for video in videos]
+    described = {"video_id": ids, **(_scores(videos, spec) if spec.level == SEGMENT else _labels(videos, spec))}
+    if videos and videos[0].start is not None:
+        described["segment_start"] = np.array([video.start for video in videos], np.int64)
+    return described
+
+
+def _labels(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
     labels = np.zeros((len(videos), spec.num_classes), np.uint8)
     for row, video in zip(labels, videos, strict=True):
         row[list(video.labels)] = 1
-    ids = np.empty(len(videos), object)
-    ids[:] = _ids(videos)
-    return {"video_id": ids, "labels": labels}
+    return {"labels": labels}
+
+
+def _scores(segments: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
+    labels, weights = np.zeros((2, len(segments), spec.num_classes), np.float32)
+    for row, segment in enumerate(segments):
+        classes = list(segment.scores)
+        labels[row, classes] = list(segment.scores.values())
+        weights[row, classes] = 1
+    return {"labels": labels, "label_weights": weights}
 
 
 def _frames(
@@ -234,7 +263,7 @@ def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> Data
     names = overrides.feature_names or tuple(name for name in published if name in found)
     if not names or (edition is None and overrides.num_classes is None):
         raise UserError(
-            f"{where}: unknown edition, with the {_KINDS[level]}s {', '.join(sorted(found))}; known are "
+            f"{where}: unknown edition, with the {_kind(level)}s {', '.join(sorted(found))}; known are "
             f"{', '.join(known.name for known in EDITIONS)}. "
             "For features of your own give --feature_names and --num_classes."
         )
@@ -253,7 +282,8 @@ def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> Data
     )
 
 
-_KINDS = {FRAME: "feature list", VIDEO: "feature"}
+def _kind(level: str) -> str:
+    return "feature" if level == VIDEO else "feature list"
 
 
 def _detect_level(example, where: str, overrides: SpecOverrides) -> str:
@@ -268,11 +298,11 @@ def _detect_level(example, where: str, overrides: SpecOverrides) -> str:
             f"{where}: neither a frame-level record, as it has no feature lists, nor a video-level one, as it has no "
             f"floats (its keys: {keys})."
         )
-    wanted = overrides.level or found
+    wanted = FRAME if overrides.level == SEGMENT else overrides.level or found
     if wanted != found:
         other = "one vector a video" if wanted == VIDEO else "one vector a second"
         raise UserError(f"{where}: {found}-level records ({keys}); {wanted}-level ones are needed, with {other}.")
-    return found
+    return SEGMENT if overrides.level == SEGMENT else found
 
 
 def _feature_names(example, level: str) -> set[str]:
@@ -285,7 +315,10 @@ def _feature_names(example, level: str) -> set[str]:
 def _detect_frames(context: Mapping, where: str, level: str, max_frames: int | None) -> tuple[int | None, int | None]:
     """The k of thin shards, and how many frames a video has at most, where the record says so."""
     if level != VIDEO:
-        return _detect_thinning(context, where, max_frames)
+        thinned = _detect_thinning(context, where, max_frames)
+        if level == SEGMENT and thinned != (None, None):
+            raise UserError(f"{where}: --segment_labels needs the original shards; thin ones do not hold all frames.")
+        return thinned
     if max_frames not in (None, 1):
         raise UserError(f"{where}: --max_frames does nothing with video-level records; leave it out.")
     return None, 1
@@ -356,8 +389,7 @@ def _size_in_record(example, where: str, name: str, level: str) -> int | None:
     """None where the video has no frames."""
     have = _feature_names(example, level)
     if name not in have:
-        kind = _KINDS[level]
-        raise UserError(f"{where}: no {kind} '{name}' (--feature_names); it has {', '.join(sorted(have))}.")
+        raise UserError(f"{where}: no {_kind(level)} '{name}' (--feature_names); it has {', '.join(sorted(have))}.")
     if level == VIDEO:
         return len(example.context.feature[name].float_list.value) or None
     rows = example.feature_lists.feature_list[name].feature
@@ -401,6 +433,7 @@ def _explain(example, spec: DatasetSpec) -> str | None:
     problem = (
         _explain_labels(context, spec.num_classes)
         or _explain_thinning(context, spec)
+        or _explain_ratings(context, spec)
         or explain_features(example, spec)
     )
     return f"video '{video_id}': {problem}" if problem else None
@@ -431,6 +464,16 @@ def _explain_thinning(context: Mapping, spec: DatasetSpec) -> str | None:
         return "not thin" if thinning is None else "thin, with --frames={} and --max_frames={}".format(*thinning)
 
     return f"its shard is {described(found)}; the data began with one that is {described(expected)}. Give one kind"
+
+
+def _explain_ratings(context: Mapping, spec: DatasetSpec) -> str | None:
+    if spec.level != SEGMENT:
+        return None
+    kinds = {START_TIMES_KEY: "int64", SEGMENT_LABELS_KEY: "int64", SCORES_KEY: "float"}
+    for key, kind in kinds.items():
+        if key in context and context[key].WhichOneof("kind") not in (None, f"{kind}_list"):
+            return f"'{key}' must be {kind}"
+    return _parsed_ratings(context).problem(spec.num_classes)
 
 
 def _explain_frames(example, spec: DatasetSpec) -> str | None:
