@@ -42,11 +42,13 @@ TABLE = {
     # The command line: flags are known to `cli` alone, and `commands` runs one thing.
     "cli": row("config dataset_spec experiments.run_file", "absl"),
     "commands": row(
-        "cli compute_table evaluation experiments.runner prediction thinning training verification", "absl.app"
+        "cli compute_table evaluation experiments.runner prediction segment_evaluation thinning training verification",
+        "absl.app",
     ),
     "experiment": row("commands"),
     "thin": row("commands"),
     "verify": row("commands"),
+    "segment_eval": row("commands"),
     "flops": row("commands compute"),
     # Input.
     "quantization": row("", "keras numpy"),
@@ -65,6 +67,7 @@ TABLE = {
     "metrics": row("", "numpy"),
     "predictions_csv": row("resumable_files", "numpy"),
     "resumable_files": row(),
+    "segments_csv": row("predictions_csv resumable_files", "numpy"),
     # Runs.
     "checked_files": row("", "h5py numpy"),
     "run_dir": row("checked_files config dataset_spec", "keras numpy tensorflow"),
@@ -73,7 +76,8 @@ TABLE = {
     "run_setup": row("config data dataset_spec models recipes run_dir trained_model"),
     "evaluation": row(RUNNING, RUNNING_INSTALLED),
     "report": row("compute config data evaluation metrics run_dir trained_model"),
-    "prediction": row(f"{RUNNING} evaluation predictions_csv", RUNNING_INSTALLED),
+    "prediction": row(f"{RUNNING} evaluation predictions_csv segments_csv", RUNNING_INSTALLED),
+    "segment_evaluation": row("config data dataset_spec predictions_csv run_dir segments_csv", "numpy tqdm"),
     "compute_table": row("compute config dataset_spec models trained_model", "keras"),
     "thinning": row("config data dataset_spec frame_selection run_dir", "numpy tqdm"),
     "verification": row("config data dataset_spec run_dir", "tqdm"),

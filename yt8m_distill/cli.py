@@ -10,6 +10,7 @@ from absl import flags
 from absl.flags import FlagValues
 
 from yt8m_distill.config import (
+    DEFAULT_SEGMENT_MAX_PRED,
     DEFAULT_STUDENT_FRAMES,
     DISTILLING_MODES,
     EXPERIMENTS,
@@ -32,12 +33,13 @@ from yt8m_distill.config import (
     InferenceConfig,
     Learning,
     NamedRun,
+    SegmentEvalConfig,
     TeacherCache,
     ThinConfig,
     TrainConfig,
     VerifyConfig,
 )
-from yt8m_distill.dataset_spec import FRAME, VIDEO, SpecOverrides
+from yt8m_distill.dataset_spec import FRAME, SEGMENT, VIDEO, SpecOverrides
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments.run_file import SET_BY_EXPERIMENT, FileRun, read_run_file
 
@@ -78,6 +80,9 @@ def eval_flags() -> FlagValues:
     flags.DEFINE_string("per_class_file", None, "Write results by class into this CSV.", flag_values=values)
     flags.DEFINE_boolean("follow", None, "Evaluate every new checkpoint of a running training.", flag_values=values)
     flags.DEFINE_boolean("run_once", None, "The opposite of --follow.", flag_values=values)
+    flags.DEFINE_boolean(
+        "segment_labels", None, "Rated segments, not whole videos. [as the run was trained]", flag_values=values
+    )
     return values
 
 
@@ -91,6 +96,35 @@ def inference_flags() -> FlagValues:
     flags.DEFINE_string("vocabulary", None, "CSV of class names: also write a readable listing.", flag_values=values)
     flags.DEFINE_string("output_model_tgz", None, "Also pack the model into this file.", flag_values=values)
     flags.DEFINE_string("input_model_tgz", None, "A packed model, instead of --train_dir.", flag_values=values)
+    flags.DEFINE_boolean(
+        "segment_labels", None, "All segments of the videos: Class,Segments. [as the run]", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "segment_max_pred", None, f"Segments a class. [{DEFAULT_SEGMENT_MAX_PRED}]", flag_values=values
+    )
+    flags.DEFINE_string(
+        "segment_label_ids_file", None, "CSV of the classes that count for segments. [all]", flag_values=values
+    )
+    return values
+
+
+def segment_eval_flags() -> FlagValues:
+    """The flags of `python -m yt8m_distill.segment_eval`."""
+    values = _new_flags(
+        "Scores a file of segments by the rated ones: python -m yt8m_distill.segment_eval\n"
+        "Mean average precision of the segments that inference.py --segment_labels has written."
+    )
+    flags.DEFINE_string("submission_file", None, "The file: Class,Segments.", flag_values=values)
+    flags.DEFINE_string(
+        "eval_data_pattern", None, "Records with rated segments: globs, files, folders, by commas.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "label_cache", None, "The ratings as text: written, or, where it exists, read instead.", flag_values=values
+    )
+    flags.DEFINE_integer("top_n", DEFAULT_SEGMENT_MAX_PRED, "Segments of a class that count.", flag_values=values)
+    flags.DEFINE_string("output_file", None, "Metrics as JSON. [not written]", flag_values=values)
+    _define_feature_flags(values)
+    _define_bad_record_flags(values)
     return values
 
 
@@ -104,6 +138,7 @@ def verify_flags() -> FlagValues:
     flags.DEFINE_integer("num_workers", None, "Files read at once. [twice the processors]", flag_values=values)
     flags.DEFINE_string("output_file", "bad_files.txt", "List of the bad files.", flag_values=values)
     _define_format_flags(values)
+    flags.DEFINE_boolean("segment_labels", None, "Also check ratings of segments.", flag_values=values)
     return values
 
 
@@ -212,6 +247,9 @@ def _define_data_flags(values: FlagValues):
     _define_format_flags(values)
     flags.DEFINE_boolean(
         "frame_features", None, "Records must be frame-level, or video-level. [as the first record]", flag_values=values
+    )
+    flags.DEFINE_boolean(
+        "segment_labels", None, "Train on rated segments of 5 frames, each an example.", flag_values=values
     )
     _define_bad_record_flags(values)
 
@@ -382,6 +420,7 @@ def eval_config_from_flags(values: FlagValues) -> EvalConfig:
         full_map=values.full_map,
         per_class_file=values.per_class_file,
         follow=bool(values.follow) or values.run_once is False,
+        segments=values.segment_labels,
         bad_records=_bad_records(values),
     )
 
@@ -402,6 +441,24 @@ def inference_config_from_flags(values: FlagValues) -> InferenceConfig:
         top_k=values.top_k,
         vocabulary=values.vocabulary,
         output_model_tgz=values.output_model_tgz,
+        segments=values.segment_labels,
+        segment_max_pred=values.segment_max_pred,
+        segment_label_ids_file=values.segment_label_ids_file,
+        bad_records=_bad_records(values),
+    )
+
+
+def segment_eval_config_from_flags(values: FlagValues) -> SegmentEvalConfig:
+    """The scoring that the flags of `segment_eval` describe."""
+    if values.submission_file is None:
+        raise UserError("--submission_file is needed: the segments that inference.py has written.")
+    return SegmentEvalConfig(
+        submission_file=values.submission_file,
+        eval_data_pattern=values.eval_data_pattern,
+        label_cache=values.label_cache,
+        top_n=values.top_n,
+        output_file=values.output_file,
+        overrides=dataclasses.replace(_overrides(values), level=SEGMENT),
         bad_records=_bad_records(values),
     )
 
@@ -630,9 +687,12 @@ def _overrides(values: FlagValues) -> SpecOverrides:
 
 def _level(values: FlagValues) -> str | None:
     """What the records must be, where the flags say so."""
-    if "frame_features" not in values or values.frame_features is None:
-        return None
-    return FRAME if values.frame_features else VIDEO
+    frames = values.frame_features if "frame_features" in values else None
+    if "segment_labels" in values and values.segment_labels:
+        if frames is False:
+            raise UserError("--segment_labels and --noframe_features: video-level records have no segments.")
+        return SEGMENT
+    return None if frames is None else FRAME if frames else VIDEO
 
 
 def _learning(values: FlagValues) -> Learning:

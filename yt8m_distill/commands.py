@@ -24,6 +24,11 @@ def inference_main(argv: Sequence[str] | None = None) -> int:
     return _main(cli.inference_flags(), _predict, argv)
 
 
+def segment_eval_main(argv: Sequence[str] | None = None) -> int:
+    """python -m yt8m_distill.segment_eval; returns the exit code."""
+    return _main(cli.segment_eval_flags(), _evaluate_segments, argv)
+
+
 def verify_main(argv: Sequence[str] | None = None) -> int:
     """python -m yt8m_distill.verify; returns the exit code."""
     return _main(cli.verify_flags(), _verify, argv)
@@ -97,6 +102,13 @@ def _predict(values: cli.FlagValues):
     from yt8m_distill.prediction import run_inference
 
     run_inference(config)
+
+
+def _evaluate_segments(values: cli.FlagValues):
+    config = cli.segment_eval_config_from_flags(values)
+    from yt8m_distill.segment_evaluation import run_segment_evaluation
+
+    run_segment_evaluation(config)
 
 
 def _verify(values: cli.FlagValues) -> int:

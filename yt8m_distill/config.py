@@ -26,6 +26,7 @@ STUDENT_INITS = ("classifier", "teacher")
 PRECISIONS = ("float32", "bfloat16")
 EXPERIMENTS = ("table1", "table2", "table4", "table5", "table6", "figure2", "figure3")
 DEFAULT_STUDENT_FRAMES = 30
+DEFAULT_SEGMENT_MAX_PRED = 100_000
 MOST_FRAMES = 10**9  # that can be asked for: numbers of frames are computed with 32 bits
 
 T = typing.TypeVar("T")
@@ -337,6 +338,7 @@ class EvalConfig:
         full_map: also the mean average precision over all scores.
         per_class_file: CSV with a row for each class; None: not written.
         follow: evaluate every new checkpoint until the run has finished.
+        segments: rated segments instead of whole videos; None: as the run was trained.
     """
 
     train_dir: str
@@ -349,6 +351,7 @@ class EvalConfig:
     full_map: bool = False
     per_class_file: str | None = None
     follow: bool = False
+    segments: bool | None = None
     bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
 
     def __post_init__(self):
@@ -370,6 +373,9 @@ class InferenceConfig:
         top_k: predictions a video.
         vocabulary: CSV of class names, for a readable listing beside the CSV.
         output_model_tgz: also pack the model into this file.
+        segments: all segments of the videos instead of the whole ones; None: as the run was trained.
+        segment_max_pred: segments of a class at most; None: `DEFAULT_SEGMENT_MAX_PRED`.
+        segment_label_ids_file: CSV of the classes that count for segments; None: all.
     """
 
     output_file: str
@@ -383,6 +389,9 @@ class InferenceConfig:
     top_k: int = 20
     vocabulary: str | None = None
     output_model_tgz: str | None = None
+    segments: bool | None = None
+    segment_max_pred: int | None = None
+    segment_label_ids_file: str | None = None
     bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
 
     def __post_init__(self):
@@ -390,8 +399,36 @@ class InferenceConfig:
         _check_minimum("batch_size", self.batch_size, 1)
         _check_choice("--precision", self.precision, PRECISIONS)
         _check_minimum("top_k", self.top_k, 1)
+        _check_minimum("segment_max_pred", self.segment_max_pred, 1)
         if (self.train_dir is None) == (self.input_model_tgz is None):
             raise UserError("give either --train_dir or --input_model_tgz, not both and not neither.")
+
+
+@dataclass(frozen=True)
+class SegmentEvalConfig:
+    """One scoring of a submission of segments.
+
+    Attributes:
+        submission_file: `Class,Segments`, as `inference.py --segment_labels` writes it.
+        eval_data_pattern: records with rated segments; None: they are in `label_cache`.
+        label_cache: the ratings as text; written where it does not exist, else read instead of the records.
+        top_n: segments of a class that count.
+        output_file: metrics as JSON; None: not written.
+        overrides: what the flags say about the records.
+    """
+
+    submission_file: str
+    eval_data_pattern: str | None = None
+    label_cache: str | None = None
+    top_n: int = DEFAULT_SEGMENT_MAX_PRED
+    output_file: str | None = None
+    overrides: SpecOverrides = field(default_factory=SpecOverrides)
+    bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
+
+    def __post_init__(self):
+        _check_minimum("top_n", self.top_n, 1)
+        if self.eval_data_pattern is None and self.label_cache is None:
+            raise UserError("give --eval_data_pattern, records with rated segments, or --label_cache.")
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ from yt8m_distill.data.dataset import (
     Position,
     VideoFiles,
     View,
+    check_segments,
     check_view,
     estimated_videos,
     open_videos,
 )
-from yt8m_distill.dataset_spec import EDITIONS, DatasetSpec, SpecOverrides
+from yt8m_distill.dataset_spec import EDITIONS, FRAME, SEGMENT, VIDEO, DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.precision import warn_where_slow
@@ -70,15 +71,15 @@ def predictions(
         done: videos before it, for the progress bar.
     """
     without_frames = 0
-    with tqdm(
-        total=max(done, estimated_videos(videos)), initial=done, desc=description, unit=" videos", mininterval=1.0
-    ) as bar:
+    unit = " segments" if view.in_segments or videos.spec.level == SEGMENT else " videos"
+    total = max(done, estimated_videos(videos, view=view))
+    with tqdm(total=total, initial=done, desc=description, unit=unit, mininterval=1.0) as bar:
         for batch in videos.ordered_batches(view, batch_size, seed, start):
             yield batch, predict(batch)
             bar.update(len(batch["video_id"]))
             without_frames += np.count_nonzero(batch["num_frames"] == 0)
     if without_frames:
-        log.warning("%d videos have no frames: their predictions say nothing of them.", without_frames)
+        log.warning("%d%s have no frames: their predictions say nothing of them.", without_frames, unit)
 
 
 def evaluate(
@@ -91,7 +92,7 @@ def evaluate(
     seed: int,
     description: str,
 ) -> dict[str, float]:
-    """Metrics over all videos.
+    """Metrics over all videos, or over all rated segments, of which only the rated classes count.
 
     Args:
         predict: see `prediction_function`.
@@ -104,11 +105,16 @@ def evaluate(
 
     Raises:
         UserError: no videos, or a bad record.
+
+    Source: the starter code, which sets the predictions of classes that are not rated to 0.
     """
     view = View(selection)
     for batch, scores in predictions(predict, videos, view, batch_size=batch_size, seed=seed, description=description):
-        labels = batch["labels"]
-        metrics.update(scores, labels, loss=float(losses.cross_entropy(labels, scores)))
+        labels, weights = batch["labels"], batch.get("label_weights")
+        loss = float(losses.cross_entropy(labels, scores, weights))
+        if weights is not None:
+            scores, labels = scores * weights, labels > 0
+        metrics.update(scores, labels, loss=loss)
     return metrics.result()
 
 
@@ -122,7 +128,9 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
     _check_selection(config, train_config)
     warn_where_slow(config.precision)
     skip = config.bad_records.skip
-    videos = evaluation_videos(config.eval_data_pattern, train_config, "eval_data_pattern", skip_bad_records=skip)
+    level = level_of(config.segments, train_config)
+    videos = evaluation_videos(config.eval_data_pattern, train_config, "eval_data_pattern", level, skip)
+    check_segments(videos, "eval_data_pattern")
     if config.follow:
         result = _follow(config, videos)
     else:
@@ -132,15 +140,38 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
     return result
 
 
+def level_of(segments: bool | None, train_config: TrainConfig) -> str:
+    """The level of what is evaluated or predicted: that of the training, unless --segment_labels says otherwise."""
+    trained = train_config.data.level
+    if segments is None or trained == VIDEO:
+        if segments:
+            raise UserError("--segment_labels: the model was trained on video-level records, which have no segments.")
+        return trained
+    return SEGMENT if segments else FRAME
+
+
 def evaluation_videos(
-    pattern: str | None, train_config: TrainConfig, flag: str, *, skip_bad_records: bool = False
+    pattern: str | None,
+    train_config: TrainConfig,
+    flag: str,
+    level: str | None = None,
+    skip_bad_records: bool = False,
 ) -> VideoFiles:
-    """Files to evaluate or predict, in the format that the model was trained on."""
+    """Files to evaluate or predict, in the format that the model was trained on.
+
+    Args:
+        pattern: globs, files, directories, by commas; None: the run's evaluation files.
+        train_config: of the run.
+        flag: where the pattern comes from.
+        level: of the records; None: as in training.
+        skip_bad_records: leave out what is damaged, instead of raising.
+    """
     pattern = pattern or train_config.eval_data_pattern
     if pattern is None:
         raise UserError(f"--{flag} is needed: the run was trained without --eval_data_pattern.")
     spec = train_config.data
     # With the sizes, as the first video may have no frames to show them.
+    spec = dataclasses.replace(spec, level=level or spec.level)
     overrides = SpecOverrides(spec.feature_names, spec.feature_sizes, spec.num_classes, spec.max_frames, spec.level)
     detected = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records)
     _check_vocabulary(detected.spec, spec, flag)

@@ -6,15 +6,20 @@ import os
 import pathlib
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from yt8m_distill import predictions_csv, trained_model
-from yt8m_distill.config import InferenceConfig
+from yt8m_distill.config import DEFAULT_SEGMENT_MAX_PRED, InferenceConfig
 from yt8m_distill.data.bad_records import report_skipped
-from yt8m_distill.data.dataset import BEGINNING, Position, VideoFiles, View, check_view, position_after
+from yt8m_distill.data.dataset import BEGINNING, Batch, Position, VideoFiles, View, check_view, position_after
+from yt8m_distill.dataset_spec import FRAME, SEGMENT
 from yt8m_distill.errors import UserError
-from yt8m_distill.evaluation import evaluation_videos, prediction_function, predictions
+from yt8m_distill.evaluation import evaluation_videos, level_of, prediction_function, predictions
 from yt8m_distill.precision import warn_where_slow
+from yt8m_distill.segments_csv import SegmentsWriter
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +30,9 @@ def run_inference(config: InferenceConfig) -> int:
     """Writes the predictions for every video, in the order of the input; returns the number of videos.
 
     A run that was stopped is gone on with, where model, input and settings are the same.
+
+    With segments: for every class the best segments of all videos; returns the number of segments. A run that was
+    stopped is begun anew.
 
     Raises:
         UserError: no run or packed model, no files, files of another format, a bad record or vocabulary.
@@ -41,36 +49,84 @@ def run_inference(config: InferenceConfig) -> int:
         raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
     warn_where_slow(config.precision)
     skip = config.bad_records.skip
-    videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern", skip_bad_records=skip)
-    check_view(videos, View(config.selection or trained.selection), "input_data_pattern")
+    level = level_of(config.segments, trained.config)
+    in_segments = level == SEGMENT
+    _check_segment_settings(config, in_segments)
+    level = FRAME if in_segments else level  # all segments are predicted, rated or not
+    videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern", level, skip)
+    view = View(config.selection or trained.selection, in_segments=in_segments)
+    check_view(videos, view, "input_data_pattern")
     log.info("Predicting %d files with the %s from %s", len(videos.files), trained.role, trained.source)
     if config.output_model_tgz:
         trained_model.pack(trained, config.output_model_tgz)
         print(f"The model is packed in {config.output_model_tgz}")
-    count = _predict(config, trained, videos, names)
-    print(f"Predictions for {count} videos are in {config.output_file}")
+    predict = _predict_segments if in_segments else _predict
+    count = predict(config, trained, videos, view, names)
+    print(f"Predictions for {count} {'segments' if in_segments else 'videos'} are in {config.output_file}")
     if names is not None:
         print(f"Predictions with class names are in {predictions_csv.listing_path(config.output_file)}")
     report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
     return count
 
 
-def _predict(config: InferenceConfig, trained: trained_model.TrainedModel, videos: VideoFiles, names) -> int:
-    view = View(config.selection or trained.selection)
+def _check_segment_settings(config: InferenceConfig, in_segments: bool):
+    if in_segments and config.vocabulary:
+        raise UserError("--vocabulary makes a listing by video; it does nothing with --segment_labels.")
+    if not in_segments and (config.segment_max_pred or config.segment_label_ids_file):
+        raise UserError("--segment_max_pred and --segment_label_ids_file do nothing without --segment_labels.")
+
+
+def _predict_segments(
+    config: InferenceConfig, trained: trained_model.TrainedModel, videos: VideoFiles, view: View, names: None
+) -> int:
+    with SegmentsWriter(
+        config.output_file,
+        top_k=config.top_k,
+        max_segments=config.segment_max_pred or DEFAULT_SEGMENT_MAX_PRED,
+        classes=_segment_classes(config.segment_label_ids_file, videos.spec.num_classes),
+    ) as writer:
+        for batch, scores in _all_predictions(config, trained, videos, view):
+            writer.write(batch["video_id"], batch["segment_start"], scores)
+    return writer.segments
+
+
+def _segment_classes(path: str | None, num_classes: int) -> list[int] | None:
+    if path is None:
+        return None
+    classes = predictions_csv.load_class_ids(path)
+    if classes[-1] >= num_classes:
+        raise UserError(f"--segment_label_ids_file={path} has class {classes[-1]}; the model has {num_classes}.")
+    return classes
+
+
+def _all_predictions(
+    config: InferenceConfig,
+    trained: trained_model.TrainedModel,
+    videos: VideoFiles,
+    view: View,
+    start: Position = BEGINNING,
+    done: int = 0,
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    return predictions(
+        prediction_function(trained.model),
+        videos,
+        view,
+        batch_size=config.batch_size,
+        seed=trained.config.learning.seed,
+        description="Predicting",
+        start=start,
+        done=done,
+    )
+
+
+def _predict(
+    config: InferenceConfig, trained: trained_model.TrainedModel, videos: VideoFiles, view: View, names
+) -> int:
     work = {**_describe_work(trained, view, videos, names), "precision": config.precision}
     with predictions_csv.PredictionsWriter(config.output_file, config.top_k, names=names, work=work) as writer:
         start = _start(writer, videos)
         saved = time.monotonic()
-        for batch, scores in predictions(
-            prediction_function(trained.model),
-            videos,
-            view,
-            batch_size=config.batch_size,
-            seed=trained.config.learning.seed,
-            description="Predicting",
-            start=start,
-            done=writer.rows,
-        ):
+        for batch, scores in _all_predictions(config, trained, videos, view, start, writer.rows):
             writer.write(batch["video_id"], scores)
             if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                 position = dataclasses.astuple(position_after(batch))

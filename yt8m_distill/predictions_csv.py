@@ -147,6 +147,21 @@ def load_vocabulary(path: str | os.PathLike) -> dict[int, str]:
         raise UserError(f"The vocabulary {path} is not a CSV text file in UTF-8: {error}.") from error
 
 
+def load_class_ids(path: str | os.PathLike) -> list[int]:
+    """Class indices, ascending, from a CSV whose column `index` holds them, as the label ids of YouTube-8M's segments.
+
+    Raises:
+        UserError: as `load_vocabulary`.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return _read_class_ids(csv.reader(file), path)
+    except OSError as error:
+        raise UserError(f"The label ids {path} cannot be read: {error.strerror or error}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"The label ids {path} are not a CSV text file in UTF-8: {error}.") from error
+
+
 def format_readable(video_id: str | bytes, predictions, names: Mapping[int, str], top_k: int = 20) -> str:
     """The best classes of a video for people: the id, then a line `  SCORE  NAME` for each class, best first.
 
@@ -162,16 +177,16 @@ def format_readable(video_id: str | bytes, predictions, names: Mapping[int, str]
     Raises:
         UserError: as `format_row`.
     """
-    video_id = _checked_id(video_id)
-    classes, scores = _ranked([video_id], np.asarray(predictions)[None], top_k)
+    video_id = checked_id(video_id)
+    classes, scores = ranked_classes([video_id], np.asarray(predictions)[None], top_k)
     ranked = zip(classes[0].tolist(), scores[0].tolist(), strict=True)
     lines = [f"  {score:.4f}  {names.get(index, f'class {index}')}\n" for index, score in ranked]
     return f"{video_id}\n{''.join(lines)}"
 
 
 def _format_rows(video_ids: Sequence[str | bytes], predictions, top_k: int) -> list[str]:
-    ids = [_checked_id(video_id) for video_id in video_ids]
-    classes, scores = _ranked(ids, predictions, top_k)
+    ids = [checked_id(video_id) for video_id in video_ids]
+    classes, scores = ranked_classes(ids, predictions, top_k)
     pairs = " ".join(["%i %g"] * classes.shape[1]) + "\n"
     rows = []
     for video_id, row_classes, row_scores in zip(ids, classes.tolist(), scores.tolist(), strict=True):
@@ -182,8 +197,20 @@ def _format_rows(video_ids: Sequence[str | bytes], predictions, top_k: int) -> l
     return rows
 
 
-def _ranked(ids: list[str], predictions, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `top_k` classes (batch, k) and scores (batch, k) of every video, best first; checks the predictions."""
+def ranked_classes(ids: Sequence[str], predictions, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best classes of every video, and their scores, best first; of equal scores the lower class comes first.
+
+    Args:
+        ids: of the videos.
+        predictions: array (batch, classes), finite.
+        top_k: how many; all where there are fewer.
+
+    Returns:
+        Two arrays (batch, k).
+
+    Raises:
+        UserError: a prediction is NaN or infinite, or the shape is not (batch, classes).
+    """
     scores = np.asarray(predictions)
     if scores.dtype != np.float64:
         scores = scores.astype(np.float32, copy=False)  # Also for 16-bit floats.
@@ -214,7 +241,8 @@ def _top_classes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return np.take_along_axis(classes, order, axis=1), np.take_along_axis(values, order, axis=1)
 
 
-def _checked_id(video_id: str | bytes) -> str:
+def checked_id(video_id: str | bytes) -> str:
+    """A video's id as text; UserError where it cannot be in a line of a CSV."""
     try:
         text = video_id.decode() if isinstance(video_id, bytes) else str(video_id).encode().decode()
     except UnicodeError as error:
@@ -249,6 +277,21 @@ def _read_vocabulary(reader, path: str | os.PathLike) -> dict[int, str]:
     if not names:
         raise UserError(f"{path}, line {reader.line_num}: the vocabulary has no classes.")
     return names
+
+
+def _read_class_ids(reader, path: str | os.PathLike) -> list[int]:
+    column = _column([name.strip().lower() for name in next(reader, [])], _INDEX_COLUMNS)
+    if column is None:
+        raise UserError(f"{path}, line 1: one of the column names must be 'Index'.")
+    indices = set()
+    for row in filter(None, reader):
+        place = f"{path}, line {reader.line_num}"
+        if column >= len(row):
+            raise UserError(f"{place}: it has no index.")
+        indices.add(_vocabulary_index(row[column], place))
+    if not indices:
+        raise UserError(f"{path}: it holds no label ids.")
+    return sorted(indices)
 
 
 def _in_one_line(text: str) -> str:

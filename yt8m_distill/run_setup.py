@@ -13,7 +13,7 @@ from yt8m_distill.config import (
     TrainConfig,
     to_json,
 )
-from yt8m_distill.data.dataset import VideoFiles, View, check_view, open_videos
+from yt8m_distill.data.dataset import VideoFiles, View, check_segments, check_view, open_videos
 from yt8m_distill.data.sample import ensure_sample
 from yt8m_distill.dataset_spec import VIDEO, DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
@@ -47,6 +47,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, dict[str, VideoFiles]]:
         if pattern := getattr(config, f"{name}_data_pattern"):
             files[name] = _other_videos(pattern, f"{name}_data_pattern", train.spec, skip)
     for name, videos in files.items():
+        check_segments(videos, f"{name}_data_pattern")
         stored = name == "train" and config.teacher_cache is not None  # a cache that is to be written checks for itself
         all_frames = config.distillation is not None and not stored
         check_view(videos, View(config.selection, all_frames), f"{name}_data_pattern")

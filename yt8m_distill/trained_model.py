@@ -55,7 +55,7 @@ class TrainedModel:
 
 def frames_of(config: TrainConfig, selection: FrameSelection | None) -> int:
     """Frames that a model gets at most; unbounded videos are taken as 300 frames."""
-    longest = config.data.max_frames or 300
+    longest = config.data.longest_example or 300
     return selection.frames(longest) if selection else longest
 
 

@@ -29,7 +29,7 @@ from yt8m_distill.data.dataset import (
     estimated_videos,
     position_after,
 )
-from yt8m_distill.dataset_spec import DatasetSpec
+from yt8m_distill.dataset_spec import SEGMENT, DatasetSpec
 from yt8m_distill.distiller import (
     Distiller,
     LabelTrainer,
@@ -587,11 +587,16 @@ def _compiled_step(step_model: LabelTrainer, view: View, spec: DatasetSpec) -> C
     if view.stored is not None:
         inputs |= {name: tf.TensorSpec([None, width], tf.float32) for name, width in view.stored.widths.items()}
 
-    @tf.function(input_signature=(inputs, tf.TensorSpec([None, spec.num_classes], tf.uint8)))
-    def step(batch, labels):
-        return step_model.train_step((batch, labels))["loss"]
+    rated = spec.level == SEGMENT
+    targets = {"labels": tf.TensorSpec([None, spec.num_classes], tf.float32 if rated else tf.uint8)}
+    if rated:
+        targets["label_weights"] = tf.TensorSpec([None, spec.num_classes], tf.float32)
 
-    return lambda batch: step({name: batch[name] for name in inputs}, batch["labels"])
+    @tf.function(input_signature=(inputs, targets))
+    def step(batch, target):
+        return step_model.train_step((batch, target["labels"], target.get("label_weights")))["loss"]
+
+    return lambda batch: step({name: batch[name] for name in inputs}, {name: batch[name] for name in targets})
 
 
 class _signals_noted:

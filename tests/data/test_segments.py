@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.helpers import load_case, rated_video, sequence_example, write_records
 from yt8m_distill.config import FrameSelection
 from yt8m_distill.data import readers
-from yt8m_distill.data.dataset import View, open_videos, position_after
+from yt8m_distill.data.dataset import View, check_segments, estimated_videos, open_videos, position_after
 from yt8m_distill.data.framing import DamagedRecord
 from yt8m_distill.data.videos import MOST_RATINGS, all_segments, rated_segments
 from yt8m_distill.dataset_spec import DatasetSpec, SpecOverrides
@@ -142,8 +142,15 @@ def test_batches_take_whole_records(videos):
     assert all(not a & b for i, a in enumerate(ids) for b in ids[:i])
     # The records have 1, 2, 3, 1, 2, 3, ... segments: 1+2+3+1, then 2+3+1 each time, as 2 more would be 8.
     assert [len(batch["video_id"]) for batch in batches] == [7, 6, 6, 6, 6, 5]
-    assert videos.segments_of_first() == len(expected)
+    assert estimated_videos(videos) == len(expected)
     assert [len(batch["video_id"]) for batch in videos.ordered_batches(View(), 1)][:3] == [1, 2, 3]
+
+
+def test_files_without_any_segments_are_refused(tmp_path, videos):
+    check_segments(videos, "x")
+    path = write_records(tmp_path / "none.tfrecord", [sequence_example()])
+    with pytest.raises(UserError, match="--x: none of the first videos has rated segments"):
+        check_segments(open_videos(path, "x", SpecOverrides(num_classes=10, level="segment")), "x")
 
 
 def test_an_epoch_goes_on_after_any_batch(videos):

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from tests.fuzz.attempts import attempt
 from yt8m_distill.data import encoding, readers
 from yt8m_distill.data.framing import DamagedRecord
-from yt8m_distill.data.readers import Video, read_video
+from yt8m_distill.data.readers import read_video
+from yt8m_distill.data.videos import Video, rated_segments
 from yt8m_distill.data.wire import Record, regular_record
 from yt8m_distill.dataset_spec import DatasetSpec
 
 SPEC = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 50, 300)
 THIN_SPEC = dataclasses.replace(SPEC, thin_frames=3)
 MEANS_SPEC = DatasetSpec("YouTube-8M 2018", "id", ("mean_rgb", "mean_audio"), (3, 2), 50, 1, level="video")
+RATED_SPEC = dataclasses.replace(SPEC, level="segment")
 ONCE = -1.0
 MUTATIONS = ("flip", "flip", "set", "set", "insert", "delete", "cut", "copy", "repeat")
 ODDITIES = (0.0, 0.02, 0.2, ONCE, ONCE)
@@ -44,8 +46,15 @@ def _mutated_means(seed: int, oddity: float, changes: list[tuple]) -> bytes:
     return mutated(_Writer(random.Random(seed), oddity).example(), changes)
 
 
+def _mutated_rated(seed: int, oddity: float, changes: list[tuple]) -> bytes:
+    return mutated(_Writer(random.Random(seed), oddity).rated_example(), changes)
+
+
 RECORDS = st.builds(_mutated_record, st.integers(0, 2**63), st.sampled_from(ODDITIES), CHANGES)
 VIDEO_LEVEL_RECORDS = st.builds(_mutated_means, st.integers(0, 2**63), st.sampled_from(ODDITIES), CHANGES)
+
+
+RATED_RECORDS = st.builds(_mutated_rated, st.integers(0, 2**63), st.sampled_from(ODDITIES), CHANGES)
 
 
 def mutated(data: bytes, changes: Sequence[tuple]) -> bytes:
@@ -107,6 +116,32 @@ class _Writer:
         entries += [(b"mean_rgb", self._means(3)), (b"mean_audio", self._means(2))]
         entries += [(b"extra", self._feature())] * self._odd()
         return b"".join(self._some([self._field(1, self._map(entries))]))
+
+    def rated_example(self) -> bytes:
+        """A frame-level record with ratings of segments."""
+        count = self._chance.choice((0, 1, 3, 3, 8))
+        lists = [self._numbers(count, 12), self._numbers(count, 50), self._scores(count)]
+        entries = [(b"id", self._id()), (b"labels", self._labels())]
+        names = (b"segment_start_times", b"segment_labels", b"segment_scores")
+        entries += self._some(list(zip(names, lists, strict=True)))
+        frames = [(b"rgb", self._frames(8, 6)), (b"audio", self._frames(8 - self._odd(), 2))]
+        return b"".join(self._some([self._field(1, self._map(entries)), self._field(2, self._map(frames))]))
+
+    def _numbers(self, count: int, bound: int) -> bytes:
+        if self._odd():
+            return self._feature()
+        values = [self._chance.randrange(bound) for _ in range(count + self._odd())]
+        if self._odd() and values:
+            values[0] = self._chance.choice((bound, 2**31, 2**62, 2**64 - 1))
+        return self._field(3, self._field(1, b"".join(map(self._varint, values))))
+
+    def _scores(self, count: int) -> bytes:
+        if self._odd():
+            return self._feature()
+        values = [np.float32(self._chance.choice((0, 1, 0.5))).tobytes() for _ in range(count + self._odd())]
+        if self._odd() and values:
+            values[0] = np.float32(self._chance.choice((np.nan, np.inf, -1, 1.1))).tobytes()
+        return self._field(2, self._field(1, b"".join(values)))
 
     def _odd(self) -> bool:
         self._asked += 1
@@ -252,6 +287,27 @@ def check_video_level_record(data: bytes):
     np.testing.assert_allclose(norm, min(1.0, np.linalg.norm(expected[2].astype(np.float64)) / 1e-6), rtol=1e-5)
 
 
+def check_rated_record(data: bytes):
+    """The same of a record with rated segments, and a batch of them has the scores where somebody rated."""
+    example = parsed(data)
+    video = video_or_none(data, RATED_SPEC)
+    expected = None if example is None else _expected_ratings(example)
+    if video is None or expected is None:
+        assert video is expected
+        return
+    segments = rated_segments(video)
+    batch = readers.all_frames(segments, RATED_SPEC)
+    assert {
+        (segment.start, int(each)): batch["labels"][row, each]
+        for row, segment in enumerate(segments)
+        for each in np.flatnonzero(batch["label_weights"][row])
+    } == expected
+    for row, segment in enumerate(segments):
+        wanted = [np.concatenate(frame) for frame in zip(*video.features, strict=False)][segment.start :][:5]
+        assert batch["num_frames"][row] == len(wanted)
+        assert batch["frames"][row].tobytes().startswith(b"".join(frame.tobytes() for frame in wanted))
+
+
 def video_or_none(data: bytes, spec: DatasetSpec = SPEC) -> Video | None:
     """By `read_video`; None where it says what is wrong."""
     return attempt(lambda: read_video(data, spec), DamagedRecord)[0]
@@ -290,6 +346,25 @@ def _expected_video(example: tf.train.SequenceExample, spec: DatasetSpec) -> tup
     if ("thin_frames" in context or spec.thin_frames) and thin != [[spec.thin_frames], [spec.max_frames]]:
         return None
     return ids[0], labels, features
+
+
+def _expected_ratings(example: tf.train.SequenceExample) -> dict[tuple[int, int], np.float32] | None:
+    """Score by start time and class, as the format's definition has it; None where it is violated."""
+    context, lists = example.context.feature, []
+    for key, kind in zip(
+        ("segment_start_times", "segment_labels", "segment_scores"),
+        ("int64_list", "int64_list", "float_list"),
+        strict=True,
+    ):
+        if key in context and context[key].WhichOneof("kind") not in (None, kind):
+            return None
+        lists.append(list(getattr(context[key], kind).value) if key in context else [])
+    if _expected_video(example, SPEC) is None or len(set(map(len, lists))) > 1:
+        return None
+    ratings = list(zip(*lists, strict=True))
+    if not all(start >= 0 and 0 <= each < SPEC.num_classes and 0 <= score <= 1 for start, each, score in ratings):
+        return None
+    return {(start, each): np.float32(score) for start, each, score in ratings}
 
 
 def _expected_means(example: tf.train.SequenceExample) -> tuple | None:

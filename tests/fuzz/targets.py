@@ -31,6 +31,7 @@ class Target:
 TARGETS = {
     "records": Target(records.RECORDS, records.check_record, 60),
     "video_level_records": Target(records.VIDEO_LEVEL_RECORDS, records.check_video_level_record, 10),
+    "rated_records": Target(records.RATED_RECORDS, records.check_rated_record, 10),
     "files": Target(files.FILES, files.check_file, 8),
     "configurations": Target(texts.CONFIGS, texts.check_config, 10),
     "run_files": Target(texts.RUN_FILES, texts.check_run_file, 8),

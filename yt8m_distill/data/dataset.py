@@ -190,10 +190,6 @@ class VideoFiles:
         longest = max((video.num_frames for video in self.videos(count)), default=0)
         return min(longest, self.spec.longest_example or longest)
 
-    def segments_of_first(self, count: int = 256) -> int:
-        """Rated segments of the first `count` videos."""
-        return sum(len(rated_segments(video)) for video in self.videos(count))
-
     def videos(self, count: int | None = None) -> Iterator[Video]:
         """The first `count` videos in the order of the records, or all of them."""
         windows = self._windows([[file] for file in range(len(self.files))], BEGINNING, None)
@@ -286,6 +282,19 @@ class VideoFiles:
                 except DamagedRecord as error:
                     self.bad_records.note(path, BadRecord(number, num_bytes, str(error)))
         return np.array(positions, np.int64).reshape(-1, 3), videos
+
+
+def check_segments(videos: VideoFiles, flag: str, count: int = 256):
+    """Whether there are rated segments, where these are the examples.
+
+    Raises:
+        UserError: none of the first `count` videos has any.
+    """
+    if videos.spec.level == SEGMENT and not any(video.ratings.starts for video in videos.videos(count)):
+        raise UserError(
+            f"--{flag}: none of the first videos has rated segments ('segment_start_times', 'segment_labels', "
+            "'segment_scores'). Leave out --segment_labels for whole videos."
+        )
 
 
 def check_view(videos: VideoFiles, view: View, flag: str):
