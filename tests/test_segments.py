@@ -173,3 +173,12 @@ def test_metrics_of_the_original(monkeypatch):
     assert result["mAP"] == pytest.approx(float(case["map_f64"]), abs=1e-9)
     assert result["Hit@1"] == pytest.approx(float(case["avg_hit_at_one_f64"]), abs=1e-7)
     assert result["PERR"] == pytest.approx(float(case["avg_perr_f64"]), abs=1e-7)
+
+
+def test_a_teacher_cache_tells_segments_apart(run, data, tmp_path):
+    """Float16 is all that makes a difference."""
+    arguments = ["--student_frames=2", f"--teacher_dir={run}/teacher", "--num_epochs=2"]
+    assert train(data, tmp_path / "live", *arguments) == 0
+    assert train(data, tmp_path / "stored", *arguments, f"--teacher_cache={tmp_path}/cache") == 0
+    rows = [read_json(tmp_path / name / "report.json")["rows"][1]["metrics"] for name in ("live", "stored")]
+    assert rows[0] == pytest.approx(rows[1], abs=0.01)

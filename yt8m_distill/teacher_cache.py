@@ -30,6 +30,7 @@ from yt8m_distill.data.dataset import (
     View,
     check_view,
     estimated_videos,
+    example_ids,
     position_after,
 )
 from yt8m_distill.errors import UserError
@@ -329,7 +330,7 @@ def _write(folder: pathlib.Path, contents: Contents, teacher: trained_model.Trai
             done=done,
         )
         for batch, outputs in batches:
-            for number, rows in enumerate([_keys_of(batch["video_id"]), *contents.rows_of(outputs)]):
+            for number, rows in enumerate([_keys_of(example_ids(batch)), *contents.rows_of(outputs)]):
                 files.write(rows.tobytes(), number)
             done += len(batch["video_id"])
             if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:

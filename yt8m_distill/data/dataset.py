@@ -95,7 +95,7 @@ class View:
     def batch(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:
         """The videos or segments as arrays."""
         batch = self._frames(videos, spec, seed)
-        return batch if self.stored is None else {**batch, **self.stored.of(batch["video_id"])}
+        return batch if self.stored is None else {**batch, **self.stored.of(example_ids(batch))}
 
     def _frames(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:
         if self.selection is None:
@@ -120,6 +120,13 @@ class Position:
 
 
 BEGINNING = Position()
+
+
+def example_ids(batch: Batch) -> list[bytes]:
+    """What tells the examples apart: the videos' ids, of segments `ID:START`."""
+    if "segment_start" not in batch:
+        return list(batch["video_id"])
+    return [b"%b:%d" % pair for pair in zip(batch["video_id"], batch["segment_start"].tolist(), strict=True)]
 
 
 def position_after(batch: Batch) -> Position:
