@@ -19,6 +19,7 @@ SMALL = {
     "HierarchicalRNN": {"cells": 3, "layers": 2, "block_length": 3},
     "NetVLAD": {"clusters": 4, "hidden_size": 5},
     "NeXtVLAD": {"clusters": 4, "groups": 2, "hidden_size": 6, "gating_reduction": 2},
+    "MixNeXtVLAD": {"branches": 2, "clusters": 4, "groups": 2, "hidden_size": 6, "gating_reduction": 2},
     "Dbof": {"clusters": 7, "hidden_size": 5},
     "Lstm": {"cells": 3},
 }

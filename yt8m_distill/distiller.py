@@ -62,7 +62,7 @@ class LabelTrainer(keras.Model):
         inputs, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             outputs = self.model(inputs, training=True)
-            terms = {"ce": self.label_loss(labels, outputs, label_weights)}
+            terms = {"ce": self.model.label_loss(self.label_loss, labels, outputs, label_weights)}
             terms["regularization"] = self.regularization_penalty * _regularization(self.trained_variables())
             total = tf.add_n(list(terms.values()))
         self._apply_gradients(tape, total)
@@ -172,7 +172,7 @@ class Distiller(LabelTrainer):
             terms = self.student_terms(teacher_outputs, student_outputs, inputs, labels, label_weights)
             weighted = [self.loss_weights[name] * value for name, value in terms.items()]
             if self.mode == "parallel":
-                terms["teacher_ce"] = self.label_loss(labels, teacher_outputs, label_weights)
+                terms["teacher_ce"] = self.teacher.label_loss(self.label_loss, labels, teacher_outputs, label_weights)
                 weighted.append(terms["teacher_ce"])
             terms["regularization"] = self.regularization_penalty * _regularization(self.trained_variables())
             total = tf.add_n([*weighted, terms["regularization"]])
@@ -188,7 +188,7 @@ class Distiller(LabelTrainer):
         if "pred" in self.losses_used:
             terms["pred"] = self.prediction_distance(fixed, student_outputs)
         if "ce" in self.losses_used:
-            terms["ce"] = self.label_loss(labels, student_outputs, label_weights)
+            terms["ce"] = self.student.label_loss(self.label_loss, labels, student_outputs, label_weights)
         return terms
 
     def _representation_loss(self, teacher_outputs, student_outputs, inputs):

@@ -47,6 +47,7 @@ def _paper_recipes() -> dict[str, Recipe]:
         "HierarchicalRNN": Recipe(256, 0.001, 0.95, 4_000_000, 2.0),
         "Logistic": on_the_mean,
         "Lstm": on_every_frame,
+        "MixNeXtVLAD": vlad,
         "Moe": on_the_mean,
         "NetVLAD": vlad,
         "NeXtVLAD": vlad,
@@ -67,6 +68,9 @@ def _sample_recipes() -> dict[str, Recipe]:
         ),
         "NetVLAD": Recipe(40, 0.003, 0.8, 8_000, 1.0, 8, {"clusters": 16, "hidden_size": 512}),
         "NeXtVLAD": Recipe(40, 0.003, 0.8, 8_000, 1.0, 8, {"clusters": 16, "hidden_size": 512, "expansion": 1}),
+        "MixNeXtVLAD": Recipe(
+            40, 0.003, 0.8, 8_000, 1.0, 8, {"clusters": 8, "hidden_size": 256, "expansion": 1, "gating_reduction": 8}
+        ),
     }
 
 

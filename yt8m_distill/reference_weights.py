@@ -9,6 +9,7 @@ import numpy as np
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.layers import (
+    BranchMixture,
     LogisticClassifier,
     MaskedBatchNormalization,
     MixtureOfExperts,
@@ -20,6 +21,7 @@ from yt8m_distill.models import (
     HierarchicalRNN,
     Logistic,
     Lstm,
+    MixNeXtVLAD,
     Moe,
     NetVLAD,
     NeXtVLAD,
@@ -124,6 +126,7 @@ def _placements(model: VideoModel) -> dict[str, Placement]:
         HierarchicalRNN: _hierarchical_rnn,
         NetVLAD: _netvlad,
         NeXtVLAD: _nextvlad,
+        MixNeXtVLAD: _mix_nextvlad,
         Dbof: _dbof,
         Lstm: lambda model: _lstm_stack("rnn", model.rnn),
         **dict.fromkeys((FrameLevelLogistic, Logistic, Moe), lambda model: {}),
@@ -149,6 +152,14 @@ def _nextvlad(model: NeXtVLAD) -> dict[str, Placement]:
     places["gating_weights_1"] = _whole(model.gating.squeeze.kernel)
     places |= _batch_norm("gating_bn", model.gating.batch_norm)
     places["gating_weights_2"] = _whole(model.gating.excite.kernel)
+    return places
+
+
+def _mix_nextvlad(model: MixNeXtVLAD) -> dict[str, Placement]:
+    places = _batch_norm("mix_weights_bn", model.mixture_bn) | _dense("mix_weights", model.mixture)
+    for index, branch in enumerate(model.branches):
+        own = _nextvlad(branch) | _classifier(branch.classifier)
+        places |= {f"branch_{index}.{name}": place for name, place in own.items()}
     return places
 
 
@@ -186,6 +197,8 @@ def _classifier(layer: keras.layers.Layer) -> dict[str, Placement]:
         return _mixture_of_experts(layer)
     if isinstance(layer, LogisticClassifier):
         return _dense("fully_connected", layer.dense)
+    if isinstance(layer, BranchMixture):
+        return {}  # they are the branches'
     raise UserError(f"No original is known for the classifier {type(layer).__name__}.")
 
 

@@ -15,6 +15,7 @@ TINY = {
     "HierarchicalRNN": {"cells": 4, "block_length": 3},
     "NetVLAD": {"clusters": 4, "hidden_size": 6},
     "NeXtVLAD": {"clusters": 4, "groups": 2, "hidden_size": 8, "gating_reduction": 2},
+    "MixNeXtVLAD": {"branches": 2, "clusters": 4, "groups": 2, "hidden_size": 6, "gating_reduction": 2},
     "FrameLevelLogistic": {},
     "Dbof": {"clusters": 6, "hidden_size": 5},
     "Lstm": {"cells": 4},

@@ -1,6 +1,7 @@
 """Keras layers that the models are made of."""
 
 from yt8m_distill.layers.batch_normalization import MaskedBatchNormalization
+from yt8m_distill.layers.branch_mixture import BranchMixture
 from yt8m_distill.layers.common import MaskedLayer, append_frames, frame_mask, l2_normalize, mean_over_frames
 from yt8m_distill.layers.gating import ContextGating, SEContextGating
 from yt8m_distill.layers.mixture_of_experts import LogisticClassifier, MixtureOfExperts
@@ -10,6 +11,7 @@ from yt8m_distill.layers.random_frames import RandomFrames
 from yt8m_distill.layers.stacked_lstm import StackedLSTM
 
 __all__ = [
+    "BranchMixture",
     "ContextGating",
     "LogisticClassifier",
     "MaskedBatchNormalization",

@@ -4,6 +4,7 @@ from yt8m_distill.models.average import FrameLevelLogistic, Logistic, Moe
 from yt8m_distill.models.dbof import Dbof
 from yt8m_distill.models.hierarchical_rnn import HierarchicalRNN
 from yt8m_distill.models.lstm import Lstm
+from yt8m_distill.models.mix_nextvlad import MixNeXtVLAD
 from yt8m_distill.models.netvlad import NetVLAD
 from yt8m_distill.models.nextvlad import NeXtVLAD
 from yt8m_distill.models.video_model import VideoModel
@@ -14,6 +15,7 @@ __all__ = [
     "HierarchicalRNN",
     "Logistic",
     "Lstm",
+    "MixNeXtVLAD",
     "Moe",
     "NeXtVLAD",
     "NetVLAD",

@@ -8,6 +8,7 @@ from yt8m_distill.models.average import FrameLevelLogistic, Logistic, Moe
 from yt8m_distill.models.dbof import Dbof
 from yt8m_distill.models.hierarchical_rnn import HierarchicalRNN
 from yt8m_distill.models.lstm import Lstm
+from yt8m_distill.models.mix_nextvlad import MixNeXtVLAD
 from yt8m_distill.models.netvlad import NetVLAD
 from yt8m_distill.models.nextvlad import NeXtVLAD
 from yt8m_distill.models.video_model import VideoModel
@@ -16,6 +17,7 @@ MODELS: tuple[type[VideoModel], ...] = (
     HierarchicalRNN,
     NetVLAD,
     NeXtVLAD,
+    MixNeXtVLAD,
     FrameLevelLogistic,
     Dbof,
     Lstm,

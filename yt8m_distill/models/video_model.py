@@ -4,7 +4,7 @@ import abc
 import inspect
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -155,6 +155,25 @@ class VideoModel(keras.Model, abc.ABC):
     @abc.abstractmethod
     def encoder_multiply_accumulates(self, frames: int) -> dict[str, int]:
         """`multiply_accumulates` without the classifier."""
+
+    def label_loss(self, loss: Callable, labels: Any, outputs: dict[str, Any], label_weights: Any = None) -> Any:
+        """What training on the labels minimizes; a model may add terms of its own.
+
+        Args:
+            loss: function of (labels, outputs, label_weights), averaged over the videos.
+            labels: (batch, classes).
+            outputs: of the call.
+            label_weights: (batch, classes), or None.
+        """
+        return loss(labels, outputs, label_weights)
+
+    def branch_model(self, index: int) -> "VideoModel":
+        """One of the models that this one is a mixture of, with the same weights.
+
+        Raises:
+            UserError: there is no such one.
+        """
+        raise UserError(f"--branch={index}: {type(self).__name__} has no branches; it goes with MixNeXtVLAD.")
 
     def multiply_accumulates(self, frames: int) -> dict[str, int]:
         """Multiply-accumulates, by layer, for one video of `frames` frames; element-wise work is not counted."""
@@ -325,6 +344,8 @@ def _checked_classifier(layer: keras.layers.Layer, num_classes: int) -> keras.la
 
 def _classifier_input_size(layer: keras.layers.Layer) -> int | None:
     """Length of the vectors that a built classifier takes, where that can be known."""
+    if hasattr(layer, "input_size"):
+        return layer.input_size
     matrices = [variable for variable in layer.trainable_variables if len(variable.shape) == 2]
     return matrices[0].shape[0] if matrices else None
 
