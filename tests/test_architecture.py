@@ -72,7 +72,7 @@ TABLE = {
     "checked_files": row("", "h5py numpy"),
     "run_dir": row("checked_files config dataset_spec", "keras numpy tensorflow"),
     "precision": row("", "tensorflow"),
-    "trained_model": row("checked_files config models precision run_dir", "keras numpy"),
+    "trained_model": row("checked_files config dataset_spec models precision run_dir", "keras numpy"),
     "run_setup": row("config data dataset_spec models recipes run_dir trained_model"),
     "evaluation": row(RUNNING, RUNNING_INSTALLED),
     "report": row("compute config data evaluation metrics run_dir trained_model"),

@@ -318,7 +318,12 @@ def _define_distillation_flags(values: FlagValues):
         "student_init", "classifier", STUDENT_INITS, "Weights that a serial student takes over.", flag_values=values
     )
     flags.DEFINE_enum("prediction_distance", "kl", PREDICTION_DISTANCES, "What pred is.", flag_values=values)
-    flags.DEFINE_string("teacher_dir", None, "A finished teacher's run directory. [train one]", flag_values=values)
+    flags.DEFINE_list(
+        "teacher_dir",
+        None,
+        "A finished teacher's run directory; of several: their mean. [train one]",
+        flag_values=values,
+    )
     flags.DEFINE_string(
         "teacher_cache",
         None,
@@ -386,7 +391,7 @@ def train_config_from_flags(values: FlagValues) -> TrainConfig:
         student_model_args=_pairs("student_model_args", values.student_model_args),
         selection=None if mode in ("teacher", None) else _student_selection(values),
         distillation=_distillation(values) if mode in DISTILLING_MODES else None,
-        teacher_dir=values.teacher_dir,
+        teacher_dir=tuple(values.teacher_dir or ()),
         teacher_cache=_teacher_cache(values),
         train_data_pattern=values.train_data_pattern,
         validation_data_pattern=values.validation_data_pattern,

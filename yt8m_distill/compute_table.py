@@ -50,6 +50,9 @@ def _of_settings(config: FlopsConfig) -> list[Sized]:
 def _of_run(config: FlopsConfig) -> list[Sized]:
     """The model of a run, with the arguments it was trained with, whatever its frames."""
     directory, run, role = trained_model.find(config.train_dir, config.which)
+    if role == trained_model.ENSEMBLE:
+        members = ", ".join(run.teacher_dirs)
+        raise UserError(f"the teacher of '{config.train_dir}' is an ensemble; count its members: {members}.")
     args, data = trained_model.model_args_of(run, role), run.data
     selection = None if role == "teacher" else run.selection
     frames = config.frames or (selection.drawn_from if selection else ()) or (trained_model.frames_of(run, selection),)

@@ -244,7 +244,8 @@ class TrainConfig:
         training_mode: one of `TRAINING_MODES`; None, where nothing is said of a student: by the model.
         selection: the student's frames; None for a teacher.
         distillation: how the student is matched; None for a teacher and a baseline.
-        teacher_dir: run directory of a finished teacher; None: `<train_dir>/teacher`, trained on the way.
+        teacher_dir: run directory of a finished teacher, or of several, whose predictions are averaged; None:
+            `<train_dir>/teacher`, trained on the way.
         teacher_cache: where the teacher's outputs are stored; None: the teacher runs in every step.
         train_data_pattern, validation_data_pattern, eval_data_pattern: globs, files, directories, by commas.
         train_fraction: share of the training videos that is trained on, above 0 and at most 1.
@@ -260,7 +261,7 @@ class TrainConfig:
     student_model_args: Mapping[str, Any] = field(default_factory=dict)
     selection: FrameSelection | None = None
     distillation: Distillation | None = None
-    teacher_dir: str | None = None
+    teacher_dir: str | tuple[str, ...] | None = None
     teacher_cache: TeacherCache | None = None
     train_data_pattern: str | None = None
     validation_data_pattern: str | None = None
@@ -283,10 +284,24 @@ class TrainConfig:
             raise UserError(f"--training_mode={self.training_mode} and --student_frames do not go together.")
         if (self.distillation is not None) != (self.training_mode in DISTILLING_MODES):
             raise UserError(f"--training_mode={self.training_mode} and --student_losses do not go together.")
-        if self.teacher_dir and self.training_mode != "serial":
-            raise UserError(f"--teacher_dir goes with --training_mode=serial, not {self.training_mode}.")
+        self._check_teacher_dir()
         if self.teacher_cache is not None:
             self._check_teacher_cache()
+
+    @property
+    def teacher_dirs(self) -> tuple[str, ...]:
+        """`teacher_dir` as a list; empty where the teacher is trained on the way."""
+        given = self.teacher_dir or ()
+        return (given,) if isinstance(given, str) else given
+
+    def _check_teacher_dir(self):
+        folders = self.teacher_dirs
+        if len(folders) < 2:
+            object.__setattr__(self, "teacher_dir", folders[0] if folders else None)
+        if len(set(folders)) < len(folders):
+            raise UserError(f"--teacher_dir={','.join(folders)} names a teacher twice.")
+        if folders and self.training_mode != "serial":
+            raise UserError(f"--teacher_dir goes with --training_mode=serial, not {self.training_mode}.")
 
     def _check_teacher_cache(self):
         if self.training_mode != "serial":

@@ -131,7 +131,8 @@ def _metrics(trained: trained_model.TrainedModel, config: TrainConfig, run: RunD
 def _report_of_own_run(trained: trained_model.TrainedModel, config: TrainConfig) -> dict[str, float] | None:
     """What the teacher's own run measured on the same files."""
     path = RunDir(trained.run_path).report_file
-    if trained.role != "teacher" or config.training_mode != "serial" or not path.exists():
+    own_run = config.training_mode == "serial" and len(config.teacher_dirs) < 2  # an ensemble has none
+    if trained.role != "teacher" or not own_run or not path.exists():
         return None
     report = Report.read(path)
     return dict(report.rows[0].metrics) or None if report.eval_data_pattern == config.eval_data_pattern else None

@@ -7,7 +7,7 @@ import os
 import pathlib
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,10 @@ import numpy as np
 
 from yt8m_distill import checked_files, run_dir
 from yt8m_distill.config import FrameSelection, TrainConfig, to_json
+from yt8m_distill.dataset_spec import DatasetSpec
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import registry
+from yt8m_distill.models.ensemble import TeacherEnsemble
 from yt8m_distill.precision import DTYPE_POLICIES
 from yt8m_distill.run_dir import RunDir
 
@@ -27,6 +29,7 @@ ROLES = {
     "teacher": ("teacher",),
     "baseline": ("student",),
 }
+ENSEMBLE = "ensemble"  # the role of several teachers
 PACKED_FILES = ("config.json", "best/student.weights.h5", "best/teacher.weights.h5")
 
 
@@ -103,6 +106,8 @@ def load(
         UserError: no run, no such model in it, no weights yet, or weights that do not fit the configuration.
     """
     run, config, role = find(train_dir, which)
+    if role == ENSEMBLE:
+        return join([load_member(each, precision) for each in config.teacher_dirs], run)
     if checkpoint is None and not run.best.is_dir():
         stored = run_dir.checkpoints(run)
         if not stored:
@@ -120,12 +125,63 @@ def load(
     return TrainedModel(model, config, role, selection, run.path, run.best, None)
 
 
+def load_member(train_dir: str, precision: str = "float32") -> TrainedModel:
+    """One of the teachers that `config.teacher_dirs` names.
+
+    Raises:
+        UserError: as for `load`; or several runs are the teacher of this one.
+    """
+    if find(train_dir, "teacher")[2] == ENSEMBLE:
+        raise UserError(f"--teacher_dir: the teacher of '{train_dir}' is itself an ensemble; name its members.")
+    return load(train_dir, "teacher", precision=precision)
+
+
+def join(members: Sequence[TrainedModel], run: RunDir, matched: TrainedModel | None = None) -> TrainedModel:
+    """Several finished teachers as one, of a student's run.
+
+    Args:
+        members: at least two; of the same features and classes.
+        run: the student's.
+        matched: the one of them whose representation the student is matched to.
+
+    Raises:
+        UserError: they are not of the same data format.
+    """
+    first = members[0].config.data
+    for each in members:
+        data = each.config.data
+        if data_format(data) != data_format(first):
+            raise UserError(
+                f"--teacher_dir: the teachers do not go together: that in '{members[0].run_path}' was trained on "
+                f"{_described(first)}, that in '{each.run_path}' on {_described(data)}."
+            )
+    place = next((i for i, each in enumerate(members) if each is matched), None)
+    model = TeacherEnsemble([each.model for each in members], place)
+    name = " + ".join(each.config.model for each in members)
+    config = dataclasses.replace(members[0].config, model=name)
+    return TrainedModel(model, config, "teacher", None, run.path, run.path, None)
+
+
+def data_format(data: DatasetSpec) -> tuple:
+    """What two models must have in common to see and say the same things."""
+    return data.level, tuple(data.feature_names), tuple(data.feature_sizes), data.num_classes
+
+
+def _described(data: DatasetSpec) -> str:
+    sizes = zip(data.feature_names, data.feature_sizes, strict=True)
+    return f"{', '.join(f'{name} ({size})' for name, size in sizes)} and {data.num_classes} classes"
+
+
 def find(train_dir: str, which: str | None = None) -> tuple[RunDir, TrainConfig, str]:
     """The run that has the wanted model, and its role there: the teacher of a serial run is another run's.
 
     Args:
         train_dir: run directory.
         which: as for `load`.
+
+    Returns:
+        The run, its configuration, and "student" or "teacher"; or a run of which several others are the teacher, its
+        configuration, and `ENSEMBLE`.
 
     Raises:
         UserError: no run, or no such model in it.
@@ -141,6 +197,8 @@ def find(train_dir: str, which: str | None = None) -> tuple[RunDir, TrainConfig,
                 mode = config.training_mode
                 raise UserError(f"'{train_dir}' has no {role}: it was trained with --training_mode={mode}.")
             return run, config, role
+        if len(config.teacher_dirs) > 1:
+            return run, config, ENSEMBLE
         train_dir = config.teacher_dir or str(run.teacher.path)
     raise UserError(f"'{train_dir}' is named by its own config.json as the run of its teacher.")
 
@@ -217,6 +275,8 @@ def pack(trained: TrainedModel, path: str):
 
     Written beside and renamed.
     """
+    if isinstance(trained.model, TeacherEnsemble):
+        raise UserError("an ensemble of teachers cannot be packed; pack the models of their own runs.")
     target = pathlib.Path(path)
     run_dir.make_directory(target.parent)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:

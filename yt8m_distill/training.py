@@ -87,13 +87,11 @@ def _train(config: TrainConfig, files: Mapping[str, VideoFiles], start_new_model
         log.info("The run in %s has finished; evaluating it on other videos.", run.path)
     if config.learning.deterministic:
         tf.config.experimental.enable_op_determinism()
-    teacher = _finished_teacher(config, run) if config.training_mode == "serial" else None
+    teachers = _finished_teachers(config, run) if config.training_mode == "serial" else []
     keras.utils.set_random_seed(config.learning.seed)
     models = trained_model.build_models(config)
+    teacher = _teacher_of(models["student"], teachers, config, run) if teachers else None
     if teacher is not None:
-        _check_teacher(teacher, config)
-        start = start_from_teacher if config.distillation.student_init == "teacher" else start_from_classifier
-        start(models["student"], teacher.model)
         models = {**models, "teacher": teacher.model}
     if not run.report_file.exists():
         stored = teacher_cache.open_cache(config, teacher, files["train"]) if config.teacher_cache else None
@@ -126,24 +124,66 @@ def check_buildable(config: TrainConfig):
         )
 
 
-def _finished_teacher(config: TrainConfig, run: RunDir) -> trained_model.TrainedModel:
-    """The teacher of `--teacher_dir`, or one that is trained now in `<train_dir>/teacher`."""
-    if config.teacher_dir:
-        if not RunDir(config.teacher_dir).report_file.exists():
-            raise UserError(f"--teacher_dir={config.teacher_dir} holds no finished run (no report.json in it).")
-        return trained_model.load(config.teacher_dir, "teacher")
+def _finished_teachers(config: TrainConfig, run: RunDir) -> list[trained_model.TrainedModel]:
+    """Those of `--teacher_dir`, or one that is trained now in `<train_dir>/teacher`."""
+    for folder in config.teacher_dirs:
+        if not RunDir(folder).report_file.exists():
+            raise UserError(f"--teacher_dir={folder} holds no finished run (no report.json in it).")
+    if config.teacher_dirs:
+        return [trained_model.load_member(folder) for folder in config.teacher_dirs]
     log.info("Training the teacher on all frames in %s", run.teacher.path)
     teachers_config, files = resolve(config.of_teacher(str(run.teacher.path)))
     _train(teachers_config, files, start_new_model=False)
-    return trained_model.load(str(run.teacher.path), "teacher")
+    return [trained_model.load(str(run.teacher.path), "teacher")]
+
+
+def _teacher_of(
+    student: keras.Model, teachers: Sequence[trained_model.TrainedModel], config: TrainConfig, run: RunDir
+) -> trained_model.TrainedModel:
+    """The teacher, or several as one; the student starts from the weights that it takes over."""
+    for each in teachers:
+        _check_teacher(each, config)
+    matched = teachers[0] if len(teachers) == 1 else _of_own_family(student, teachers, config)
+    if matched is not None:
+        start = start_from_teacher if config.distillation.student_init == "teacher" else start_from_classifier
+        start(student, matched.model)
+    else:
+        log.info(
+            "No single one of the teachers is of the student's family: its classifier starts with weights of its own."
+        )
+    return teachers[0] if len(teachers) == 1 else trained_model.join(teachers, run, matched)
+
+
+def _of_own_family(
+    student: keras.Model, teachers: Sequence[trained_model.TrainedModel], config: TrainConfig
+) -> trained_model.TrainedModel | None:
+    """The one teacher with the student's class and representation size; None where it is not needed."""
+    size = student.representation_size
+    fitting = [
+        each for each in teachers if type(each.model) is type(student) and each.model.representation_size == size
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    settings = config.distillation
+    wishes = {"--student_losses with rep": "rep" in settings.losses}
+    wishes["--student_init=teacher"] = settings.student_init == "teacher"
+    for wish in (name for name, given in wishes.items() if given):
+        raise UserError(
+            f"{wish} needs exactly one teacher in --teacher_dir that is a {config.model} with a representation of "
+            f"{size} values, as the student; there are {len(fitting)}. Give --student_losses=pred,ce and "
+            "--student_init=classifier, or other teachers."
+        )
+    return None
 
 
 def _check_teacher(teacher: trained_model.TrainedModel, config: TrainConfig):
     theirs, ours = teacher.config.data, config.data
-    if (theirs.feature_sizes, theirs.num_classes) != (ours.feature_sizes, ours.num_classes):
+    if trained_model.data_format(theirs) != trained_model.data_format(ours):
         raise UserError(
-            f"the teacher was trained on features of sizes {theirs.feature_sizes} and {theirs.num_classes} classes; "
-            f"this data has {ours.feature_sizes} and {ours.num_classes}."
+            f"the teacher in '{teacher.run_path}' was trained on {theirs.level}-level features "
+            f"{', '.join(theirs.feature_names)} of sizes {theirs.feature_sizes} and {theirs.num_classes} classes; "
+            f"this data has {ours.level}-level {', '.join(ours.feature_names)}, {ours.feature_sizes} and "
+            f"{ours.num_classes}."
         )
 
 

@@ -1,0 +1,67 @@
+"""Several finished models as one teacher."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from yt8m_distill.models.video_model import VideoModel
+
+
+class TeacherEnsemble(keras.Model):
+    """Averages the predictions of finished models, which may be of different families; it is not trained.
+
+    Args:
+        members: at least one, for the same features and classes.
+        matched: the place of the member whose representation and intermediates a student is matched to; None: there is
+            none.
+
+    Call arguments: as for `VideoModel`.
+
+    Returns:
+        "predictions" (batch, classes) in [0, 1], the members' mean, float32; with a matched member also its
+        "representation", and its intermediates where they are asked for.
+
+    Source: Bhardwaj et al., the conclusion, names ensembles of teachers as future work.
+    """
+
+    def __init__(self, members: Sequence[VideoModel], matched: int | None = None):
+        super().__init__(dtype=members[0].dtype_policy)
+        self.members = list(members)
+        self.matched = None if matched is None else self.members[matched]
+        self.feature_sizes = members[0].feature_sizes
+        self.num_classes = members[0].num_classes
+        self.video_level = members[0].video_level
+        self.built = True  # the members are
+
+    @property
+    def model_args(self) -> dict[str, Any]:
+        """What the members are, and which of them is matched."""
+        described = [(type(member).__name__, sorted(member.model_args.items())) for member in self.members]
+        place = next((i for i, member in enumerate(self.members) if member is self.matched), None)
+        return {"members": described, "matched": place}
+
+    @property
+    def representation_size(self) -> int | None:
+        """Of the matched member; None where there is none."""
+        return None if self.matched is None else self.matched.representation_size
+
+    def multiply_accumulates(self, frames: int) -> dict[str, int]:
+        """Of all members, for one video of `frames` frames."""
+        return {
+            f"{place} {type(member).__name__}/{layer}": count
+            for place, member in enumerate(self.members, start=1)
+            for layer, count in member.multiply_accumulates(frames).items()
+        }
+
+    def call(self, inputs: dict[str, Any], training: bool = False, return_intermediates: bool = False):
+        outputs = {}
+        predictions = []
+        for member in self.members:
+            matched = member is self.matched
+            found = member(inputs, training=training, return_intermediates=return_intermediates and matched)
+            predictions.append(found["predictions"])
+            if matched:
+                outputs = {name: value for name, value in found.items() if name not in ("predictions", "logits")}
+        return {**outputs, "predictions": ops.mean(ops.stack(predictions), axis=0)}
