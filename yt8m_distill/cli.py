@@ -370,6 +370,7 @@ def _define_running_flags(values: FlagValues):
 def _define_trained_model_flags(values: FlagValues):
     flags.DEFINE_string("train_dir", None, "Run directory of train.py, finished or running.", flag_values=values)
     flags.DEFINE_enum("which", None, ("student", "teacher"), "Which model. [student]", flag_values=values)
+    flags.DEFINE_integer("branch", None, "Of a MixNeXtVLAD: this branch by itself. [the mixture]", flag_values=values)
     flags.DEFINE_integer("batch_size", 128, "Videos at a time; changes no number.", flag_values=values)
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the model computes in.", flag_values=values)
     _define_selection_flags(values)
@@ -418,6 +419,7 @@ def eval_config_from_flags(values: FlagValues) -> EvalConfig:
         train_dir=values.train_dir,
         eval_data_pattern=values.eval_data_pattern,
         which=values.which,
+        branch=values.branch,
         selection=_other_selection(values),
         batch_size=values.batch_size,
         precision=values.precision,
@@ -440,6 +442,7 @@ def inference_config_from_flags(values: FlagValues) -> InferenceConfig:
         input_model_tgz=values.input_model_tgz,
         input_data_pattern=values.input_data_pattern,
         which=values.which,
+        branch=values.branch,
         selection=_other_selection(values),
         batch_size=values.batch_size,
         precision=values.precision,

@@ -346,6 +346,7 @@ class EvalConfig:
         train_dir: run directory, finished or running.
         eval_data_pattern: None: the run's own.
         which: "student" or "teacher"; None: the student, or the model of a teacher's run.
+        branch: of a MixNeXtVLAD, by itself; None: the mixture.
         selection: frames the model sees; None: the run's own.
         batch_size: videos at a time; changes no number.
         precision: one of `PRECISIONS`; what the model computes in. Its weights stay float32.
@@ -359,6 +360,7 @@ class EvalConfig:
     train_dir: str
     eval_data_pattern: str | None = None
     which: str | None = None
+    branch: int | None = None
     selection: FrameSelection | None = None
     batch_size: int = 128
     precision: str = "float32"
@@ -371,6 +373,7 @@ class EvalConfig:
 
     def __post_init__(self):
         _check_which(self.which)
+        _check_minimum("branch", self.branch, 0)
         _check_minimum("batch_size", self.batch_size, 1)
         _check_choice("--precision", self.precision, PRECISIONS)
 
@@ -384,7 +387,7 @@ class InferenceConfig:
         train_dir: run directory, finished or running; or
         input_model_tgz: a model packed by `output_model_tgz`.
         input_data_pattern: None: the run's evaluation files.
-        which, selection, batch_size, precision: as `EvalConfig`.
+        which, branch, selection, batch_size, precision: as `EvalConfig`.
         top_k: predictions a video.
         vocabulary: CSV of class names, for a readable listing beside the CSV.
         output_model_tgz: also pack the model into this file.
@@ -398,6 +401,7 @@ class InferenceConfig:
     input_model_tgz: str | None = None
     input_data_pattern: str | None = None
     which: str | None = None
+    branch: int | None = None
     selection: FrameSelection | None = None
     batch_size: int = 128
     precision: str = "float32"
@@ -411,6 +415,7 @@ class InferenceConfig:
 
     def __post_init__(self):
         _check_which(self.which)
+        _check_minimum("branch", self.branch, 0)
         _check_minimum("batch_size", self.batch_size, 1)
         _check_choice("--precision", self.precision, PRECISIONS)
         _check_minimum("top_k", self.top_k, 1)

@@ -134,7 +134,7 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
     if config.follow:
         result = _follow(config, videos)
     else:
-        trained = trained_model.load(config.train_dir, config.which, precision=config.precision)
+        trained = _load(config)
         result = _evaluate_once(config, trained, videos)
     report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
     return result
@@ -202,6 +202,10 @@ def _check_selection(config: EvalConfig, train_config: TrainConfig):
         raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
 
 
+def _load(config: EvalConfig, checkpoint: run_dir.Checkpoint | None = None) -> trained_model.TrainedModel:
+    return trained_model.load(config.train_dir, config.which, checkpoint, config.precision, config.branch)
+
+
 def _evaluate_once(config: EvalConfig, trained: trained_model.TrainedModel, videos: VideoFiles) -> dict[str, float]:
     selection = config.selection or trained.selection
     check_view(videos, View(selection), "eval_data_pattern")
@@ -252,18 +256,20 @@ def write_metrics(
         output_file: where to write the JSON instead.
     """
     teachers_of_student = trained.role == "teacher" and run.read_config().training_mode != "teacher"
-    target = pathlib.Path(output_file or run.metrics_file(of_teacher=teachers_of_student))
+    default = run.metrics_file(of_teacher=teachers_of_student, branch=trained.branch)
+    target = pathlib.Path(output_file or default)
     step = trained.step if trained.step is not None else best_step(RunDir(trained.run_path))
     described = {
         "model": trained.config.model,
         "which": trained.role,
+        **({} if trained.branch is None else {"branch": trained.branch}),
         "frames": _frames_text(selection),
         "precision": trained.model.compute_dtype,
         "step": step,
         "eval_data_pattern": eval_data_pattern,
     }
     run_dir.write_json(target, {**described, **result})
-    writer = tf.summary.create_file_writer(str(run.logs / ("eval_teacher" if teachers_of_student else "eval")))
+    writer = tf.summary.create_file_writer(str(run.logs / "_".join(default.parent.relative_to(run.path).parts)))
     with writer.as_default(step or 0):
         write_scalars(result)
     writer.close()
@@ -311,7 +317,7 @@ def _follow(config: EvalConfig, videos: VideoFiles) -> dict[str, float]:
         for checkpoint in new:
             done.add(checkpoint.step)
             try:
-                trained = trained_model.load(config.train_dir, config.which, checkpoint, config.precision)
+                trained = _load(config, checkpoint)
             except UserError:
                 if checkpoint.path.exists():
                     raise
@@ -320,7 +326,6 @@ def _follow(config: EvalConfig, videos: VideoFiles) -> dict[str, float]:
             _evaluate_once(config, trained, videos)
         if finished and not new:
             print("Best epoch")
-            best = trained_model.load(config.train_dir, config.which, precision=config.precision)
-            return _evaluate_once(config, best, videos)
+            return _evaluate_once(config, _load(config), videos)
         if not new:
             time.sleep(SECONDS_BETWEEN_LOOKS)

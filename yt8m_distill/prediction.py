@@ -42,7 +42,9 @@ def run_inference(config: InferenceConfig) -> int:
     with tempfile.TemporaryDirectory() as folder:
         if config.input_model_tgz:
             trained_model.unpack(config.input_model_tgz, folder)
-        trained = trained_model.load(config.train_dir or folder, config.which, precision=config.precision)
+        trained = trained_model.load(
+            config.train_dir or folder, config.which, precision=config.precision, branch=config.branch
+        )
     if config.input_model_tgz:
         trained = dataclasses.replace(trained, source=pathlib.Path(config.input_model_tgz))
     if trained.role == "teacher" and config.selection is not None:

@@ -65,10 +65,10 @@ class RunDir:
         """Weights at the end of each stage that another one followed: `1/student.weights.h5`."""
         return self.path / "stages"
 
-    def metrics_file(self, *, of_teacher: bool = False) -> pathlib.Path:
-        """`eval/metrics.json`, or `eval/teacher/metrics.json` for a student's teacher."""
-        folder = self.path / "eval"
-        return (folder / "teacher" if of_teacher else folder) / "metrics.json"
+    def metrics_file(self, *, of_teacher: bool = False, branch: int | None = None) -> pathlib.Path:
+        """`eval/metrics.json`; in `eval/teacher/` of a student's teacher, in `branch_0/` there of a branch."""
+        folder = self.path / "eval" / ("teacher" if of_teacher else "") / ("" if branch is None else f"branch_{branch}")
+        return folder / "metrics.json"
 
     def check(self):
         """Makes sure that what is written into the run directory, which may be from elsewhere, stays in it.

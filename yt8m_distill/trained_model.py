@@ -45,6 +45,7 @@ class TrainedModel:
         run_path: the run directory it is from.
         source: the folder of the weights.
         step: training steps done; None where the best epoch's weights do not say.
+        branch: which branch of a mixture it is, where it is one by itself.
     """
 
     model: keras.Model
@@ -54,6 +55,7 @@ class TrainedModel:
     run_path: pathlib.Path
     source: pathlib.Path
     step: int | None
+    branch: int | None = None
 
 
 def frames_of(config: TrainConfig, selection: FrameSelection | None) -> int:
@@ -93,6 +95,7 @@ def load(
     which: str | None = None,
     checkpoint: run_dir.Checkpoint | None = None,
     precision: str = "float32",
+    branch: int | None = None,
 ) -> TrainedModel:
     """The student or teacher of a run.
 
@@ -101,6 +104,7 @@ def load(
         which: "student" or "teacher"; None: the student, or the model of a teacher's run.
         checkpoint: take the weights from it; None: from the best epoch, or the latest checkpoint before the first one.
         precision: what the model computes in; its weights are float32 in any case.
+        branch: of a mixture, by itself; None: the whole model.
 
     Raises:
         UserError: no run, no such model in it, no weights yet, or weights that do not fit the configuration.
@@ -117,12 +121,24 @@ def load(
     if checkpoint is not None:
         model = _built_for(config, role, precision, checkpoint.state_file)
         load_arrays(model, checkpoint, role)
-        return TrainedModel(model, config, role, selection, run.path, checkpoint.path, checkpoint.step)
+        trained = TrainedModel(model, config, role, selection, run.path, checkpoint.path, checkpoint.step)
+        return _branch_of(trained, branch)
     path = run_dir.weights_file(run.best, role)
     checked_files.check_weights(path)
     model = _built_for(config, role, precision, path)
     _load_weights(model, path)
-    return TrainedModel(model, config, role, selection, run.path, run.best, None)
+    return _branch_of(TrainedModel(model, config, role, selection, run.path, run.best, None), branch)
+
+
+def _branch_of(trained: TrainedModel, branch: int | None) -> TrainedModel:
+    """A branch of a mixture, with the configuration of a model that has never been anything else."""
+    if branch is None:
+        return trained
+    model = trained.model.branch_model(branch)
+    config = dataclasses.replace(
+        trained.config, model=type(model).__name__, model_args=model.model_args, student_model_args={}
+    )
+    return dataclasses.replace(trained, model=model, config=config, branch=branch)
 
 
 def load_member(train_dir: str, precision: str = "float32") -> TrainedModel:
