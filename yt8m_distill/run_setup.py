@@ -196,7 +196,12 @@ def has_trained(run: RunDir) -> bool:
 
 
 def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """One line for each setting that differs and would change what is learned."""
+    """One line for each setting that differs and would change what is learned.
+
+    A model argument that the run was begun without is newer than the run, which had its default.
+    """
+    defaults = registry.model_class(new.model).argument_defaults()
+    old = dataclasses.replace(old, model_args={**defaults, **old.model_args})
     old_values, new_values = dict(_flat(dataclasses.asdict(old))), dict(_flat(dataclasses.asdict(new)))
     return [
         f"{name}: {old_values.get(name)} in the run, {new_values.get(name)} now"
