@@ -83,7 +83,9 @@ TABLE = {
     "verification": row("config data dataset_spec run_dir", "tqdm"),
     "training_logs": row("", "tensorflow"),
     "teacher_cache": row("config data evaluation resumable_files run_dir trained_model", "numpy tensorflow"),
-    "training": row(f"{RUNNING} distiller evaluation report run_setup teacher_cache training_logs", RUNNING_INSTALLED),
+    "training": row(
+        f"{RUNNING} distiller evaluation quantization report run_setup teacher_cache training_logs", RUNNING_INSTALLED
+    ),
     "experiments": row(
         "checked_files compute config data evaluation metrics predictions_csv report run_dir run_setup trained_model "
         "training",

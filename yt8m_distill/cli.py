@@ -14,6 +14,7 @@ from yt8m_distill.config import (
     DEFAULT_STUDENT_FRAMES,
     DISTILLING_MODES,
     EXPERIMENTS,
+    INPUT_NORMALIZATIONS,
     LABEL_LOSSES,
     ON_BAD_RECORD,
     PRECISIONS,
@@ -278,6 +279,14 @@ def _define_model_flags(values: FlagValues):
     flags.DEFINE_string("model", DEFAULT_MODEL, "Its name, as NeXtVLAD or Dbof; README lists all.", flag_values=values)
     flags.DEFINE_list("model_args", [], "Model sizes: clusters=64,hidden_size=512.", flag_values=values)
     flags.DEFINE_list("student_model_args", [], "Those that the student has otherwise.", flag_values=values)
+    flags.DEFINE_enum(
+        "input_normalization",
+        None,
+        INPUT_NORMALIZATIONS,
+        "Frames to 2-norm 1, with their whitening reversed, or as they are. [the family's]",
+        flag_values=values,
+    )
+    flags.DEFINE_string("eigenvalues", None, "eigenvals.npy, to reverse the whitening.", flag_values=values)
     flags.DEFINE_string(
         "recipe",
         None,
@@ -388,7 +397,8 @@ def train_config_from_flags(values: FlagValues) -> TrainConfig:
     return TrainConfig(
         model=values.model,
         training_mode=mode,
-        model_args=_pairs("model_args", values.model_args),
+        model_args=_model_args(values),
+        eigenvalues=values.eigenvalues,
         student_model_args=_pairs("student_model_args", values.student_model_args),
         selection=None if mode in ("teacher", None) else _student_selection(values),
         distillation=_distillation(values) if mode in DISTILLING_MODES else None,
@@ -674,6 +684,16 @@ def _distillation(values: FlagValues) -> Distillation:
         values.representation_matching,
         values.student_init,
     )
+
+
+def _model_args(values: FlagValues) -> dict[str, str]:
+    """Those of --model_args, and --input_normalization, which is one of them."""
+    given = _pairs("model_args", values.model_args)
+    if values.input_normalization is None:
+        return given
+    if given.setdefault("input_normalization", values.input_normalization) != values.input_normalization:
+        raise UserError("--input_normalization and --model_args say different things of it.")
+    return given
 
 
 def _teacher_cache(values: FlagValues) -> TeacherCache | None:

@@ -21,6 +21,7 @@ REPRESENTATION_MATCHINGS = ("final", "intermediate")
 LABEL_LOSSES = ("CrossEntropyLoss", "HingeLoss", "SoftmaxLoss")
 TRAINING_MODES = ("serial", "parallel", "teacher", "baseline")
 DISTILLING_MODES = ("serial", "parallel")
+INPUT_NORMALIZATIONS = ("l2", "unwhiten", "none")
 ON_BAD_RECORD = ("error", "skip")
 STUDENT_INITS = ("classifier", "teacher")
 PRECISIONS = ("float32", "bfloat16")
@@ -241,6 +242,7 @@ class TrainConfig:
         model: name in the registry.
         model_args: the model's constructor arguments.
         student_model_args: those of them that the student has otherwise.
+        eigenvalues: `.npy` file, for the model argument input_normalization=unwhiten; a weight of the model then.
         training_mode: one of `TRAINING_MODES`; None, where nothing is said of a student: by the model.
         selection: the student's frames; None for a teacher.
         distillation: how the student is matched; None for a teacher and a baseline.
@@ -259,6 +261,7 @@ class TrainConfig:
     training_mode: str | None = "serial"
     model_args: Mapping[str, Any] = field(default_factory=dict)
     student_model_args: Mapping[str, Any] = field(default_factory=dict)
+    eigenvalues: str | None = None
     selection: FrameSelection | None = None
     distillation: Distillation | None = None
     teacher_dir: str | tuple[str, ...] | None = None
@@ -284,9 +287,21 @@ class TrainConfig:
             raise UserError(f"--training_mode={self.training_mode} and --student_frames do not go together.")
         if (self.distillation is not None) != (self.training_mode in DISTILLING_MODES):
             raise UserError(f"--training_mode={self.training_mode} and --student_losses do not go together.")
+        self._check_input()
         self._check_teacher_dir()
         if self.teacher_cache is not None:
             self._check_teacher_cache()
+
+    def _check_input(self):
+        unwhiten = self.model_args.get("input_normalization") == "unwhiten"
+        if unwhiten and self.eigenvalues is None:
+            raise UserError(
+                "--input_normalization=unwhiten needs --eigenvalues, the file of the whitening's variances."
+            )
+        if self.eigenvalues is not None and not unwhiten:
+            raise UserError("--eigenvalues does nothing without --input_normalization=unwhiten.")
+        if "input_normalization" in self.student_model_args:
+            raise UserError("--student_model_args: teacher and student have one --input_normalization.")
 
     @property
     def teacher_dirs(self) -> tuple[str, ...]:

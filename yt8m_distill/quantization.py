@@ -5,6 +5,10 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from yt8m_distill.errors import UserError
+
+WHITENING_EPSILON = 1e-4
+
 
 def dequantize(features: Any, max_value: float = 2.0, min_value: float = -2.0) -> Any:
     """Turns stored bytes back into numbers: `x * range / 255 + range / 512 + min_value`.
@@ -21,6 +25,46 @@ def dequantize(features: Any, max_value: float = 2.0, min_value: float = -2.0) -
     """
     value_range = max_value - min_value
     return ops.cast(features, "float32") * (value_range / 255.0) + (value_range / 512.0 + min_value)
+
+
+def reverse_whitening(features: Any, eigenvalues: Any) -> Any:
+    """Gives dequantized features the variances back that whitening took: `(x - 4 / 512) * (sqrt(eigenvalue) + 1e-4)`.
+
+    Args:
+        features: tensor (..., size), as from `dequantize`.
+        eigenvalues: (size,), at least 0, of the principal components that the features are.
+
+    Returns:
+        float32 tensor of the same shape.
+
+    Source: NeXtVLAD (Lin et al., 2018), equation 11, and the authors' code, which has the two constants.
+    """
+    return (features - 4.0 / 512.0) * (ops.sqrt(eigenvalues) + WHITENING_EPSILON)
+
+
+def read_eigenvalues(path: str, size: int) -> np.ndarray:
+    """The first `size` numbers of a `.npy` file such as YouTube-8M's `eigenvals.npy`, float32.
+
+    Raises:
+        UserError: it cannot be read, has another shape or fewer numbers, or one that is negative or not finite.
+    """
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        problem = getattr(error, "strerror", None) or "it is no .npy file of numbers"
+        raise UserError(f"--eigenvalues: '{path}' cannot be read: {problem}.") from error
+    shape = getattr(stored, "shape", None)
+    if shape is None or stored.dtype.kind not in "fiu" or shape not in ((stored.size,), (stored.size, 1)):
+        raise UserError(f"--eigenvalues: '{path}' must hold one column of numbers, not {shape or 'an archive'}.")
+    if stored.size < size:
+        raise UserError(
+            f"--eigenvalues: '{path}' holds {stored.size} numbers; the first feature needs one for each of its {size} "
+            "values."
+        )
+    values = np.array(stored.reshape(-1)[:size], np.float32)
+    if not np.all(np.isfinite(values)) or values.min(initial=0.0) < 0:
+        raise UserError(f"--eigenvalues: '{path}' holds numbers that are negative or not finite.")
+    return values
 
 
 def quantize(features: np.ndarray, max_value: float = 2.0, min_value: float = -2.0) -> np.ndarray:

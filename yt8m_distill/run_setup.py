@@ -38,10 +38,12 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, dict[str, VideoFiles]]:
     train = open_videos(
         config.train_data_pattern, "train_data_pattern", config.overrides, config.data, skip_bad_records=skip
     )
+    _check_level(config.model, train.spec)
+    config = _with_typed_arguments(config)
+    train = dataclasses.replace(train, spec=_normalized_as_wished(config, train.spec))
     config = dataclasses.replace(config, data=train.spec, train_dir=config.train_dir or default_train_dir(config))
     log.info("Training data: %d files; %s", len(train.files), train.spec.describe())
-    _check_level(config.model, train.spec)
-    config = with_recipe(_with_typed_arguments(config))
+    config = with_recipe(config)
     files = {"train": _fraction_of(train, config.train_fraction)}
     for name in ("validation", "eval"):
         if pattern := getattr(config, f"{name}_data_pattern"):
@@ -84,6 +86,13 @@ def _check_level(model: str, spec: DatasetSpec):
         f"{'video-level ones, with one vector a video' if video_level else 'the frames of videos'}. "
         f"For these records there are {', '.join(fitting) or 'no models'}."
     )
+
+
+def _normalized_as_wished(config: TrainConfig, spec: DatasetSpec) -> DatasetSpec:
+    """Video-level features are normalized by their reader, frames by the model."""
+    own = registry.model_class(config.model).input_normalization
+    wish = config.model_args.get("input_normalization", own)
+    return dataclasses.replace(spec, normalized=wish == "l2") if spec.level == VIDEO else spec
 
 
 def _fraction_of(videos: VideoFiles, fraction: float) -> VideoFiles:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -43,6 +44,7 @@ from yt8m_distill.distiller import (
 from yt8m_distill.errors import Interrupted, UserError
 from yt8m_distill.evaluation import evaluate, prediction_function, write_scalars
 from yt8m_distill.metrics import EvaluationMetrics
+from yt8m_distill.quantization import read_eigenvalues
 from yt8m_distill.report import Report, make_report
 from yt8m_distill.run_dir import RunDir
 from yt8m_distill.run_setup import open_run, resolve
@@ -78,6 +80,9 @@ def run_training(config: TrainConfig, start_new_model: bool = False) -> Report:
 
 def _train(config: TrainConfig, files: Mapping[str, VideoFiles], start_new_model: bool) -> Report:
     check_buildable(config)
+    eigenvalues = None
+    if config.eigenvalues is not None:
+        eigenvalues = read_eigenvalues(config.eigenvalues, config.data.feature_sizes[0])
     run = open_run(config, start_new_model)
     if run.report_file.exists():
         report = Report.read(run.report_file)
@@ -90,6 +95,9 @@ def _train(config: TrainConfig, files: Mapping[str, VideoFiles], start_new_model
     teachers = _finished_teachers(config, run) if config.training_mode == "serial" else []
     keras.utils.set_random_seed(config.learning.seed)
     models = trained_model.build_models(config)
+    if eigenvalues is not None:
+        for model in models.values():
+            model.set_eigenvalues(eigenvalues)
     teacher = _teacher_of(models["student"], teachers, config, run) if teachers else None
     if teacher is not None:
         models = {**models, "teacher": teacher.model}
@@ -145,6 +153,7 @@ def _teacher_of(
         _check_teacher(each, config)
     matched = teachers[0] if len(teachers) == 1 else _of_own_family(student, teachers, config)
     if matched is not None:
+        _check_same_input(student, matched)
         start = start_from_teacher if config.distillation.student_init == "teacher" else start_from_classifier
         start(student, matched.model)
     else:
@@ -152,6 +161,19 @@ def _teacher_of(
             "No single one of the teachers is of the student's family: its classifier starts with weights of its own."
         )
     return teachers[0] if len(teachers) == 1 else trained_model.join(teachers, run, matched)
+
+
+def _check_same_input(student: keras.Model, teacher: trained_model.TrainedModel):
+    if type(teacher.model) is not type(student):
+        return
+    ours, theirs = student.input_normalization, teacher.model.input_normalization
+    if ours != theirs:
+        raise UserError(
+            f"the teacher in '{teacher.run_path}' was trained with --input_normalization={theirs}, the student is to "
+            f"have {ours}; give both the same."
+        )
+    if ours == "unwhiten" and not np.array_equal(student.eigenvalues, teacher.model.eigenvalues):
+        raise UserError(f"the teacher in '{teacher.run_path}' was trained with other --eigenvalues than the student's.")
 
 
 def _of_own_family(

@@ -31,6 +31,7 @@ def test_build_model_passes_the_arguments_on():
     assert model.feature_sizes == (8, 4)
     assert model.num_classes == 3
     assert model.model_args == {
+        "input_normalization": "l2",
         "classifier": "logistic",
         "mixtures": 2,
         "moe_gating": "none",

@@ -19,8 +19,9 @@ from yt8m_distill.layers import (
     frame_mask,
     l2_normalize,
 )
-from yt8m_distill.quantization import dequantize
+from yt8m_distill.quantization import dequantize, reverse_whitening
 
+INPUT_NORMALIZATIONS = ("l2", "unwhiten", "none")
 MOE_GATINGS = ("none", "input", "prob")
 # Settings may come with a model from elsewhere: these are far above all that makes sense, and keep the work bounded.
 MOST_UNITS = 1 << 24
@@ -40,7 +41,11 @@ class VideoModel(keras.Model, abc.ABC):
         num_classes: number of classes.
         model_args: the hyper-parameters of the subclass, resolved.
         classifier_layer: the output layer to use, for instance another model's `classifier`, so that the two share
-            it; decides over the arguments below. It is built here unless it is already.
+            it; decides over those of the arguments below. It is built here unless it is already.
+        input_normalization: what becomes of dequantized frames: "l2", each frame to 2-norm 1 over all its features;
+            "unwhiten", the first feature gets its variances back, by the `eigenvalues` that are a weight of the model
+            then, to be set by `set_eigenvalues`; or "none". None: the family's own. Of a video-level model it only
+            says what its reader has done.
         classifier: one of `classifiers`, "logistic" or "moe" (mixture of experts); None: the first.
         mixtures: experts for each class of "moe".
         moe_gating: "prob" or "input": the probabilities of "moe" are gated by themselves or by the representation.
@@ -63,8 +68,8 @@ class VideoModel(keras.Model, abc.ABC):
         UserError: an argument is outside its range, or `classifier_layer` is for other sizes.
     """
 
-    # What becomes of dequantized frames: "l2", each frame to 2-norm 1 over all its features, or "none".
-    input_normalization: ClassVar[str] = "none"
+    # The family's own; of an instance, what it was constructed with.
+    input_normalization: str = "none"
     # Whether it takes one float vector a video, of video-level records, instead of frames.
     video_level: ClassVar[bool] = False
     # The kinds of classifier that the model may have; the first is the default one.
@@ -81,6 +86,7 @@ class VideoModel(keras.Model, abc.ABC):
         *,
         model_args: dict[str, Any],
         classifier_layer: keras.layers.Layer | None = None,
+        input_normalization: str | None = None,
         classifier: str | None = None,
         mixtures: int = 2,
         moe_gating: str = "none",
@@ -91,6 +97,7 @@ class VideoModel(keras.Model, abc.ABC):
         super().__init__(**kwargs)
         self.feature_sizes = _checked_feature_sizes(feature_sizes)
         self.num_classes = checked_count("num_classes", num_classes)
+        self.input_normalization = self._checked_normalization(input_normalization)
         # Draws the frames that are trained on; None: all. For `build_encoder` to set.
         self.frame_sampler: RandomFrames | None = None
         self._model_args = dict(model_args)
@@ -107,7 +114,8 @@ class VideoModel(keras.Model, abc.ABC):
         # The layer is what counts where both it and the arguments are given.
         of_classifier |= getattr(classifier_layer, "model_args", {})
         known = self.argument_defaults()
-        self._model_args = {**{name: of_classifier[name] for name in of_classifier if name in known}, **model_args}
+        shared = {"input_normalization": self.input_normalization, **of_classifier}
+        self._model_args = {**{name: shared[name] for name in shared if name in known}, **model_args}
         self.build()
 
     @property
@@ -130,9 +138,10 @@ class VideoModel(keras.Model, abc.ABC):
     @classmethod
     def argument_defaults(cls) -> dict[str, Any]:
         """Names and defaults of the hyper-parameters, from the constructor's signature and this class's."""
-        of_classifier = {**_keyword_defaults(VideoModel.__init__), "classifier": cls.classifiers[0]}
+        own = {"input_normalization": cls.input_normalization, "classifier": cls.classifiers[0]}
+        of_classifier = {**_keyword_defaults(VideoModel.__init__), **own}
         if "moe" not in cls.classifiers:
-            of_classifier = {"classifier": cls.classifiers[0]}
+            of_classifier = own
         if len(cls.classifiers) == 1:
             del of_classifier["classifier"]
         return {**of_classifier, **_keyword_defaults(cls.__init__)}
@@ -186,6 +195,16 @@ class VideoModel(keras.Model, abc.ABC):
         """Creates all variables; the input's shape is not needed. Called by the constructor."""
         if self.built:
             return
+        self.eigenvalues = None
+        if self.input_normalization == "unwhiten":  # a weight, so that it travels with the model
+            self.eigenvalues = self.add_weight(
+                shape=(self.feature_sizes[0],),
+                initializer="ones",
+                trainable=False,
+                dtype="float32",
+                autocast=False,
+                name="eigenvalues",
+            )
         dim = self.representation_size = self.build_encoder()
         if not self.classifier.built:
             self.classifier.build((None, dim))
@@ -217,10 +236,22 @@ class VideoModel(keras.Model, abc.ABC):
         raw = keras.backend.standardize_dtype(frames.dtype) == "uint8"
         if raw:
             frames = dequantize(frames)
+        if raw and self.eigenvalues is not None:
+            first, *others = self.split_features(frames)
+            frames = ops.concatenate([reverse_whitening(first, self.eigenvalues), *others], axis=-1)
         frames = ops.where(mask[..., None], frames, ops.cast(0.0, frames.dtype))
         if raw and self.input_normalization == "l2":
             frames = l2_normalize(frames)
         return ops.cast(frames, self.compute_dtype)
+
+    def set_eigenvalues(self, values: Any):
+        """Sets what "unwhiten" multiplies by: (size of the first feature,), at least 0."""
+        self.eigenvalues.assign(values)
+
+    def _checked_normalization(self, given: str | None) -> str:
+        if self.video_level and given == "unwhiten":
+            raise UserError("input_normalization=unwhiten is for frames; video-level features are means of them.")
+        return checked_choice("input_normalization", given or self.input_normalization, INPUT_NORMALIZATIONS)
 
     def classifier_input(self, representation: Any, training: bool) -> Any:
         """What the classifier sees of the representation; a model may add dropout here."""
