@@ -42,7 +42,8 @@ TABLE = {
     # The command line: flags are known to `cli` alone, and `commands` runs one thing.
     "cli": row("config dataset_spec experiments.run_file", "absl"),
     "commands": row(
-        "cli compute_table evaluation experiments.runner prediction segment_evaluation thinning training verification",
+        "cli compute_table conversion evaluation experiments.runner prediction segment_evaluation thinning training "
+        "verification",
         "absl.app",
     ),
     "experiment": row("commands"),
@@ -59,7 +60,13 @@ TABLE = {
     "models": row("layers quantization", "keras numpy"),
     "compute": row("models", "keras"),
     "reference_weights": row("layers models", "keras numpy"),
-    "convert_checkpoint": row("reference_weights"),
+    "convert_checkpoint": row("commands reference_weights"),
+    "original_models": row("models reference_weights"),
+    "tf1_checkpoint": row("checked_files", "numpy tensorflow"),
+    "conversion": row(
+        "compute config dataset_spec models original_models quantization recipes reference_weights report run_dir "
+        "tf1_checkpoint trained_model"
+    ),
     # Training signals. A distiller is handed built models.
     "losses": row("", "keras numpy"),
     "distiller": row("config losses", "keras tensorflow"),

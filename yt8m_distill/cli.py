@@ -26,6 +26,7 @@ from yt8m_distill.config import (
     TRAINING_MODES,
     BadRecordPolicy,
     Checkpointing,
+    ConversionConfig,
     Distillation,
     EvalConfig,
     ExperimentConfig,
@@ -169,6 +170,27 @@ def flops_flags() -> FlagValues:
     _define_feature_flags(values)
     flags.DEFINE_string("train_dir", None, "Count the model of this run of train.py instead.", flag_values=values)
     flags.DEFINE_enum("which", None, ("student", "teacher"), "Which model of the run. [student]", flag_values=values)
+    return values
+
+
+def conversion_flags() -> FlagValues:
+    """The flags of `python -m yt8m_distill.convert_checkpoint`."""
+    values = _new_flags(
+        "Makes a run directory of a checkpoint of the original code: python -m yt8m_distill.convert_checkpoint\n"
+        "Sizes are read off its variables and the model_flags.json beside it. Exit code 1: a variable had no place."
+    )
+    flags.DEFINE_string("from", None, "The checkpoint, or the folder that it is in.", flag_values=values)
+    flags.DEFINE_string("train_dir", None, "The run directory to write.", flag_values=values)
+    flags.DEFINE_string("model", None, "Its name. [found by the variables]", flag_values=values)
+    flags.DEFINE_list("model_args", [], "What the variables do not show: block_length=15.", flag_values=values)
+    flags.DEFINE_string("scope", None, "Which of several models: model_student. [the only one]", flag_values=values)
+    flags.DEFINE_string(
+        "eigenvalues", None, "eigenvals.npy, of a model whose input has its whitening reversed.", flag_values=values
+    )
+    _define_selection_flags(values)
+    flags.DEFINE_list("feature_names", None, "Its features. [those of the edition]", flag_values=values)
+    flags.DEFINE_list("feature_sizes", None, "Their sizes, where the variables do not show them.", flag_values=values)
+    flags.DEFINE_integer("max_frames", None, "Frames of a video; 0: all. [those of the edition]", flag_values=values)
     return values
 
 
@@ -493,6 +515,23 @@ def thin_config_from_flags(values: FlagValues) -> ThinConfig:
     return ThinConfig(pattern, output_dir, values.frames, _overrides(values), _bad_records(values))
 
 
+def conversion_config_from_flags(values: FlagValues) -> ConversionConfig:
+    """The conversion that the flags of `convert_checkpoint` describe."""
+    for name in ("from", "train_dir"):
+        if values[name].value is None:
+            raise UserError(f"--{name} is needed; --help shows what to give.")
+    return ConversionConfig(
+        path=values["from"].value,
+        train_dir=values.train_dir,
+        model=values.model,
+        model_args=_pairs("model_args", values.model_args),
+        scope=values.scope,
+        selection=_other_selection(values),
+        eigenvalues=values.eigenvalues,
+        overrides=_overrides(values),
+    )
+
+
 def flops_config_from_flags(values: FlagValues) -> FlopsConfig:
     """The count that the flags of `flops` describe."""
     if values.train_dir is None:
@@ -707,7 +746,7 @@ def _overrides(values: FlagValues) -> SpecOverrides:
     return SpecOverrides(
         feature_names=tuple(values.feature_names) if values.feature_names else None,
         feature_sizes=tuple(_number("feature_sizes", size, int) for size in sizes) if sizes else None,
-        num_classes=values.num_classes,
+        num_classes=values.num_classes if "num_classes" in values else None,
         max_frames=values.max_frames if "max_frames" in values else None,
         level=_level(values),
     )

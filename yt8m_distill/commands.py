@@ -44,6 +44,11 @@ def flops_main(argv: Sequence[str] | None = None) -> int:
     return _main(cli.flops_flags(), _count, argv)
 
 
+def conversion_main(argv: Sequence[str] | None = None) -> int:
+    """python -m yt8m_distill.convert_checkpoint; returns the exit code."""
+    return _main(cli.conversion_flags(), _convert, argv)
+
+
 def experiment_main(argv: Sequence[str] | None = None) -> int:
     """python -m yt8m_distill.experiment; returns the exit code."""
     return _main(cli.experiment_flags(), _experiment, argv)
@@ -130,6 +135,13 @@ def _count(values: cli.FlagValues):
     from yt8m_distill.compute_table import run_flops
 
     run_flops(config)
+
+
+def _convert(values: cli.FlagValues) -> int:
+    config = cli.conversion_config_from_flags(values)
+    from yt8m_distill.conversion import run_conversion
+
+    return 0 if run_conversion(config) else 1
 
 
 def _experiment(values: cli.FlagValues):

@@ -575,6 +575,31 @@ class ExperimentConfig:
 
 
 @dataclass(frozen=True)
+class ConversionConfig:
+    """One conversion of a TensorFlow 1 checkpoint.
+
+    Attributes:
+        path: the checkpoint, or a folder of checkpoints.
+        train_dir: the run directory to write.
+        model: name in the registry; None: found by the names of the variables.
+        model_args: the constructor arguments that the shapes do not show, or show wrongly.
+        scope: of the model's variables; None: there is only one.
+        selection: the frames that it sees, of a student; None: all of them, a teacher.
+        eigenvalues: `.npy` file, of a model whose input has its whitening reversed.
+        overrides: names and sizes of the features; found by the shapes where nothing is said.
+    """
+
+    path: str
+    train_dir: str
+    model: str | None = None
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    scope: str | None = None
+    selection: FrameSelection | None = None
+    eigenvalues: str | None = None
+    overrides: SpecOverrides = field(default_factory=SpecOverrides)
+
+
+@dataclass(frozen=True)
 class FlopsConfig:
     """One count of what a model computes.
 

@@ -1,5 +1,15 @@
-"""Imported, this module has `load_reference_weights`: weights of the original implementations into our models."""
+"""A TensorFlow 1 checkpoint to a run directory: python -m yt8m_distill.convert_checkpoint; --help lists all flags.
 
-from yt8m_distill.reference_weights import load_reference_weights
+Imported, this module has `load_reference_weights`, which puts arrays under their original names into a model.
+"""
 
-__all__ = ["load_reference_weights"]
+import sys
+
+if __name__ == "__main__":
+    from yt8m_distill.commands import conversion_main
+
+    sys.exit(conversion_main())
+else:
+    from yt8m_distill.reference_weights import load_reference_weights
+
+    __all__ = ["load_reference_weights"]

@@ -65,8 +65,8 @@ def load_reference_weights(model: VideoModel, weights: Mapping[str, np.ndarray],
     Source: linrongc (NeXtVLAD), WILLOW (NetVLAD, the gated Moe), Bhardwaj et al. (HierarchicalRNN), the starter code
     (all others).
     """
-    placements = _placements(model)
-    plain = {_plain_name(name): value for name, value in weights.items()}
+    placements = placements_in(model)
+    plain = {plain_name(name): value for name, value in weights.items()}
     if len(plain) < len(weights):
         raise UserError("Some of these names differ only in their separators or in the classifier's scope.")
     arrays = _in_scope(plain, placements, scope)
@@ -75,7 +75,7 @@ def load_reference_weights(model: VideoModel, weights: Mapping[str, np.ndarray],
         placements[name].assign(array)
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """One spelling: "." between parts, no output number, no scope that only some versions of the originals have."""
     parts = name.removesuffix(":0").replace("/", ".").split(".")
     parts = [_OTHER_NAMES.get(part, part) for part in parts if part not in _DROPPED_PARTS]
@@ -120,7 +120,7 @@ def _check_arrays(arrays: Mapping[str, np.ndarray], placements: Mapping[str, Pla
         raise UserError(f"These weights do not fit the model: {'; '.join(problems)}.")
 
 
-def _placements(model: VideoModel) -> dict[str, Placement]:
+def placements_in(model: VideoModel) -> dict[str, Placement]:
     """The place of every original variable of the model, by plain name."""
     tables = {
         HierarchicalRNN: _hierarchical_rnn,

@@ -128,6 +128,11 @@ class MixNeXtVLAD(VideoModel):
             raise UserError(f"--branch={index}: the model has the branches 0 to {len(self.branches) - 1}.")
         return self.branches[index]
 
+    def set_eigenvalues(self, values: Any):
+        super().set_eigenvalues(values)
+        for branch in self.branches:
+            branch.set_eigenvalues(values)
+
     def encode(self, frames: Any, mask: Any, training: bool, intermediates: dict[str, Any] | None) -> Any:
         parts = []
         for branch in self.branches:

@@ -293,8 +293,8 @@ class VideoModel(keras.Model, abc.ABC):
         # float32 in every precision policy: losses need it.
         options = {"l2_penalty": self.classifier_l2, "dtype": "float32", "name": "classifier"}
         if classifier == "logistic":
-            if moe_gating != "none" or moe_gate_rank:
-                raise UserError("moe_gating and moe_gate_rank go with classifier=moe only.")
+            if moe_gating != "none" or moe_gate_rank or moe_gating_remove_diag:
+                raise UserError("arguments that begin with moe_ go with classifier=moe only.")
             return LogisticClassifier(self.num_classes, regularize_bias=self.regularize_classifier_bias, **options)
         if moe_gating_remove_diag and moe_gating != "prob":
             raise UserError("moe_gating_remove_diag goes with moe_gating=prob only.")
