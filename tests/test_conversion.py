@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import case_weights, learnable_videos, load_case, write_records
+from tests.helpers import case_weights, learnable_videos, load_case, video_level, write_records
 from yt8m_distill import trained_model
 from yt8m_distill.commands import conversion_main, eval_main, inference_main, train_main
 from yt8m_distill.config import ConversionConfig
@@ -194,6 +194,24 @@ def test_eigenvalues_become_a_weight(name, tmp_path, capsys):
         outputs, expected = (each({"frames": x, "num_frames": np.array([3, 2])}) for x in (bytes_of, prepared))
         np.testing.assert_allclose(outputs["predictions"], expected["predictions"], rtol=1e-4, atol=1e-5)
     assert "input_normalization=unwhiten" in capsys.readouterr().out
+
+
+LOGISTIC = {"weights": (8, 10), "biases": (10,)}
+
+
+def test_a_converted_video_level_model_is_evaluated(tmp_path, capsys):
+    weights = {f"fully_connected.{name}": np.ones(shape, np.float32) for name, shape in LOGISTIC.items()}
+    flags = {"model": "LogisticModel", "feature_names": "mean_rgb, mean_audio", "feature_sizes": "6, 2"}
+    checkpoint = write_checkpoint(tmp_path, weights, flags=flags)
+    features = {"mean_rgb": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "mean_audio": [1.0, 0.0]}
+    path = write_records(tmp_path / "a.tfrecord", [video_level(features, f"v{i}", (i,)) for i in range(4)])
+    assert convert(checkpoint, tmp_path / "run", "--student_frames=3") == 2
+    assert "it takes one vector a video" in capsys.readouterr().err
+
+    assert convert(checkpoint, tmp_path / "run") == 0
+
+    assert eval_main(["eval.py", f"--train_dir={tmp_path / 'run'}", f"--eval_data_pattern={path}"]) == 0
+    assert read_json(tmp_path / "run" / "eval" / "metrics.json")["examples"] == 4
 
 
 def test_variables_without_a_place_are_named(nextvlad, tmp_path, capsys):

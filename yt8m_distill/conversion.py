@@ -77,8 +77,10 @@ def _train_config(
 ) -> TrainConfig:
     """The configuration of a run that has trained this model, with every setting resolved."""
     kind = registry.model_class(model)
-    if kind.video_level and config.selection is not None:
-        raise UserError(f"{model} is a video-level model: it takes one vector a video, not --student_frames.")
+    if kind.video_level and (config.selection is not None or config.overrides.max_frames is not None):
+        raise UserError(
+            f"{model} is a video-level model: it takes one vector a video; leave out --student_frames and --max_frames."
+        )
     spec = _spec(config, architecture, VIDEO if kind.video_level else FRAME, flags)
     frames = config.selection.frames(spec.max_frames or LONGEST_VIDEO) if config.selection else None
     undecided = undecided_args(architecture, model)
@@ -133,6 +135,7 @@ def _spec(config: ConversionConfig, architecture: Architecture, level: str, flag
             f"features {', '.join(names)} of sizes {', '.join(map(str, sizes))} do not fit the checkpoint, whose model "
             f"takes {' + '.join(map(str, architecture.features))} values a frame; see --feature_names."
         )
+    longest = 1 if level == VIDEO else edition.max_frames if edition else LONGEST_VIDEO
     given = config.overrides.max_frames
     return DatasetSpec(
         edition=edition.name if edition else "own features",
@@ -140,7 +143,7 @@ def _spec(config: ConversionConfig, architecture: Architecture, level: str, flag
         feature_names=names,
         feature_sizes=sizes,
         num_classes=architecture.num_classes,
-        max_frames=given if given is not None else (edition.max_frames if edition else LONGEST_VIDEO),
+        max_frames=given if given is not None else longest,
         level=level,
     )
 
