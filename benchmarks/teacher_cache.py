@@ -26,8 +26,8 @@ from measuring import (
     write_run,
 )
 
+from yt8m_distill import optimizers, trained_model, training
 from yt8m_distill import teacher_cache as caches
-from yt8m_distill import trained_model, training
 from yt8m_distill.config import Distillation, FrameSelection, Learning, TeacherCache, TrainConfig
 from yt8m_distill.data.dataset import StoredOutputs, VideoFiles
 from yt8m_distill.models import registry
@@ -92,7 +92,7 @@ def epoch(
     """An epoch of training steps; returns the number of videos."""
     models = {**trained_model.build_models(config), "teacher": teacher.model}
     stage = training.stages(config, models, stored)[0]
-    step_model, optimizer = stage.build(), training.make_optimizer(config)
+    step_model, optimizer = stage.build(), optimizers.make_optimizer(config)
     step_model.compile(optimizer=optimizer)
     optimizer.build(step_model.trained_variables())
     step = training._compiled_step(step_model, stage.view, config.data)

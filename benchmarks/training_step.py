@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 from measuring import Measured, measure_in_turn, median_of, print_machine, print_table, run_config
 
-from yt8m_distill import trained_model, training
+from yt8m_distill import optimizers, trained_model, training
 from yt8m_distill.config import Distillation, FrameSelection, TrainConfig
 from yt8m_distill.data.dataset import Batch
 from yt8m_distill.evaluation import prediction_function
@@ -100,7 +100,7 @@ def random_batches(arguments: argparse.Namespace, selection: FrameSelection, cla
 def training_step(config: TrainConfig, models: Mapping[str, keras.Model], batch: Batch) -> Callable[[], float]:
     """The step of the first stage of a training, on one batch; returns the number of videos."""
     stage = training.stages(config, models)[0]
-    step_model, optimizer = stage.build(), training.make_optimizer(config)
+    step_model, optimizer = stage.build(), optimizers.make_optimizer(config)
     step_model.compile(optimizer=optimizer)
     optimizer.build(step_model.trained_variables())
     step = training._compiled_step(step_model, stage.view, config.data)
@@ -114,7 +114,7 @@ def training_step(config: TrainConfig, models: Mapping[str, keras.Model], batch:
 
 def adam_update(config: TrainConfig, model: keras.Model) -> Callable[[], float]:
     """The optimizer's update of all variables with gradients that are there; they are 0, which costs the same."""
-    optimizer = training.make_optimizer(config)
+    optimizer = optimizers.make_optimizer(config)
     variables = model.trainable_variables
     optimizer.build(variables)
     gradients = [tf.zeros(variable.shape) for variable in variables]

@@ -89,9 +89,11 @@ TABLE = {
     "thinning": row("config data dataset_spec frame_selection run_dir", "numpy tqdm"),
     "verification": row("config data dataset_spec run_dir", "tqdm"),
     "training_logs": row("", "tensorflow"),
+    "optimizers": row("config", "keras"),
     "teacher_cache": row("config data evaluation resumable_files run_dir trained_model", "numpy tensorflow"),
     "training": row(
-        f"{RUNNING} distiller evaluation quantization report run_setup teacher_cache training_logs", RUNNING_INSTALLED
+        f"{RUNNING} distiller evaluation optimizers quantization report run_setup teacher_cache training_logs",
+        RUNNING_INSTALLED,
     ),
     "experiments": row(
         "checked_files compute config data evaluation metrics predictions_csv report run_dir run_setup trained_model "

@@ -167,3 +167,23 @@ def test_frame_states_distance_counts_only_the_students_frames():
     student[1, 2] = 9.0  # padding
     distance = losses.frame_states_distance(teacher, student, np.array([2, 2], np.int32))
     np.testing.assert_allclose(distance, 1.0)
+
+
+@pytest.mark.parametrize("name", LABEL_LOSSES)
+def test_label_weights_take_classes_out(name):
+    """With the weights of a rated segment only rated classes count; softmax keeps its sum over all classes."""
+    rng = np.random.default_rng(0)
+    labels, predictions = (rng.uniform(size=(3, 5)) < 0.4).astype(np.float32), rng.uniform(0.1, 0.9, (3, 5))
+    outputs = {"predictions": predictions.astype(np.float32)}
+    loss = losses.label_loss(name)
+    weights = np.zeros((3, 5), np.float32)
+    assert float(loss(labels, outputs, weights)) == 0.0
+    parts = [float(loss(labels, outputs, weights + (np.arange(5) == place))) for place in range(5)]
+    np.testing.assert_allclose(sum(parts), float(loss(labels, outputs)), rtol=1e-5)
+
+
+def test_videos_without_labels():
+    labels, predictions = np.zeros((2, 3), np.float32), np.array([[0.2, 0.5, 0.9]] * 2, np.float32)
+    expected = {"SoftmaxLoss": 0.0, "HingeLoss": 3 + 1.6, "CrossEntropyLoss": -np.log(0.8 * 0.5 * 0.1)}
+    for name, value in expected.items():
+        np.testing.assert_allclose(losses.label_loss(name)(labels, {"predictions": predictions}), value, rtol=1e-5)

@@ -379,6 +379,10 @@ def _define_learning_flags(values: FlagValues):
         "learning_rate_decay_examples", None, "Videos between two decays. [the recipe's]", flag_values=values
     )
     flags.DEFINE_string("optimizer", "Adam", "A Keras optimizer.", flag_values=values)
+    flags.DEFINE_float("weight_decay", None, "Taken off the weights, times the learning rate.", flag_values=values)
+    flags.DEFINE_float(
+        "ema_momentum", None, "Evaluate and save a moving average of the weights: 0.999. [not]", flag_values=values
+    )
     flags.DEFINE_enum("label_loss", "CrossEntropyLoss", LABEL_LOSSES, "Loss on the labels.", flag_values=values)
     flags.DEFINE_float(
         "regularization_penalty", None, "Factor of the model's regularization. [the recipe's]", flag_values=values
@@ -772,6 +776,8 @@ def _learning(values: FlagValues) -> Learning:
         learning_rate_decay=values.learning_rate_decay,
         learning_rate_decay_examples=values.learning_rate_decay_examples,
         optimizer=values.optimizer,
+        weight_decay=values.weight_decay,
+        ema_momentum=values.ema_momentum,
         label_loss=values.label_loss,
         regularization_penalty=values.regularization_penalty,
         clip_gradient_norm=values.clip_gradient_norm,

@@ -154,6 +154,9 @@ class Learning:
         base_learning_rate, learning_rate_decay, learning_rate_decay_examples: the rate is multiplied by the decay each
             time so many examples have been seen.
         optimizer: name of a Keras optimizer.
+        weight_decay: each step takes this share of the learning rate off every weight but biases and scales, apart from
+            the loss; None: the optimizer's own (0, of AdamW .004).
+        ema_momentum: of a moving average of the weights, which is what is evaluated and saved; None: the weights are.
         label_loss: one of `LABEL_LOSSES`.
         regularization_penalty: factor of the model's own regularization terms.
         clip_gradient_norm: each variable's gradient is clipped to this norm by itself; 0 does not clip.
@@ -169,6 +172,8 @@ class Learning:
     learning_rate_decay: float | None = None
     learning_rate_decay_examples: int | None = None
     optimizer: str = "Adam"
+    weight_decay: float | None = None
+    ema_momentum: float | None = None
     label_loss: str = "CrossEntropyLoss"
     regularization_penalty: float | None = None
     clip_gradient_norm: float = 1.0
@@ -188,6 +193,9 @@ class Learning:
                 raise UserError(f"--{name} must be above 0, not {value}.")
         if self.learning_rate_decay is not None and self.learning_rate_decay > 1:
             raise UserError(f"--learning_rate_decay must be at most 1, not {self.learning_rate_decay}.")
+        _check_minimum("weight_decay", self.weight_decay, 0)
+        if self.ema_momentum is not None and not 0 < self.ema_momentum < 1:
+            raise UserError(f"--ema_momentum must be between 0 and 1, not {self.ema_momentum}.")
         _check_choice("--label_loss", self.label_loss, LABEL_LOSSES)
 
 

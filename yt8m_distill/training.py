@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from yt8m_distill import run_dir, teacher_cache, trained_model
+from yt8m_distill import optimizers, run_dir, teacher_cache, trained_model
 from yt8m_distill.config import TrainConfig, from_values
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.dataset import (
@@ -55,6 +55,7 @@ log = logging.getLogger(__name__)
 LOG_EVERY_STEPS = 10
 EVALUATION_BATCH_SIZE = 128
 HISTOGRAM_VIDEOS = 16
+_NOT_AVERAGED = "not_averaged_"  # of weights in a checkpoint, where evaluation takes their moving averages
 MOST_STEPS = 2**62  # TensorBoard counts with 64 bits
 
 
@@ -115,7 +116,7 @@ def check_buildable(config: TrainConfig):
     Raises:
         UserError: see there.
     """
-    make_optimizer(config)
+    optimizers.make_optimizer(config)
     with keras.StatelessScope():
         models = trained_model.build_models(config, with_teacher=not config.teacher_dir)
     if config.distillation is None or "teacher" not in models:
@@ -270,33 +271,6 @@ def stages(config: TrainConfig, models: Mapping[str, keras.Model], stored: Store
     ]
 
 
-def learning_rate_schedule(config: TrainConfig) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The rate falls by a factor each time `learning_rate_decay_examples` examples have been seen.
-
-    Source: the starter code.
-    """
-    learning = config.learning
-    return keras.optimizers.schedules.ExponentialDecay(
-        learning.base_learning_rate,
-        learning.learning_rate_decay_examples / learning.batch_size,
-        learning.learning_rate_decay,
-        staircase=True,
-    )
-
-
-def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    """The Keras optimizer of that name (a trailing "Optimizer", as the starter code has it, is accepted)."""
-    name = config.learning.optimizer.removesuffix("Optimizer")
-    optimizer_class = {each.lower(): getattr(keras.optimizers, each) for each in dir(keras.optimizers)}.get(
-        name.lower()
-    )
-    if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, keras.optimizers.Optimizer)):
-        raise UserError(f"--optimizer={config.learning.optimizer} is no Keras optimizer, such as Adam or SGD.")
-    # TensorFlow 1's epsilon: the papers' settings were found with it.
-    options = {"epsilon": 1e-8} if optimizer_class is keras.optimizers.Adam else {}
-    return optimizer_class(learning_rate=learning_rate_schedule(config), **options)
-
-
 @dataclass
 class Progress:
     """The position in a training; stored with every checkpoint.
@@ -418,12 +392,13 @@ class TrainingLoop:
             self._train_epoch(stage, step, step_model, optimizer)
             self._end_epoch(stage, step_model, optimizer)
         if stage.followed:
+            optimizers.take_over_averages(optimizer, step_model.trained_variables())
             self._save_weights(self.run_dir.finished_stages / str(self.progress.stage + 1), {})
 
     def _step_model(self, stage: Stage) -> tuple[LabelTrainer, keras.optimizers.Optimizer]:
-        step_model, optimizer = stage.build(), make_optimizer(self.config)
+        step_model, optimizer = stage.build(), optimizers.make_optimizer(self.config)
         step_model.compile(optimizer=optimizer)
-        optimizer.build(step_model.trained_variables())
+        optimizers.build(optimizer, step_model.trained_variables())
         return step_model, optimizer
 
     def _batches(self, stage: Stage) -> Iterator[Batch]:
@@ -531,8 +506,12 @@ class TrainingLoop:
     def _save(self, step_model: LabelTrainer, optimizer):
         self._finite_means(step_model)
         arrays = {}
-        for role in self.trained_roles:
-            arrays |= trained_model.model_arrays(self.models[role], role)
+        if optimizers.averages(optimizer):
+            for role in self.trained_roles:
+                arrays |= trained_model.model_arrays(self.models[role], f"{_NOT_AVERAGED}{role}")
+        with optimizers.averaged(optimizer, step_model.trained_variables()):  # what evaluation takes from a checkpoint
+            for role in self.trained_roles:
+                arrays |= trained_model.model_arrays(self.models[role], role)
         arrays |= {f"optimizer.{i:04d}": variable.numpy() for i, variable in enumerate(optimizer.variables)}
         arrays |= {f"metrics.{i:04d}": variable.numpy() for i, variable in enumerate(_metric_variables(step_model))}
         run_dir.save_checkpoint(
@@ -547,13 +526,20 @@ class TrainingLoop:
 
     def _restore(self, stored: run_dir.Checkpoint, step_model: LabelTrainer, optimizer):
         for role in self.trained_roles:
-            trained_model.load_arrays(self.models[role], stored, role)
+            prefix = _NOT_AVERAGED if optimizer.use_ema else ""
+            trained_model.load_arrays(self.models[role], stored, f"{prefix}{role}")
         trained_model.assign(optimizer.variables, stored.arrays("optimizer."), stored)
         trained_model.assign(_metric_variables(step_model), stored.arrays("metrics."), stored)
 
     def _end_epoch(self, stage: Stage, step_model: LabelTrainer, optimizer):
         """Histograms, validation, the best weights, and a checkpoint at the beginning of the next epoch."""
         self._finite_means(step_model)
+        with optimizers.averaged(optimizer, step_model.trained_variables()):
+            self._evaluate_epoch(stage)
+        self._save(step_model, optimizer)
+        self._stop_if_interrupted()
+
+    def _evaluate_epoch(self, stage: Stage):
         self._log_histograms(stage.view)
         self.progress.epoch_examples = self.progress.examples
         self.progress = self.progress.next_epoch(epoch=self.progress.epoch + 1)
@@ -562,8 +548,6 @@ class TrainingLoop:
         if metrics is None or best is None or metrics["GAP@20"] > best.get("GAP@20", -1.0):
             self.progress.best = {"stage": self.progress.stage, "epoch": self.progress.epoch, **(metrics or {})}
             self._save_weights(self.run_dir.best, {"step": self.progress.step, **self.progress.best})
-        self._save(step_model, optimizer)
-        self._stop_if_interrupted()
 
     def _validate(self) -> dict[str, float]:
         """Metrics of the student (or the one model) on the validation videos, written beside the training's curves."""
