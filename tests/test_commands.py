@@ -321,6 +321,7 @@ def stop_after(monkeypatch, step: int):
     [
         (["--training_mode=baseline"], 3),
         (["--training_mode=parallel"], 4),
+        (["--training_mode=baseline", "--model_args=clusters=4,hidden_size=8,iterations=2"], 3),  # random frames
         (["--training_mode=baseline", "--max_steps=6"], 6),
         (["--student_losses=rep", "--finetune_epochs=2"], 2),  # in the teacher's run
         (["--student_losses=rep", "--finetune_epochs=2"], 11),  # while fine-tuning
