@@ -82,24 +82,11 @@ def _train_config(
             f"{model} is a video-level model: it takes one vector a video; leave out --student_frames and --max_frames."
         )
     spec = _spec(config, architecture, VIDEO if kind.video_level else FRAME, flags)
-    frames = config.selection.frames(spec.max_frames or LONGEST_VIDEO) if config.selection else None
-    undecided = undecided_args(architecture, model)
-    assumed = {**kind.argument_defaults(), **_block_length(spec, frames)}
-    by_flags = args_by_flags(flags)
-    texts = {name: text for name, text in by_flags.items() if name in undecided} | dict(config.model_args)
-    given = registry.parse_model_args(model, ",".join(f"{name}={text}" for name, text in texts.items()))
-    if unsaid := [f"{name}={assumed[name]}" for name in undecided if name not in given]:
-        log.warning("Taken for granted, as no variable shows it: %s. Else give --model_args.", ", ".join(unsaid))
-    if config.eigenvalues is not None:
-        given["input_normalization"] = "unwhiten"
-    elif model in WITH_REVERSED_WHITENING:
-        log.warning("The authors of %s reverse the whitening of its input: give --eigenvalues=eigenvals.npy.", model)
-    args = {**kind.argument_defaults(), **architecture.model_args, **{n: assumed[n] for n in undecided}, **given}
     return with_recipe(
         TrainConfig(
             model=model,
             training_mode="baseline" if config.selection else "teacher",
-            model_args=args,
+            model_args=_model_args(config, model, architecture, flags, spec),
             eigenvalues=config.eigenvalues,
             selection=config.selection,
             train_dir=config.train_dir,
@@ -108,6 +95,26 @@ def _train_config(
             data=spec,
         )
     )
+
+
+def _model_args(
+    config: ConversionConfig, model: str, architecture: Architecture, flags: Mapping[str, Any], spec: DatasetSpec
+) -> dict[str, Any]:
+    """Every argument of the model: by the user, the shapes, the original's flags, or else the default."""
+    defaults = registry.model_class(model).argument_defaults()
+    frames = config.selection.frames(spec.max_frames or LONGEST_VIDEO) if config.selection else None
+    undecided = undecided_args(architecture, model)
+    assumed = {**defaults, **_block_length(spec, frames)}
+    by_flags = {name: text for name, text in args_by_flags(flags).items() if name in undecided}
+    texts = {**by_flags, **config.model_args}
+    given = registry.parse_model_args(model, ",".join(f"{name}={text}" for name, text in texts.items()))
+    if unsaid := [f"{name}={assumed[name]}" for name in undecided if name not in given]:
+        log.warning("Taken for granted, as no variable shows it: %s. Else give --model_args.", ", ".join(unsaid))
+    if config.eigenvalues is not None:
+        given["input_normalization"] = "unwhiten"
+    elif model in WITH_REVERSED_WHITENING:
+        log.warning("The authors of %s reverse the whitening of its input: give --eigenvalues=eigenvals.npy.", model)
+    return {**defaults, **architecture.model_args, **{name: assumed[name] for name in undecided}, **given}
 
 
 def _block_length(spec: DatasetSpec, frames: int | None) -> dict[str, int]:
