@@ -182,3 +182,17 @@ def test_a_teacher_cache_tells_segments_apart(run, data, tmp_path):
     assert train(data, tmp_path / "stored", *arguments, f"--teacher_cache={tmp_path}/cache") == 0
     rows = [read_json(tmp_path / name / "report.json")["rows"][1]["metrics"] for name in ("live", "stored")]
     assert rows[0] == pytest.approx(rows[1], abs=0.01)
+
+
+def test_a_teacher_of_whole_videos(data, run, tmp_path):
+    where = [f"--train_data_pattern={data}/train*", "--num_classes=4", "--max_steps=2", "--batch_size=16"]
+    model = ["--model=NetVLAD", "--model_args=clusters=4,hidden_size=8", "--training_mode=teacher"]
+    assert train_main(["train.py", *model, *where, f"--train_dir={tmp_path}/teacher"]) == 0
+    arguments = ["--student_frames=2", f"--teacher_dir={tmp_path}/teacher", "--max_steps=2"]
+    assert train(data, tmp_path / "run", *arguments) == 0
+    target = f"--output_file={tmp_path}/x.json"
+    videos = ["eval.py", f"--train_dir={tmp_path}/teacher", f"--eval_data_pattern={data}/validate*", target]
+    assert eval_main([*videos, "--segment_labels"]) == 0
+    assert read_json(tmp_path / "x.json")["examples"] == 63
+    assert eval_main(videos) == 0
+    assert read_json(tmp_path / "x.json")["examples"] == 30

@@ -1,6 +1,8 @@
 """Video-level records through the commands."""
 
+import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -124,3 +126,23 @@ def test_records_of_frames_are_refused(run, tmp_path, capsys):
     assert "video-level ones are needed" in capsys.readouterr().err
     assert eval_main(["eval.py", f"--train_dir={run}", "--segment_labels"]) == 2
     assert "which have no segments" in capsys.readouterr().err
+
+
+def test_a_configuration_of_another_level_is_refused(run, tmp_path, capsys):
+    config = read_json(run / "config.json")
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "config.json").write_text(json.dumps({**config, "data": {**config["data"], "level": "frame"}}))
+    assert eval_main(["eval.py", f"--train_dir={copy}"]) == 2
+    assert "video-level" in capsys.readouterr().err
+    path = write_records(tmp_path / "frames.tfrecord", [sequence_example(sizes={"mean_rgb": 6, "mean_audio": 2})])
+    assert eval_main(["eval.py", f"--train_dir={copy}", f"--eval_data_pattern={path}"]) == 2
+    assert "does not go with frame-level records" in capsys.readouterr().err
+
+
+def test_a_video_level_teacher_is_refused(run, tmp_path, capsys):
+    path = write_records(tmp_path / "frames.tfrecord", [sequence_example()])
+    model = ["--model=NetVLAD", "--model_args=clusters=4,hidden_size=8", "--num_classes=10"]
+    arguments = [f"--train_data_pattern={path}", f"--train_dir={tmp_path}/run", f"--teacher_dir={run}"]
+    assert train_main(["train.py", *model, *arguments]) == 2
+    assert "video-level" in capsys.readouterr().err

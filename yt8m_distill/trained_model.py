@@ -16,7 +16,7 @@ import numpy as np
 
 from yt8m_distill import checked_files, run_dir
 from yt8m_distill.config import FrameSelection, TrainConfig, to_json
-from yt8m_distill.dataset_spec import DatasetSpec
+from yt8m_distill.dataset_spec import VIDEO, DatasetSpec
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import registry
 from yt8m_distill.models.ensemble import TeacherEnsemble
@@ -80,6 +80,8 @@ def build_models(config: TrainConfig, with_teacher: bool = False, precision: str
 
 
 def _build(config: TrainConfig, args: Mapping, precision: str, classifier_layer=None) -> keras.Model:
+    if registry.model_class(config.model).video_level != (config.data.level == VIDEO):
+        raise UserError(f"{config.model} does not go with {config.data.level}-level records.")
     return registry.build_model(
         config.model,
         feature_sizes=config.data.feature_sizes,
@@ -179,8 +181,8 @@ def join(members: Sequence[TrainedModel], run: RunDir, matched: TrainedModel | N
 
 
 def data_format(data: DatasetSpec) -> tuple:
-    """What two models must have in common to see and say the same things."""
-    return data.level, tuple(data.feature_names), tuple(data.feature_sizes), data.num_classes
+    """What two models must have in common to see and say the same things. Segments have frames like whole videos."""
+    return data.level == VIDEO, tuple(data.feature_names), tuple(data.feature_sizes), data.num_classes
 
 
 def _described(data: DatasetSpec) -> str:
