@@ -54,7 +54,7 @@ USUAL_VIDEOS = {
 }
 
 
-@pytest.fixture(scope="module", params=model_names())
+@pytest.fixture(scope="module", params=FRAME_LEVEL)
 def model(request) -> VideoModel:
     """A tiny model whose batch normalization has seen a batch, as a fresh one hides mistakes."""
     keras.utils.set_random_seed(3)
