@@ -32,7 +32,7 @@ setup(
     ],
     extras_require={
         # ruff is held to one minor version, because `ruff format --check` compares with that version's style.
-        "test": ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.17,<0.18"],
+        "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "hypothesis>=6.100,<7", "ruff>=0.17,<0.18"],
         "plots": ["matplotlib>=3.9,<4", "scikit-learn>=1.5,<2"],
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW_RANGE}"],
     },

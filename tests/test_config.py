@@ -115,3 +115,13 @@ def test_wrong_files_are_refused_by_name(text, message):
 def test_values_out_of_range_are_refused(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_parallel_rep_on_intermediate_states_alone_is_refused():
+    few = FrameSelection(3)
+    losses = Distillation(("rep",), representation_matching="intermediate")
+    with pytest.raises(UserError, match="add ce or pred"):
+        TrainConfig("HierarchicalRNN", training_mode="parallel", selection=few, distillation=losses)
+    more = dataclasses.replace(losses, losses=("rep", "ce"), loss_weights={})
+    assert TrainConfig("HierarchicalRNN", training_mode="parallel", selection=few, distillation=more)
+    assert TrainConfig("HierarchicalRNN", training_mode="serial", selection=few, distillation=losses)

@@ -295,10 +295,22 @@ class TrainConfig:
             raise UserError(f"--training_mode={self.training_mode} and --student_frames do not go together.")
         if (self.distillation is not None) != (self.training_mode in DISTILLING_MODES):
             raise UserError(f"--training_mode={self.training_mode} and --student_losses do not go together.")
+        self._check_matching()
         self._check_input()
         self._check_teacher_dir()
         if self.teacher_cache is not None:
             self._check_teacher_cache()
+
+    def _check_matching(self):
+        matched = self.distillation
+        if matched is None or self.training_mode != "parallel" or matched.representation_matching == "final":
+            return
+        if matched.losses == ("rep",):  # serial training goes on with the labels
+            raise UserError(
+                "--representation_matching=intermediate with --student_losses=rep alone trains nothing of what the "
+                "student computes from the matched states, and --training_mode=parallel has no stage that would: "
+                "add ce or pred."
+            )
 
     def _check_input(self):
         unwhiten = self.model_args.get("input_normalization") == "unwhiten"
