@@ -90,7 +90,9 @@ TABLE = {
     "verification": row("config data dataset_spec run_dir", "tqdm"),
     "training_logs": row("", "tensorflow"),
     "optimizers": row("config", "keras"),
-    "teacher_cache": row("config data evaluation resumable_files run_dir trained_model", "numpy tensorflow"),
+    "teacher_cache": row(
+        "config data dataset_spec evaluation resumable_files run_dir trained_model", "numpy tensorflow"
+    ),
     "training": row(
         f"{RUNNING} distiller evaluation optimizers quantization report run_setup teacher_cache training_logs",
         RUNNING_INSTALLED,

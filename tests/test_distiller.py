@@ -166,10 +166,20 @@ def test_intermediate_matching_compares_states_at_the_same_frames():
     assert float(logs["rep"]) > 1e-6
 
 
-def test_models_without_frame_states_refuse_intermediate_matching():
-    distiller = compiled(Distiller(*pair("NetVLAD", "serial"), representation_matching="intermediate"))
-    with pytest.raises(UserError, match="HierarchicalRNN"):
-        distiller.train_step(batch())
+def test_intermediate_matching_needs_states_of_one_size():
+    sizes = {"feature_sizes": (6, 4), "num_classes": 5}
+    one, other = (
+        build_model("HierarchicalRNN", cells=cells, layers=layers, **sizes) for cells, layers in ((4, 1), (2, 2))
+    )
+    vlad = build_model("NetVLAD", clusters=2, hidden_size=8, **sizes)
+    for teacher, student, message in (
+        (one, vlad, "NetVLAD has none"),
+        (vlad, one, "NetVLAD has none"),
+        (one, other, "the teacher's have 4 values, the student's 2"),
+    ):
+        assert teacher.representation_size == student.representation_size
+        with pytest.raises(UserError, match=message):
+            Distiller(teacher, student, representation_matching="intermediate")
 
 
 def test_start_from_classifier():

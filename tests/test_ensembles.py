@@ -80,6 +80,8 @@ def test_the_run_of_its_student(data, teachers, run, tmp_path, capsys):
     assert predict(*output) == 0
     assert predict(*output, f"--output_model_tgz={tmp_path / 'm.tgz'}") == 2
     assert "an ensemble of teachers cannot be packed" in capsys.readouterr().err
+    assert predict(*output, "--branch=0") == evaluate(f"--train_dir={run}", "--which=teacher", "--branch=0") == 2
+    assert capsys.readouterr().err.count("is an ensemble; give a run of its own") == 2
     assert flops_main(["flops", f"--train_dir={run}", "--which=teacher"]) == 2
     assert str(teachers / "NetVLAD") in capsys.readouterr().err
     assert train(data, run, "--student_frames=3", "--num_epochs=2", "--deterministic", "--optimizer=SGD") == 2
@@ -97,8 +99,12 @@ def test_a_student_of_the_cached_ensemble_is_the_same(data, teachers, run, tmp_p
     assert train(data, tmp_path / "another", *arguments) == 2
 
 
-def test_a_student_of_other_families_learns_predictions(data, teachers, tmp_path, caplog):
-    arguments = ["--student_frames=3", "--num_epochs=1", of(teachers, "HierarchicalRNN", "NeXtVLAD")]
+@pytest.mark.parametrize(
+    ("names", "arguments"),
+    [(("HierarchicalRNN", "NeXtVLAD"), []), (("NetVLAD", "NeXtVLAD"), ["--student_model_args=classifier=moe"])],
+)
+def test_a_student_unlike_all_of_them_learns_predictions(data, teachers, tmp_path, caplog, names, arguments):
+    arguments = [*arguments, "--student_frames=3", "--max_steps=2", of(teachers, *names)]
     assert train(data, tmp_path / "run", *arguments, "--student_losses=pred,ce") == 0
     assert "its classifier starts with weights of its own" in caplog.text
 
@@ -124,6 +130,7 @@ def test_the_classifier_is_that_of_the_own_family(data, teachers, tmp_path):
         (("NetVLAD", "nowhere"), [], "holds no finished run"),
         (("NetVLAD", "NeXtVLAD"), ["--training_mode=parallel"], "--teacher_dir does nothing"),
         (("NetVLAD", "NeXtVLAD"), ["--num_classes=12"], "and 10 classes; this data has"),
+        (("HierarchicalRNN",), ["--representation_matching=intermediate"], "for every frame; NetVLAD has none"),
     ],
 )
 def test_refused(data, teachers, tmp_path, capsys, names, arguments, message):

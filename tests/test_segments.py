@@ -175,13 +175,16 @@ def test_metrics_of_the_original(monkeypatch):
     assert result["PERR"] == pytest.approx(float(case["avg_perr_f64"]), abs=1e-7)
 
 
-def test_a_teacher_cache_tells_segments_apart(run, data, tmp_path):
+def test_a_teacher_cache_tells_segments_apart(run, data, tmp_path, capsys):
     """Float16 is all that makes a difference."""
     arguments = ["--student_frames=2", f"--teacher_dir={run}/teacher", "--num_epochs=2"]
     assert train(data, tmp_path / "live", *arguments) == 0
     assert train(data, tmp_path / "stored", *arguments, f"--teacher_cache={tmp_path}/cache") == 0
     rows = [read_json(tmp_path / name / "report.json")["rows"][1]["metrics"] for name in ("live", "stored")]
     assert rows[0] == pytest.approx(rows[1], abs=0.01)
+    options = [*arguments, f"--teacher_cache={tmp_path}/cache", "--nosegment_labels"]
+    assert train(data, tmp_path / "videos", *options) == 2
+    assert "level: segment, not frame" in capsys.readouterr().err
 
 
 def test_a_teacher_of_whole_videos(data, run, tmp_path):
@@ -193,6 +196,8 @@ def test_a_teacher_of_whole_videos(data, run, tmp_path):
     target = f"--output_file={tmp_path}/x.json"
     videos = ["eval.py", f"--train_dir={tmp_path}/teacher", f"--eval_data_pattern={data}/validate*", target]
     assert eval_main([*videos, "--segment_labels"]) == 0
-    assert read_json(tmp_path / "x.json")["examples"] == 63
+    found = read_json(tmp_path / "x.json")
+    assert (found["examples"], found["level"]) == (63, "segment")
     assert eval_main(videos) == 0
-    assert read_json(tmp_path / "x.json")["examples"] == 30
+    found = read_json(tmp_path / "x.json")
+    assert (found["examples"], found["level"]) == (30, "frame")

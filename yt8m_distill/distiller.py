@@ -137,6 +137,8 @@ class Distiller(LabelTrainer):
         self.loss_weights = settings.loss_weights
         self.prediction_distance = loss_functions.PREDICTION_DISTANCES[prediction_distance]
         self.match_frame_states = representation_matching == "intermediate"
+        if self.match_frame_states:
+            check_frame_states(student, teacher)
         super().__init__(student, **kwargs)
         self.teacher = teacher
 
@@ -193,7 +195,6 @@ class Distiller(LabelTrainer):
 
     def _representation_loss(self, teacher_outputs, student_outputs, inputs):
         if self.match_frame_states:
-            _check_has_frame_states(teacher_outputs, self.teacher)
             at_student_frames = tf.gather(teacher_outputs["frame_states"], inputs["student_indices"], batch_dims=1)
             return loss_functions.frame_states_distance(
                 at_student_frames, student_outputs["frame_states"], inputs["student_num_frames"]
@@ -282,7 +283,7 @@ def check_has_encoder(student: keras.Model, losses: Iterable[str]):
 
 def check_classifiers(student: keras.Model, teacher: keras.Model):
     """Raises UserError where the classifiers do not have the same variables."""
-    given, wanted = ([tuple(v.shape) for v in model.classifier.weights] for model in (teacher, student))
+    given, wanted = _classifier_shapes(teacher), _classifier_shapes(student)
     if given != wanted:
         raise UserError(
             "teacher and student must have the same classifier and representation size to share the output layer; "
@@ -290,11 +291,25 @@ def check_classifiers(student: keras.Model, teacher: keras.Model):
         )
 
 
-def _check_has_frame_states(outputs: Mapping, model: keras.Model):
-    if "frame_states" not in outputs:
+def have_same_classifier(student: keras.Model, teacher: keras.Model) -> bool:
+    """Whether the classifiers have the same variables."""
+    return _classifier_shapes(teacher) == _classifier_shapes(student)
+
+
+def _classifier_shapes(model: keras.Model) -> list[tuple[int, ...]]:
+    return [tuple(variable.shape) for variable in model.classifier.weights]
+
+
+def check_frame_states(student: keras.Model, teacher: keras.Model):
+    """Raises UserError where the models do not both have a state for every frame, of one size."""
+    needs = "--representation_matching=intermediate needs a state for every frame"
+    for model in (teacher, student):
+        if model.frame_states_size is None:
+            raise UserError(f"{needs}; {type(model).__name__} has none. HierarchicalRNN and Lstm do.")
+    if teacher.frame_states_size != student.frame_states_size:
         raise UserError(
-            "--representation_matching=intermediate needs a model with a state for every frame "
-            f"(HierarchicalRNN, Lstm), which {type(model).__name__} is not."
+            f"{needs} of one size; the teacher's have {teacher.frame_states_size} values, the student's "
+            f"{student.frame_states_size}."
         )
 
 

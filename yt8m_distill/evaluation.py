@@ -222,13 +222,13 @@ def _evaluate_once(config: EvalConfig, trained: trained_model.TrainedModel, vide
         seed=trained.config.learning.seed,
         description=f"Evaluating the {trained.role}",
     )
-    _write(config, trained, selection, result, metrics)
+    _write(config, trained, selection, result, metrics, videos.spec.level)
     return result
 
 
-def _write(config: EvalConfig, trained, selection, result: Mapping[str, float], metrics: EvaluationMetrics):
+def _write(config: EvalConfig, trained, selection, result: Mapping[str, float], metrics: EvaluationMetrics, level: str):
     pattern = config.eval_data_pattern or trained.config.eval_data_pattern
-    target = write_metrics(RunDir(config.train_dir), trained, selection, result, pattern, config.output_file)
+    target = write_metrics(RunDir(config.train_dir), trained, selection, result, pattern, level, config.output_file)
     for name, value in result.items():
         print(f"{name:10} {value:.6g}")
     print(f"Metrics of the {trained.role} ({_frames_text(selection)} frames) are in {target}")
@@ -243,6 +243,7 @@ def write_metrics(
     selection: FrameSelection | None,
     result: Mapping[str, float],
     eval_data_pattern: str,
+    level: str,
     output_file: str | None = None,
 ) -> pathlib.Path:
     """Writes `metrics.json` and TensorBoard scalars of an evaluation into a run directory; returns the JSON's path.
@@ -253,6 +254,7 @@ def write_metrics(
         selection: the frames it saw.
         result: the metrics.
         eval_data_pattern: the videos.
+        level: of their records: whether whole videos were evaluated or rated segments.
         output_file: where to write the JSON instead.
     """
     teachers_of_student = trained.role == "teacher" and run.read_config().training_mode != "teacher"
@@ -267,6 +269,7 @@ def write_metrics(
         "precision": trained.model.compute_dtype,
         "step": step,
         "eval_data_pattern": eval_data_pattern,
+        "level": level,
     }
     run_dir.write_json(target, {**described, **result})
     writer = tf.summary.create_file_writer(str(run.logs / "_".join(default.parent.relative_to(run.path).parts)))

@@ -1,5 +1,6 @@
 """Between the bytes in which features are stored and the numbers that models compute with."""
 
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def read_eigenvalues(path: str, size: int) -> np.ndarray:
     """
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         problem = getattr(error, "strerror", None) or "it is no .npy file of numbers"
         raise UserError(f"--eigenvalues: '{path}' cannot be read: {problem}.") from error
     shape = getattr(stored, "shape", None)

@@ -124,7 +124,7 @@ def _metrics(trained: trained_model.TrainedModel, config: TrainConfig, run: RunD
         seed=config.learning.seed,
         description=f"Evaluating the {trained.role}",
     )
-    write_metrics(run, trained, trained.selection, result, config.eval_data_pattern)
+    write_metrics(run, trained, trained.selection, result, config.eval_data_pattern, eval_videos.spec.level)
     return result
 
 

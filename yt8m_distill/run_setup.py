@@ -71,7 +71,7 @@ def _with_training_mode(config: TrainConfig) -> TrainConfig:
     if config.training_mode not in (None, "teacher"):
         raise UserError(
             f"{config.model} is a video-level model: it takes one vector a video, so there is no student that sees "
-            "fewer frames. Leave out --training_mode and all flags about students, frames and distillation."
+            "fewer frames. Give --training_mode=teacher, and no flag about students, frames or distillation."
         )
     return dataclasses.replace(config, training_mode="teacher")
 

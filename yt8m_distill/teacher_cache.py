@@ -33,6 +33,7 @@ from yt8m_distill.data.dataset import (
     example_ids,
     position_after,
 )
+from yt8m_distill.dataset_spec import FRAME
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation import predictions
 from yt8m_distill.resumable_files import ResumableFiles
@@ -41,7 +42,6 @@ log = logging.getLogger(__name__)
 
 WRITING_BATCH_SIZE = 128
 SECONDS_BETWEEN_SAVES = 10.0
-MOST_CLASSES = 2**31
 _KEYS = "keys"  # 8 bytes of a checksum of each video's id
 _DESCRIPTION = "cache.json"
 
@@ -58,6 +58,7 @@ class Contents:
         dim: length of the representation; None where it is not stored.
         files: name and size of every training file.
         fraction: share of their videos.
+        level: of the records: whether videos or their rated segments are stored.
         videos: rows of every array; None while it is not known.
     """
 
@@ -70,6 +71,7 @@ class Contents:
     dim: int | None
     files: list[list[str | int]]
     fraction: float
+    level: str = FRAME
     videos: int | None = None
 
     def arrays(self) -> dict[str, tuple[np.dtype, int]]:
@@ -245,6 +247,7 @@ def _wanted_contents(config: TrainConfig, teacher: trained_model.TrainedModel, v
         dim=teacher.model.representation_size if with_representation else None,
         files=[[os.path.basename(path), os.path.getsize(path)] for path in videos.files],
         fraction=videos.fraction,
+        level=data.level,
     )
 
 
@@ -260,7 +263,7 @@ def _found_contents(folder: pathlib.Path, wanted: Contents) -> Contents | None:
     found = from_values(Contents, run_dir.read_json(path), str(path))
     differing = [
         name
-        for name in ("teacher", "feature_names", "feature_sizes", "max_frames", "classes", "top")
+        for name in ("teacher", "feature_names", "feature_sizes", "max_frames", "classes", "top", "level")
         if getattr(found, name) != getattr(wanted, name)
     ]
     if None not in (found.dim, wanted.dim) and found.dim != wanted.dim:

@@ -113,6 +113,8 @@ def load(
     """
     run, config, role = find(train_dir, which)
     if role == ENSEMBLE:
+        if branch is not None:
+            raise UserError(f"--branch={branch}: the teacher of '{train_dir}' is an ensemble; give a run of its own.")
         return join([load_member(each, precision) for each in config.teacher_dirs], run)
     if checkpoint is None and not run.best.is_dir():
         stored = run_dir.checkpoints(run)

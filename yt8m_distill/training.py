@@ -35,8 +35,10 @@ from yt8m_distill.distiller import (
     Distiller,
     LabelTrainer,
     check_classifiers,
+    check_frame_states,
     check_has_encoder,
     check_same_weights,
+    have_same_classifier,
     start_from_classifier,
     start_from_teacher,
     student_view,
@@ -119,18 +121,17 @@ def check_buildable(config: TrainConfig):
     optimizers.make_optimizer(config)
     with keras.StatelessScope():
         models = trained_model.build_models(config, with_teacher=not config.teacher_dir)
-    if config.distillation is None or "teacher" not in models:
+    if config.distillation is None:
         return
-    teacher, student = models["teacher"], models["student"]
+    student = models["student"]
+    teacher = models.get("teacher", student)  # that of --teacher_dir is looked at when it is there
     check_has_encoder(student, config.distillation.losses)
     if config.training_mode == "serial":
         check_classifiers(student, teacher)
         if config.distillation.student_init == "teacher":
             check_same_weights(student, teacher)
-    if config.distillation.representation_matching == "intermediate" and not student.has_frame_states:
-        raise UserError(
-            f"--representation_matching=intermediate needs a state for every frame; {config.model} has none."
-        )
+    if config.distillation.representation_matching == "intermediate":
+        check_frame_states(student, teacher)
 
 
 def _finished_teachers(config: TrainConfig, run: RunDir) -> list[trained_model.TrainedModel]:
@@ -180,10 +181,14 @@ def _check_same_input(student: keras.Model, teacher: trained_model.TrainedModel)
 def _of_own_family(
     student: keras.Model, teachers: Sequence[trained_model.TrainedModel], config: TrainConfig
 ) -> trained_model.TrainedModel | None:
-    """The one teacher with the student's class and representation size; None where it is not needed."""
+    """The one teacher with the student's class, representation size and classifier; None where it is not needed."""
     size = student.representation_size
     fitting = [
-        each for each in teachers if type(each.model) is type(student) and each.model.representation_size == size
+        each
+        for each in teachers
+        if type(each.model) is type(student)
+        and each.model.representation_size == size
+        and have_same_classifier(student, each.model)
     ]
     if len(fitting) == 1:
         return fitting[0]
@@ -193,8 +198,8 @@ def _of_own_family(
     for wish in (name for name, given in wishes.items() if given):
         raise UserError(
             f"{wish} needs exactly one teacher in --teacher_dir that is a {config.model} with a representation of "
-            f"{size} values, as the student; there are {len(fitting)}. Give --student_losses=pred,ce and "
-            "--student_init=classifier, or other teachers."
+            f"{size} values and a classifier as the student; there are {len(fitting)}. Give "
+            "--student_losses=pred,ce and --student_init=classifier, or other teachers."
         )
     return None
 
@@ -525,10 +530,10 @@ class TrainingLoop:
         self.last_checkpoint_time = time.monotonic()
 
     def _restore(self, stored: run_dir.Checkpoint, step_model: LabelTrainer, optimizer):
-        for role in self.trained_roles:
-            prefix = _NOT_AVERAGED if optimizer.use_ema else ""
-            trained_model.load_arrays(self.models[role], stored, f"{prefix}{role}")
         trained_model.assign(optimizer.variables, stored.arrays("optimizer."), stored)
+        prefix = _NOT_AVERAGED if optimizers.averages(optimizer) else ""
+        for role in self.trained_roles:
+            trained_model.load_arrays(self.models[role], stored, f"{prefix}{role}")
         trained_model.assign(_metric_variables(step_model), stored.arrays("metrics."), stored)
 
     def _end_epoch(self, stage: Stage, step_model: LabelTrainer, optimizer):

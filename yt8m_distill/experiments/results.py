@@ -129,9 +129,8 @@ def _row(
         description=f"Evaluating {run.name}",
     )
     if selection == trained.selection:
-        write_metrics(
-            RunDir(run.config.train_dir), trained, selection, metrics, pattern or trained.config.eval_data_pattern
-        )
+        pattern = pattern or trained.config.eval_data_pattern
+        write_metrics(RunDir(run.config.train_dir), trained, selection, metrics, pattern, videos.spec.level)
     frames = min(selection.k, own.frames) if selection and selection.k else own.frames
     if frames == own.frames:
         return dataclasses.replace(own, metrics=metrics)

@@ -47,6 +47,11 @@ class TeacherEnsemble(keras.Model):
         """Of the matched member; None where there is none."""
         return None if self.matched is None else self.matched.representation_size
 
+    @property
+    def frame_states_size(self) -> int | None:
+        """Of the matched member; None where there is none."""
+        return None if self.matched is None else self.matched.frame_states_size
+
     def multiply_accumulates(self, frames: int) -> dict[str, int]:
         """Of all members, for one video of `frames` frames."""
         return {

@@ -41,7 +41,6 @@ class HierarchicalRNN(VideoModel):
     """
 
     input_normalization = "l2"
-    has_frame_states = True
 
     def __init__(
         self,
@@ -71,6 +70,10 @@ class HierarchicalRNN(VideoModel):
         if frames >= 100:
             return {"block_length": 20}
         return {"block_length": 5 if frames >= 10 else 3}
+
+    @property
+    def frame_states_size(self) -> int:
+        return self.model_args["cells"]
 
     def build_encoder(self) -> int:
         args, policy = self.model_args, {"dtype": self.dtype_policy}

@@ -37,7 +37,6 @@ class Lstm(VideoModel):
 
     input_normalization = "l2"
     classifiers = ("moe", "logistic")
-    has_frame_states = True
 
     def __init__(
         self,
@@ -59,6 +58,10 @@ class Lstm(VideoModel):
             },
             **kwargs,
         )
+
+    @property
+    def frame_states_size(self) -> int:
+        return self.model_args["cells"]
 
     def build_encoder(self) -> int:
         args = self.model_args

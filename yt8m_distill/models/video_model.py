@@ -74,8 +74,6 @@ class VideoModel(keras.Model, abc.ABC):
     video_level: ClassVar[bool] = False
     # The kinds of classifier that the model may have; the first is the default one.
     classifiers: ClassVar[tuple[str, ...]] = ("logistic", "moe")
-    # Whether the intermediates have "frame_states", a state for every frame, which a student can be matched to.
-    has_frame_states: ClassVar[bool] = False
     classifier_l2: ClassVar[float] = 1e-8
     regularize_classifier_bias: ClassVar[bool] = False
 
@@ -122,6 +120,11 @@ class VideoModel(keras.Model, abc.ABC):
     def model_args(self) -> dict[str, Any]:
         """Every hyper-parameter with its resolved value; with it, the constructor gives the same architecture."""
         return dict(self._model_args)
+
+    @property
+    def frame_states_size(self) -> int | None:
+        """Length of each of the "frame_states", an intermediate that a student can be matched to; None: no such one."""
+        return None
 
     @property
     def encoder_variables(self) -> list[keras.Variable]:
