@@ -348,6 +348,15 @@ def wrong_label(folder: pathlib.Path) -> str:
     return write_records(folder / "wrong.tfrecord", [sequence_example("bad one", labels=(11,))])
 
 
+def test_a_model_that_does_not_fit_into_memory(data, tmp_path, capsys, monkeypatch):
+    def too_large(*arguments, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+    monkeypatch.setattr(training.trained_model, "build_models", too_large)
+    assert train(data, tmp_path / "run") == 2
+    assert "NetVLAD does not fit into memory; give smaller sizes by --model_args" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -119,8 +119,11 @@ def check_buildable(config: TrainConfig):
         UserError: see there.
     """
     optimizers.make_optimizer(config)
-    with keras.StatelessScope():
-        models = trained_model.build_models(config, with_teacher=not config.teacher_dir)
+    try:
+        with keras.StatelessScope():
+            models = trained_model.build_models(config, with_teacher=not config.teacher_dir)
+    except tf.errors.ResourceExhaustedError as error:
+        raise UserError(f"{config.model} does not fit into memory; give smaller sizes by --model_args.") from error
     if config.distillation is None:
         return
     student = models["student"]
