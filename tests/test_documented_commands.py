@@ -1,4 +1,4 @@
-"""The commands that README.md and docs/migrating.md show are understood by the command line."""
+"""The commands that README.md, docs/migrating.md and docs/results.md show are understood by the command line."""
 
 import pathlib
 import re
@@ -23,7 +23,7 @@ SCRIPTS = {
 
 def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
     """Script and arguments of each command in a block of its own."""
-    for path in (ROOT / "README.md", ROOT / "docs" / "migrating.md"):
+    for path in (ROOT / "README.md", ROOT / "docs" / "migrating.md", ROOT / "docs" / "results.md"):
         for block in re.findall(r"^```\w*\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
                 words = [word for word in shlex.split(line.rpartition("&& ")[2], comments=True) if word != "-m"]
