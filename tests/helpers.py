@@ -67,7 +67,7 @@ def rated_video(
         context["segment_end_times"].int64_list.value.append(min(start + 5, 2**63 - 1))
         context["segment_labels"].int64_list.value.append(label)
         context["segment_scores"].float_list.value.append(score)
-    return example.SerializeToString()
+    return example.SerializeToString(deterministic=True)
 
 
 def video_level(
@@ -77,7 +77,7 @@ def video_level(
     values = {name: tf.train.Feature(float_list=tf.train.FloatList(value=means)) for name, means in features.items()}
     values[id_key] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[video_id.encode()]))
     values["labels"] = tf.train.Feature(int64_list=tf.train.Int64List(value=labels))
-    return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString(deterministic=True)
 
 
 def write_records(path: pathlib.Path, records) -> str:

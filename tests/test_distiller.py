@@ -233,7 +233,7 @@ def saturate(model, inputs):
 
 @pytest.mark.parametrize("mode", ["serial", "parallel"])
 @pytest.mark.parametrize("classifier", ["logistic", "moe"])
-@pytest.mark.parametrize(("distance", "label_loss"), zip(PREDICTION_DISTANCES, LABEL_LOSSES, strict=True))
+@pytest.mark.parametrize(("distance", "label_loss"), list(zip(PREDICTION_DISTANCES, LABEL_LOSSES, strict=True)))
 def test_a_teacher_that_is_certain_gives_finite_steps(mode, classifier, distance, label_loss):
     teacher = small_model("NetVLAD", classifier=classifier)
     shared = {"classifier_layer": teacher.classifier} if mode == "parallel" else {"classifier": classifier}

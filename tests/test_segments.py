@@ -40,7 +40,7 @@ def _with_bytes(record: bytes, shown: np.ndarray) -> bytes:
     for second, row in enumerate(example.feature_lists.feature_list["rgb"].feature):
         frame = bytes(250 if each == shown[second // 5] else 5 for each in range(CLASSES))
         row.bytes_list.value[0] = frame + row.bytes_list.value[0][CLASSES:]
-    return example.SerializeToString()
+    return example.SerializeToString(deterministic=True)
 
 
 @pytest.fixture(scope="module")

@@ -201,7 +201,11 @@ def test_video_level_editions_are_detected(id_key, names, edition):
     ("record", "overrides", "message"),
     [
         (video_level({"mean_rgb": [1.0]}), SpecOverrides(level="frame"), "video-level records .*frame-level ones are"),
-        (sequence_example().SerializeToString(), SpecOverrides(level="video"), "frame-level records .*video-level"),
+        (
+            sequence_example().SerializeToString(deterministic=True),
+            SpecOverrides(level="video"),
+            "frame-level records .*video-level",
+        ),
         (video_level({"mean_rgb": [1.0]}), SpecOverrides(max_frames=30), "--max_frames does nothing"),
         (video_level({"clip": [1.0]}), SpecOverrides(), "unknown edition, with the features clip"),
         (video_level({"clip": [1.0]}), SpecOverrides(("clip", "x"), None, 9), "no feature 'x'"),

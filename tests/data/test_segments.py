@@ -83,7 +83,7 @@ def rated_with(**lists) -> bytes:
         feature.Clear()
         kind = feature.float_list if any(isinstance(value, float) for value in values) else feature.int64_list
         kind.value.extend(values)
-    return example.SerializeToString()
+    return example.SerializeToString(deterministic=True)
 
 
 @pytest.mark.parametrize(
