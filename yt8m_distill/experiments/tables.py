@@ -134,7 +134,9 @@ def _grid(table: Table) -> str:
 def _placed(table: Table, groups: Iterable[list[Result]]) -> tuple[dict[tuple[str, str], list[Result]], list, list]:
     """The groups by row and column, and all rows and columns in their order."""
     placed = {table.place(group[0]): group for group in groups if table.place(group[0])[1]}
-    return placed, list(dict.fromkeys(row for row, _ in placed)), list(dict.fromkeys(column for _, column in placed))
+    rows, columns = (list(dict.fromkeys(labels)) for labels in zip(*placed, strict=True)) if placed else ([], [])
+    # The first row of table 4 has no intermediate matching; the paper's first column is that.
+    return placed, rows, sorted(columns, key=lambda column: not column.startswith("intermediate"))
 
 
 def _papers_columns(table: Table) -> dict[str, dict[str, str]]:
