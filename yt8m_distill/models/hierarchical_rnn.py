@@ -69,7 +69,7 @@ class HierarchicalRNN(VideoModel):
     def args_for_frames(cls, frames: int) -> dict[str, Any]:
         if frames >= 100:
             return {"block_length": 20}
-        return {"block_length": 5 if frames >= 10 else 3}
+        return {"block_length": 5 if frames >= 10 else min(frames, 3)}
 
     @property
     def frame_states_size(self) -> int:
