@@ -316,6 +316,18 @@ def stop_after(monkeypatch, step: int):
     monkeypatch.setattr(training.TrainingLoop, "_count", counting)
 
 
+def kill_after(monkeypatch, step: int):
+    """Makes the loop end once it has done `step` steps, with nothing saved at this point, as in a kill."""
+    count = training.TrainingLoop._count
+
+    def killed(self, *arguments):
+        count(self, *arguments)
+        if self.progress.step == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.TrainingLoop, "_count", killed)
+
+
 @pytest.mark.parametrize(
     ("arguments", "step"),
     [

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import learnable_videos, write_records
-from tests.test_commands import evaluate, stop_after, train
+from tests.test_commands import evaluate, kill_after, stop_after, train
 from yt8m_distill import optimizers, trained_model, training
 from yt8m_distill.config import Learning, TrainConfig
 from yt8m_distill.errors import UserError
@@ -142,15 +142,8 @@ def test_a_stopped_run_with_averages_goes_on_exactly(data, tmp_path, monkeypatch
     assert train(data, tmp_path / "whole", *arguments, model="NeXtVLAD") == 0
     arguments.append(f"--teacher_dir={tmp_path / 'whole' / 'teacher'}")
     assert train(data, tmp_path / "second", *arguments, model="NeXtVLAD") == 0
-    count = training.TrainingLoop._count
-
-    def killed(self, *batch):
-        count(self, *batch)
-        if self.progress.step == step:
-            raise KeyboardInterrupt  # nothing is saved at this point, as in a kill
-
     with monkeypatch.context() as patched:
-        patched.setattr(training.TrainingLoop, "_count", killed)
+        kill_after(patched, step)
         assert train(data, tmp_path / "stopped", *arguments, model="NeXtVLAD") == 1
     assert train(data, tmp_path / "stopped", *arguments, model="NeXtVLAD") == 0
     for name in ("second", "stopped"):

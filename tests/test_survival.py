@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import learnable_videos, write_records
-from tests.test_commands import ROOT, evaluate, predict, scalars, stop_after, train
+from tests.test_commands import ROOT, evaluate, kill_after, predict, scalars, stop_after, train
 from yt8m_distill import prediction, run_dir, training
 from yt8m_distill.data.framing import frames_of_file
 from yt8m_distill.resumable_files import ResumableFiles
@@ -129,15 +129,8 @@ def test_curves_of_a_stopped_run_equal_those_of_one_never_stopped(data, tmp_path
     arguments = [*arguments, "--student_frames=3", "--num_epochs=4", "--deterministic", "--checkpoint_every_steps=5"]
     arguments.append(f"--validation_data_pattern={data}/validate*")
     assert train(data, tmp_path / "whole", *arguments) == 0
-    count = training.TrainingLoop._count
-
-    def killed(self, *batch):
-        count(self, *batch)
-        if self.progress.step == step:
-            raise KeyboardInterrupt  # nothing is saved at this point, as in a kill
-
     with monkeypatch.context() as patched:
-        patched.setattr(training.TrainingLoop, "_count", killed)
+        kill_after(patched, step)
         assert train(data, tmp_path / "stopped", *arguments) == 1
     assert train(data, tmp_path / "stopped", *arguments) == 0
     whole, stopped = curves(tmp_path / "whole"), curves(tmp_path / "stopped")

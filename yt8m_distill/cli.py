@@ -5,6 +5,7 @@ Each script has its own set of flags (`absl.flags.FlagValues`); nothing is globa
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from absl import flags
 from absl.flags import FlagValues
@@ -452,19 +453,12 @@ def eval_config_from_flags(values: FlagValues) -> EvalConfig:
     if values.run_once is not None and values.follow is not None and values.run_once == values.follow:
         raise UserError("--run_once and --follow are opposites; give one of them.")
     return EvalConfig(
-        train_dir=values.train_dir,
         eval_data_pattern=values.eval_data_pattern,
-        which=values.which,
-        branch=values.branch,
-        selection=_other_selection(values),
-        batch_size=values.batch_size,
-        precision=values.precision,
         output_file=values.output_file,
         full_map=values.full_map,
         per_class_file=values.per_class_file,
         follow=bool(values.follow) or values.run_once is False,
-        segments=values.segment_labels,
-        bad_records=_bad_records(values),
+        **_of_trained_model(values),
     )
 
 
@@ -474,22 +468,29 @@ def inference_config_from_flags(values: FlagValues) -> InferenceConfig:
         raise UserError("--output_file is needed: the CSV to write.")
     return InferenceConfig(
         output_file=values.output_file,
-        train_dir=values.train_dir,
         input_model_tgz=values.input_model_tgz,
         input_data_pattern=values.input_data_pattern,
-        which=values.which,
-        branch=values.branch,
-        selection=_other_selection(values),
-        batch_size=values.batch_size,
-        precision=values.precision,
         top_k=values.top_k,
         vocabulary=values.vocabulary,
         output_model_tgz=values.output_model_tgz,
-        segments=values.segment_labels,
         segment_max_pred=values.segment_max_pred,
         segment_label_ids_file=values.segment_label_ids_file,
-        bad_records=_bad_records(values),
+        **_of_trained_model(values),
     )
+
+
+def _of_trained_model(values: FlagValues) -> dict[str, Any]:
+    """What eval.py and inference.py say of the model and of what it sees."""
+    return {
+        "train_dir": values.train_dir,
+        "which": values.which,
+        "branch": values.branch,
+        "selection": _other_selection(values),
+        "batch_size": values.batch_size,
+        "precision": values.precision,
+        "segments": values.segment_labels,
+        "bad_records": _bad_records(values),
+    }
 
 
 def segment_eval_config_from_flags(values: FlagValues) -> SegmentEvalConfig:

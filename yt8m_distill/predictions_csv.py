@@ -1,10 +1,11 @@
 """Predictions as text: the Kaggle submission file and a listing for people."""
 
+import contextlib
 import csv
 import os
 import pathlib
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -138,13 +139,8 @@ def load_vocabulary(path: str | os.PathLike) -> dict[int, str]:
         UserError: if the file cannot be read or has no such columns, or an index is missing, not a whole number of at
             least 0, or there twice. The message names file and line.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            return _read_vocabulary(csv.reader(file), path)
-    except OSError as error:
-        raise UserError(f"The vocabulary {path} cannot be read: {error.strerror or error}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"The vocabulary {path} is not a CSV text file in UTF-8: {error}.") from error
+    with _csv_rows(path, "vocabulary") as rows:
+        return _read_vocabulary(rows, path)
 
 
 def load_class_ids(path: str | os.PathLike) -> list[int]:
@@ -153,13 +149,20 @@ def load_class_ids(path: str | os.PathLike) -> list[int]:
     Raises:
         UserError: as `load_vocabulary`.
     """
+    with _csv_rows(path, "list of label ids") as rows:
+        return _read_class_ids(rows, path)
+
+
+@contextlib.contextmanager
+def _csv_rows(path: str | os.PathLike, what: str) -> Iterator[Iterator[list[str]]]:
+    """The rows of a CSV file; what is wrong with the file itself is said as of the `what`."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            return _read_class_ids(csv.reader(file), path)
+            yield csv.reader(file)
     except OSError as error:
-        raise UserError(f"The label ids {path} cannot be read: {error.strerror or error}.") from error
+        raise UserError(f"The {what} {path} cannot be read: {error.strerror or error}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"The label ids {path} are not a CSV text file in UTF-8: {error}.") from error
+        raise UserError(f"The {what} {path} is not a CSV text file in UTF-8: {error}.") from error
 
 
 def format_readable(video_id: str | bytes, predictions, names: Mapping[int, str], top_k: int = 20) -> str:

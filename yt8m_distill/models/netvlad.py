@@ -11,7 +11,6 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.layers import ContextGating, MaskedBatchNormalization, NetVLADPooling
 from yt8m_distill.models.video_model import (
     MOST_SAMPLED_FRAMES,
-    VideoModel,
     checked_choice,
     checked_count,
     checked_flag,
@@ -19,12 +18,13 @@ from yt8m_distill.models.video_model import (
     frame_sampler,
     stream_share,
 )
+from yt8m_distill.models.vlad_model import VLADModel
 
 ACTIVATIONS = ("relu6", "none")
 
 
 @keras.saving.register_keras_serializable("yt8m_distill")
-class NetVLAD(VideoModel):
+class NetVLAD(VLADModel):
     """Batch-normalized input, NetVLAD pooling of each feature, a hidden layer, context gating, classifier.
 
     The first feature has all clusters, every further one half of them.
@@ -127,11 +127,6 @@ class NetVLAD(VideoModel):
             self.hidden_bn = MaskedBatchNormalization(unbiased=True, name="hidden1_bn", **policy)
             self.hidden_bn.build((None, args["hidden_size"]))
 
-    @property
-    def poolings(self) -> list[NetVLADPooling]:
-        """The pooling layer of each feature."""
-        return [getattr(self, f"pooling_{stream}") for stream in range(len(self.feature_sizes))]
-
     def _build_pooling(self, stream: int, size: int) -> NetVLADPooling:
         args = self.model_args
         pooling = NetVLADPooling(
@@ -147,31 +142,19 @@ class NetVLAD(VideoModel):
     def encode(self, frames: Any, mask: Any, training: bool, intermediates: dict[str, Any] | None) -> Any:
         if self.model_args["batch_norm"]:
             frames = self.input_bn(frames, mask=mask, training=training)
-        pooled = []
-        for stream, (pooling, inputs) in enumerate(zip(self.poolings, self.split_features(frames), strict=True)):
-            vlad, assignment = pooling(inputs, mask=mask, training=training, return_assignment=True)
-            pooled.append(vlad)
-            if intermediates is not None:
-                intermediates[f"assignment_{stream}"] = assignment
+        pooled = self.pooled(frames, mask, training, intermediates)
         has_frames = ops.any(mask, axis=1)
-        hidden = self.hidden(self.dropout(ops.concatenate(pooled, axis=-1), training=training))
+        hidden = self.hidden(self.dropout(pooled, training=training))
         if self.normalizes_hidden:
             hidden = self.hidden_bn(hidden, mask=has_frames, training=training)
         if self.model_args["activation"] == "relu6":
             hidden = ops.relu6(hidden)
         if not self.model_args["gating"]:
             return hidden
-        gated, gates = self.gating(hidden, mask=has_frames, training=training, return_gates=True)
-        if intermediates is not None:
-            intermediates["gates"] = gates
-        return gated
+        return self.gated(hidden, has_frames, training, intermediates)
 
     def encoder_multiply_accumulates(self, frames: int) -> dict[str, int]:
-        counts = {}
-        for stream, pooling in enumerate(self.poolings):
-            for step, count in pooling.multiply_accumulates(frames).items():
-                counts[f"vlad_{stream}/{step}"] = count
-        counts["hidden"] = math.prod(self.hidden.kernel.shape)
+        counts = super().encoder_multiply_accumulates(frames)
         if self.model_args["gating"]:
             counts["gating"] = self.gating.multiply_accumulates()
         return counts

@@ -1,6 +1,5 @@
 """The NeXtVLAD model with squeeze-and-excitation gating."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +8,12 @@ from keras import ops
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.layers import MaskedBatchNormalization, NeXtVLADPooling, SEContextGating
-from yt8m_distill.models.video_model import VideoModel, checked_count, checked_rate, stream_share
+from yt8m_distill.models.video_model import checked_count, checked_rate, stream_share
+from yt8m_distill.models.vlad_model import VLADModel
 
 
 @keras.saving.register_keras_serializable("yt8m_distill")
-class NeXtVLAD(VideoModel):
+class NeXtVLAD(VLADModel):
     """NeXtVLAD pooling of each feature, a hidden layer, gating, classifier.
 
     The first feature has all clusters and groups, every further one half of them.
@@ -91,11 +91,6 @@ class NeXtVLAD(VideoModel):
         self.gating.build((None, args["hidden_size"]))
         return args["hidden_size"]
 
-    @property
-    def poolings(self) -> list[NeXtVLADPooling]:
-        """The pooling layer of each feature."""
-        return [getattr(self, f"pooling_{stream}") for stream in range(len(self.feature_sizes))]
-
     def _build_pooling(self, stream: int, size: int) -> NeXtVLADPooling:
         args = self.model_args
         groups, expanded = stream_share(args["groups"], stream), size * args["expansion"]
@@ -115,25 +110,10 @@ class NeXtVLAD(VideoModel):
         return pooling
 
     def encode(self, frames: Any, mask: Any, training: bool, intermediates: dict[str, Any] | None) -> Any:
-        pooled = []
-        for stream, (pooling, inputs) in enumerate(zip(self.poolings, self.split_features(frames), strict=True)):
-            vlad, assignment = pooling(inputs, mask=mask, training=training, return_assignment=True)
-            pooled.append(vlad)
-            if intermediates is not None:
-                intermediates[f"assignment_{stream}"] = assignment
         has_frames = ops.any(mask, axis=1)
-        vlad = self.dropout(ops.concatenate(pooled, axis=-1), training=training)
-        hidden = self.hidden_bn(self.hidden(vlad), mask=has_frames, training=training)
-        gated, gates = self.gating(hidden, mask=has_frames, training=training, return_gates=True)
-        if intermediates is not None:
-            intermediates["gates"] = gates
-        return gated
+        pooled = self.dropout(self.pooled(frames, mask, training, intermediates), training=training)
+        hidden = self.hidden_bn(self.hidden(pooled), mask=has_frames, training=training)
+        return self.gated(hidden, has_frames, training, intermediates)
 
     def encoder_multiply_accumulates(self, frames: int) -> dict[str, int]:
-        counts = {}
-        for stream, pooling in enumerate(self.poolings):
-            for step, count in pooling.multiply_accumulates(frames).items():
-                counts[f"vlad_{stream}/{step}"] = count
-        counts["hidden"] = math.prod(self.hidden.kernel.shape)
-        counts["gating"] = self.gating.multiply_accumulates()
-        return counts
+        return {**super().encoder_multiply_accumulates(frames), "gating": self.gating.multiply_accumulates()}
