@@ -42,11 +42,12 @@ TABLE = {
     # The command line: flags are known to `cli` alone, and `commands` runs one thing.
     "cli": row("config dataset_spec experiments.run_file", "absl"),
     "commands": row(
-        "cli compute_table conversion evaluation experiments.runner prediction segment_evaluation thinning training "
-        "verification",
+        "cli compute_table conversion deployment.exporting evaluation experiments.runner prediction segment_evaluation "
+        "thinning training verification",
         "absl.app",
     ),
     "experiment": row("commands"),
+    "export": row("commands"),
     "thin": row("commands"),
     "verify": row("commands"),
     "segment_eval": row("commands"),
@@ -88,6 +89,11 @@ TABLE = {
     "compute_table": row("compute config dataset_spec models trained_model", "keras"),
     "thinning": row("config data dataset_spec frame_selection run_dir", "numpy tqdm"),
     "verification": row("config data dataset_spec run_dir", "tqdm"),
+    "deployment": row(
+        "compute config data dataset_spec evaluation frame_selection layers metrics predictions_csv run_dir "
+        "trained_model",
+        "ai_edge_litert keras numpy onnxruntime tensorflow tf2onnx",
+    ),
     "training_logs": row("", "tensorflow"),
     "optimizers": row("config", "keras"),
     "teacher_cache": row(

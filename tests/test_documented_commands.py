@@ -1,4 +1,4 @@
-"""The commands that README.md, docs/migrating.md and docs/results.md show are understood by the command line."""
+"""The commands that README.md and the pages in docs show are understood by the command line."""
 
 import pathlib
 import re
@@ -17,15 +17,16 @@ SCRIPTS = {
     "yt8m_distill.segment_eval": (cli.segment_eval_flags, cli.segment_eval_config_from_flags),
     "yt8m_distill.flops": (cli.flops_flags, cli.flops_config_from_flags),
     "yt8m_distill.convert_checkpoint": (cli.conversion_flags, cli.conversion_config_from_flags),
+    "yt8m_distill.export": (cli.export_flags, cli.export_config_from_flags),
     "yt8m_distill.experiment": (cli.experiment_flags, cli.experiment_config_from_flags),
 }
 
 
 def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
     """Script and arguments of each command in a block of its own."""
-    for path in (ROOT / "README.md", ROOT / "docs" / "migrating.md", ROOT / "docs" / "results.md"):
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for block in re.findall(r"^```\w*\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-            for line in block.replace("\\\n", " ").splitlines():
+            for line in filter(re.compile(r"(.* )?python ").match, block.replace("\\\n", " ").splitlines()):
                 words = [word for word in shlex.split(line.rpartition("&& ")[2], comments=True) if word != "-m"]
                 if len(words) > 1 and words[0] == "python" and words[1] in SCRIPTS:
                     yield words[1], tuple(words[2:])

@@ -11,7 +11,17 @@ from tests.test_architecture import PACKAGE, ROOT, imported_names, package_files
 from yt8m_distill import commands
 
 # Where the name to import is not the name to install.
-DISTRIBUTIONS = {"absl": "absl-py", "google_crc32c": "google-crc32c", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {
+    "absl": "absl-py",
+    "ai_edge_litert": "ai-edge-litert",
+    "google_crc32c": "google-crc32c",
+    "sklearn": "scikit-learn",
+}
+# Modules that need an extra.
+OPTIONAL = {
+    "plots": {"experiments.plots", "experiments.representations"},
+    "export": {"deployment.onnx", "deployment.runners"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +34,21 @@ def arguments():
 def test_dependencies_are_what_the_package_imports(arguments):
     imported = {name.partition(".")[0] for path in package_files().values() for name in imported_names(parse(path))}
     installed = imported - sys.stdlib_module_names - {PACKAGE}
-    requirements = [*arguments["install_requires"], *arguments["extras_require"]["plots"]]
+    requirements = [
+        *arguments["install_requires"],
+        *(each for extra in OPTIONAL for each in arguments["extras_require"][extra]),
+    ]
     required = {requirement.partition(">")[0] for requirement in requirements}
     assert {DISTRIBUTIONS.get(name, name) for name in installed} == required
 
 
-def test_only_drawing_needs_an_extra(arguments):
-    extra = {requirement.partition(">")[0] for requirement in arguments["extras_require"]["plots"]}
+@pytest.mark.parametrize("group", OPTIONAL)
+def test_only_these_modules_need_the_extra(arguments, group):
+    extra = {requirement.partition(">")[0] for requirement in arguments["extras_require"][group]}
     names = {name for name, path in package_files().items() if extra & {
         DISTRIBUTIONS.get(top, top) for top in (each.partition(".")[0] for each in imported_names(parse(path)))
     }}  # fmt: skip
-    assert names == {"experiments.plots", "experiments.representations"}
+    assert names == OPTIONAL[group]
 
 
 def test_every_dependency_has_a_tested_range(arguments):
@@ -45,7 +59,7 @@ def test_every_dependency_has_a_tested_range(arguments):
 
 def test_console_scripts_are_functions_without_required_arguments(arguments):
     scripts = dict(entry.split(" = ") for entry in arguments["entry_points"]["console_scripts"])
-    names = ("eval", "experiment", "flops", "inference", "thin", "train", "verify")
+    names = ("eval", "experiment", "export", "flops", "inference", "thin", "train", "verify")
     assert sorted(scripts) == [f"yt8m-{name}" for name in names]
     for target in scripts.values():
         module, _, function = target.partition(":")

@@ -15,8 +15,10 @@ from yt8m_distill.config import (
     DEFAULT_STUDENT_FRAMES,
     DISTILLING_MODES,
     EXPERIMENTS,
+    EXPORT_FORMATS,
     INPUT_NORMALIZATIONS,
     LABEL_LOSSES,
+    LITERT_PRECISIONS,
     ON_BAD_RECORD,
     PRECISIONS,
     PREDICTION_DISTANCES,
@@ -31,6 +33,7 @@ from yt8m_distill.config import (
     Distillation,
     EvalConfig,
     ExperimentConfig,
+    ExportConfig,
     FlopsConfig,
     FrameSelection,
     InferenceConfig,
@@ -108,6 +111,26 @@ def inference_flags() -> FlagValues:
     flags.DEFINE_string(
         "segment_label_ids_file", None, "CSV of the classes that count for segments. [all]", flag_values=values
     )
+    return values
+
+
+def export_flags() -> FlagValues:
+    """The flags of `python -m yt8m_distill.export`."""
+    values = _new_flags(
+        "Exports a trained model to files that run without this package: python -m yt8m_distill.export\n"
+        "Each file is run and compared with the Keras model; where one differs, nothing is written."
+    )
+    _define_chosen_model_flags(values)
+    _define_selection_flags(values)
+    flags.DEFINE_string("output_dir", None, "Folder to write; an earlier export is replaced.", flag_values=values)
+    flags.DEFINE_list("formats", ["saved_model"], f"Any of {', '.join(EXPORT_FORMATS)}.", flag_values=values)
+    flags.DEFINE_list("litert_precisions", list(LITERT_PRECISIONS), "Weights of the LiteRT files.", flag_values=values)
+    flags.DEFINE_integer("top_k", 20, "Classes a video, of the SavedModel and the service.", flag_values=values)
+    flags.DEFINE_string("vocabulary", None, "CSV of class names: the answers have them, too.", flag_values=values)
+    flags.DEFINE_string(
+        "eval_data_pattern", None, "Labelled videos to measure GAP@20 of each file on. [the run's]", flag_values=values
+    )
+    flags.DEFINE_integer("eval_videos", 20_000, "About how many of them; 0: none.", flag_values=values)
     return values
 
 
@@ -403,10 +426,14 @@ def _define_running_flags(values: FlagValues):
     flags.DEFINE_integer("keep_checkpoints", 2, "How many are kept.", flag_values=values)
 
 
-def _define_trained_model_flags(values: FlagValues):
+def _define_chosen_model_flags(values: FlagValues):
     flags.DEFINE_string("train_dir", None, "Run directory of train.py, finished or running.", flag_values=values)
     flags.DEFINE_enum("which", None, ("student", "teacher"), "Which model. [student]", flag_values=values)
     flags.DEFINE_integer("branch", None, "Of a MixNeXtVLAD: this branch by itself. [the mixture]", flag_values=values)
+
+
+def _define_trained_model_flags(values: FlagValues):
+    _define_chosen_model_flags(values)
     flags.DEFINE_integer("batch_size", 128, "Videos at a time; changes no number.", flag_values=values)
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the model computes in.", flag_values=values)
     _define_selection_flags(values)
@@ -491,6 +518,28 @@ def _of_trained_model(values: FlagValues) -> dict[str, Any]:
         "segments": values.segment_labels,
         "bad_records": _bad_records(values),
     }
+
+
+def export_config_from_flags(values: FlagValues) -> ExportConfig:
+    """The export that the flags of `export` describe."""
+    for name, what in (("train_dir", "the run directory of train.py"), ("output_dir", "the folder to write")):
+        if values[name].value is None:
+            raise UserError(f"--{name} is needed: {what}.")
+    if values["litert_precisions"].present and "litert" not in values.formats:
+        raise UserError("--litert_precisions does nothing without litert in --formats.")
+    return ExportConfig(
+        train_dir=values.train_dir,
+        output_dir=values.output_dir,
+        formats=tuple(values.formats),
+        which=values.which,
+        branch=values.branch,
+        selection=_other_selection(values),
+        top_k=values.top_k,
+        vocabulary=values.vocabulary,
+        litert_precisions=tuple(values.litert_precisions),
+        eval_data_pattern=values.eval_data_pattern,
+        eval_videos=values.eval_videos,
+    )
 
 
 def segment_eval_config_from_flags(values: FlagValues) -> SegmentEvalConfig:

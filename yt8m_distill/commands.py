@@ -24,6 +24,11 @@ def inference_main(argv: Sequence[str] | None = None) -> int:
     return _main(cli.inference_flags(), _predict, argv)
 
 
+def export_main(argv: Sequence[str] | None = None) -> int:
+    """python -m yt8m_distill.export; returns the exit code."""
+    return _main(cli.export_flags(), _export, argv)
+
+
 def segment_eval_main(argv: Sequence[str] | None = None) -> int:
     """python -m yt8m_distill.segment_eval; returns the exit code."""
     return _main(cli.segment_eval_flags(), _evaluate_segments, argv)
@@ -107,6 +112,13 @@ def _predict(values: cli.FlagValues):
     from yt8m_distill.prediction import run_inference
 
     run_inference(config)
+
+
+def _export(values: cli.FlagValues):
+    config = cli.export_config_from_flags(values)
+    from yt8m_distill.deployment.exporting import run_export
+
+    run_export(config)
 
 
 def _evaluate_segments(values: cli.FlagValues):

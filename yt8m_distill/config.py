@@ -25,6 +25,8 @@ INPUT_NORMALIZATIONS = ("l2", "unwhiten", "none")
 ON_BAD_RECORD = ("error", "skip")
 STUDENT_INITS = ("classifier", "teacher")
 PRECISIONS = ("float32", "bfloat16")
+EXPORT_FORMATS = ("saved_model", "litert", "onnx")
+LITERT_PRECISIONS = ("float32", "float16", "int8")
 EXPERIMENTS = ("table1", "table2", "table4", "table5", "table6", "figure2", "figure3")
 DEFAULT_STUDENT_FRAMES = 30
 DEFAULT_SEGMENT_MAX_PRED = 100_000
@@ -460,6 +462,43 @@ class InferenceConfig:
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    """One export of a trained model.
+
+    Attributes:
+        train_dir: run directory, finished or running.
+        output_dir: the folder to write; an earlier export there is replaced.
+        formats: any of `EXPORT_FORMATS`.
+        which, branch, selection: as `EvalConfig`.
+        top_k: classes that the SavedModel and the service give of a video.
+        vocabulary: CSV of class names.
+        litert_precisions: of the weights of LiteRT files, any of `LITERT_PRECISIONS`.
+        eval_data_pattern: labelled videos to measure GAP@20 on; None: the run's own, where they can be read.
+        eval_videos: about how many of them; 0: none.
+    """
+
+    train_dir: str
+    output_dir: str
+    formats: tuple[str, ...] = ("saved_model",)
+    which: str | None = None
+    branch: int | None = None
+    selection: FrameSelection | None = None
+    top_k: int = 20
+    vocabulary: str | None = None
+    litert_precisions: tuple[str, ...] = LITERT_PRECISIONS
+    eval_data_pattern: str | None = None
+    eval_videos: int = 20_000
+
+    def __post_init__(self):
+        _check_which(self.which)
+        _check_minimum("branch", self.branch, 0)
+        _check_minimum("top_k", self.top_k, 1)
+        _check_minimum("eval_videos", self.eval_videos, 0)
+        _check_list("--formats", self.formats, EXPORT_FORMATS)
+        _check_list("--litert_precisions", self.litert_precisions, LITERT_PRECISIONS)
+
+
+@dataclass(frozen=True)
 class SegmentEvalConfig:
     """One scoring of a submission of segments.
 
@@ -650,8 +689,8 @@ class FlopsConfig:
                 raise UserError(f"--frames must be at least 1 and at most {MOST_FRAMES}, not {frames}.")
 
 
-def _joined(numbers: tuple[int, ...]) -> str:
-    return ",".join(map(str, numbers))
+def _joined(values: tuple[int | str, ...]) -> str:
+    return ",".join(map(str, values))
 
 
 def _check_which(which: str | None):
@@ -662,6 +701,13 @@ def _check_which(which: str | None):
 def _check_choice(flag: str, value: str, known: tuple[str, ...]):
     if value not in known:
         raise UserError(f"{flag}={value} is unknown; known are {', '.join(known)}.")
+
+
+def _check_list(flag: str, values: tuple[str, ...], known: tuple[str, ...]):
+    if not values or len(set(values)) < len(values):
+        raise UserError(f"{flag}={_joined(values)} must be one or more of {', '.join(known)}, each once.")
+    for value in values:
+        _check_choice(flag, value, known)
 
 
 def _check_minimum(flag: str, value: float | None, minimum: float):

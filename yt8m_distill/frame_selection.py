@@ -1,12 +1,14 @@
 """Which frames of a video the student sees.
 
 One function, `selected_indices`, computes them for every path: for the student's frames chosen before they are
-decoded, and for the indices that travel beside all frames in a distillation batch.
+decoded, and for the indices that travel beside all frames in a distillation batch. Its parts `selected_counts` and
+`fixed_indices` also compute with tensors, for models that are exported.
 """
 
 import math
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +42,7 @@ def selected_indices(
     elif selection.sampling == "jittered":
         indices = _jittered_indices(steps, num_frames[:, np.newaxis], counts[:, np.newaxis], generators)
     else:
-        indices = _fixed_indices(selection, steps, num_frames[:, np.newaxis], counts[:, np.newaxis])
+        indices = fixed_indices(selection, steps, num_frames[:, np.newaxis], counts[:, np.newaxis])
     return np.where(steps < counts[:, np.newaxis], indices, 0).astype(np.int32), counts.astype(np.int32)
 
 
@@ -52,42 +54,59 @@ def _generators(selection: FrameSelection, video_ids: Sequence[bytes], seed: int
 
 
 def selected_counts(
-    selection: FrameSelection, num_frames: np.ndarray, generators: Sequence[np.random.Generator]
-) -> np.ndarray:
-    """How many frames are kept of videos of `num_frames`."""
+    selection: FrameSelection, num_frames: Any, generators: Sequence[np.random.Generator] = (), arrays: Any = np
+) -> Any:
+    """How many frames are kept of videos of `num_frames`.
+
+    Args:
+        selection: what to keep.
+        num_frames: int, of any shape.
+        generators: one for each video, where the k of several is drawn.
+        arrays: what computes, numpy or TensorFlow.
+    """
     if selection.stride is not None:
         return (num_frames + selection.stride - 1) // selection.stride
     k = selection.k
     if selection.drawn_from:
         k = np.array([generator.choice(selection.drawn_from) for generator in generators], num_frames.dtype)
-    return np.minimum(num_frames, k)
+    return arrays.minimum(num_frames, k)
 
 
-def _fixed_indices(
-    selection: FrameSelection, steps: np.ndarray, num_frames: np.ndarray, counts: np.ndarray
-) -> np.ndarray:
-    """(batch, k): the frame of each step, `steps` is (1, k), the counts (batch, 1)."""
+def fixed_indices(selection: FrameSelection, steps: Any, num_frames: Any, counts: Any, arrays: Any = np) -> Any:
+    """The frames of a selection that draws nothing.
+
+    Args:
+        selection: what to keep; its sampling is neither "random" nor "jittered".
+        steps: int (1, k), 0, 1, 2, ...
+        num_frames: int (batch, 1).
+        counts: int (batch, 1), of `selected_counts`.
+        arrays: what computes, numpy or TensorFlow.
+
+    Returns:
+        (batch, k), the index of each step's frame; anything at steps from `counts` on.
+    """
     if selection.stride is not None:
         return steps * selection.stride + 0 * num_frames
     if selection.sampling == "uniform":
         # The middle of each of `counts` equal parts; where counts == num_frames it is every frame.
-        return (2 * steps + 1) * num_frames // np.maximum(2 * counts, 1)
+        return (2 * steps + 1) * num_frames // arrays.maximum(2 * counts, 1)
     if selection.sampling == "first":
         return steps + 0 * num_frames
     if selection.sampling == "last":
         return num_frames - counts + steps
     if selection.sampling == "middle":
         return (num_frames - counts) // 2 + steps
-    return np.where(num_frames <= selection.k, steps, _first_middle_last(selection.k, steps, num_frames))
+    first_middle_last = _first_middle_last(selection.k, steps, num_frames, arrays)
+    return arrays.where(num_frames <= selection.k, steps, first_middle_last)
 
 
-def _first_middle_last(k: int, steps: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
+def _first_middle_last(k: int, steps: Any, num_frames: Any, arrays: Any) -> Any:
     """ceil(k/3) first frames, half of the rest (rounded up) last ones, the others from the middle."""
     first = math.ceil(k / 3)
     last = math.ceil((k - first) / 2)
     middle = k - first - last
     from_middle = (num_frames - middle) // 2 + steps - first
-    return np.where(steps < first, steps, np.where(steps < k - last, from_middle, num_frames - k + steps))
+    return arrays.where(steps < first, steps, arrays.where(steps < k - last, from_middle, num_frames - k + steps))
 
 
 def _jittered_indices(

@@ -196,7 +196,7 @@ def _full_disk_named(path: pathlib.Path):
 
 
 def _sync_files(folder: pathlib.Path):
-    for file in folder.iterdir():
+    for file in filter(pathlib.Path.is_file, folder.rglob("*")):
         with open(file, "rb") as opened:
             os.fsync(opened.fileno())
 

@@ -1,0 +1,233 @@
+"""python -m yt8m_distill.export: every file predicts what the Keras model does, or there is none."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.deployment.exports import (
+    CLASSES,
+    FRAME_SIZE,
+    K,
+    export,
+    frames_of,
+    predictions_of,
+    videos,
+    write_run,
+)
+from tests.helpers import learnable_videos, sequence_example, write_records
+from tests.models.test_every_model import TINY
+from yt8m_distill.config import FrameSelection
+from yt8m_distill.dataset_spec import SEGMENT, VIDEO
+from yt8m_distill.deployment import description, onnx, runners
+from yt8m_distill.frame_selection import frame_indices
+
+PRECISIONS = {"float32": 1e-5, "float16": 1e-3, "int8": 0.05}
+FILES = ["saved_model", *(f"litert/{p}{batch}.tflite" for p in PRECISIONS for batch in ("", "_batch1")), "model.onnx"]
+# In a process that has neither this package nor Keras.
+LABEL_VIDEOS = """
+import json, sys
+sys.modules["yt8m_distill"] = sys.modules["keras"] = None
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+records = [bytes.fromhex(line) for line in sys.stdin.read().split()]
+outputs = loaded.signatures["serving_default"](serialized=tf.constant(records))
+print(json.dumps({
+    "video_ids": [each.decode() for each in outputs["video_ids"].numpy()],
+    "names": [[name.decode() for name in row] for row in outputs["names"].numpy()],
+    "class_indices": outputs["class_indices"].numpy().tolist(),
+    "scores": outputs["scores"].numpy().tolist(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> tuple[pathlib.Path, keras.Model]:
+    """A HierarchicalRNN in every format, and its Keras model."""
+    folder = tmp_path_factory.mktemp("export")
+    data = write_records(folder / "a.tfrecord", learnable_videos(40, CLASSES))
+    (folder / "names.csv").write_text("Index,Name\n" + "".join(f"{i},name {i}\n" for i in range(CLASSES - 1)))
+    model = write_run(
+        folder / "run",
+        "HierarchicalRNN",
+        {"cells": 48, "layers": 1, "block_length": 2},  # smaller weights stay float32 in int8 files
+        selection=FrameSelection(K),
+        data_pattern=data,
+    )
+    arguments = ["--formats=saved_model,litert,onnx", "--top_k=3", f"--vocabulary={folder / 'names.csv'}"]
+    assert export(folder / "run", folder / "exported", *arguments) == 0
+    return folder / "exported", model
+
+
+def random_frames(length: int = K) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    return rng.integers(0, 256, (5, length, FRAME_SIZE), np.uint8), np.array([0, 1, 2, length, length], np.int32)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_predicts_what_keras_does(exported, name):
+    folder, model = exported
+    frames, num_frames = random_frames()
+    expected = np.array(model({"frames": frames, "num_frames": num_frames})["predictions"])
+    assert np.ptp(expected, axis=0).min() > 0.01  # else equal predictions would say little
+    bound = next((bound for precision, bound in PRECISIONS.items() if precision in name), 1e-5)
+
+    predict = runners.load(folder / name)
+
+    for rows in (slice(None), slice(3, 4)):
+        got = predict(frames[rows], num_frames[rows])
+        np.testing.assert_allclose(got, expected[rows], rtol=0, atol=bound)
+
+
+def test_saved_model_reads_records_with_tensorflow_alone(exported):
+    folder, model = exported
+    records = videos()
+    serialized = "\n".join(record.SerializeToString().hex() for record in records)
+    command = [sys.executable, "-c", LABEL_VIDEOS, str(folder / "saved_model")]
+
+    result = subprocess.run(command, input=serialized, capture_output=True, text=True, cwd=folder)
+
+    assert result.returncode == 0, result.stderr
+    outputs = json.loads(result.stdout)
+    assert outputs["video_ids"] == [f"v{i}" for i in range(len(records))]
+    for row, record in enumerate(records):
+        frames = frames_of(record)
+        expected = predictions_of(model, frames[frame_indices(len(frames), k=K)])
+        best = np.argsort(-expected, kind="stable")[:3]
+        assert outputs["class_indices"][row] == best.tolist()
+        np.testing.assert_allclose(outputs["scores"][row], expected[best], rtol=0, atol=1e-6)
+        assert outputs["names"][row] == [f"class {i}" if i == CLASSES - 1 else f"name {i}" for i in best]
+
+
+def test_saved_model_holds_the_student_and_no_cudnn_kernels(exported):
+    folder, model = exported
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
+    graph = loaded.signatures["serialized"].graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    stored = tf.train.load_checkpoint(str(folder / "saved_model/variables/variables")).get_variable_to_shape_map()
+    shapes = sorted(shape for name, shape in stored.items() if name.endswith("VARIABLE_VALUE"))
+
+    assert [node.op for node in nodes if "cudnn" in node.op.lower()] == []
+    assert shapes == sorted(list(variable.shape) for variable in model.trainable_variables)
+
+
+def test_description_and_model_card(exported):
+    folder, _ = exported
+    described = description.read(folder)
+    text = (folder / "README.md").read_text(encoding="utf-8")
+
+    assert [file.path for file in described.files] == [
+        "saved_model",
+        *(f"litert/{p}{batch}.tflite" for p in PRECISIONS for batch in ("", "_batch1")),
+        "model.onnx",
+    ]
+    assert (described.frames, described.selection, described.gap_videos) == (K, FrameSelection(K), 40)
+    by_path = {file.path: file for file in described.files}
+    assert by_path["model.onnx"].num_bytes == (folder / "model.onnx").stat().st_size
+    assert by_path["litert/int8.tflite"].num_bytes < by_path["litert/float32.tflite"].num_bytes
+    assert by_path["model.onnx"].gap == pytest.approx(described.gap, abs=1e-6)
+    loss = described.gap - by_path["litert/int8.tflite"].gap
+    for expected in ("# HierarchicalRNN, student, 3 of at most 12 frames", f"int8 loses {loss:.5f}", "CC BY 4.0"):
+        assert expected in text
+    assert re.search(r"Multiply-accumulates: [\d.]+ million for one video of 3 frames", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "formats"), [("NetVLAD", "litert"), ("MixNeXtVLAD", "litert"), ("Dbof", "litert"), ("Lstm", "litert,onnx")]
+)
+def test_other_families(tmp_path, name, formats):
+    """Teachers, which see all frames."""
+    model = write_run(tmp_path / "run", name, TINY[name], max_frames=4)
+    arguments = [f"--formats={formats}", "--litert_precisions=float32", "--eval_videos=0"]
+    assert export(tmp_path / "run", tmp_path / "out", *arguments) == 0
+    frames, num_frames = random_frames(4)
+    expected = np.array(model({"frames": frames, "num_frames": num_frames})["predictions"])
+    for file in description.read(tmp_path / "out").files:
+        got = runners.load(tmp_path / "out" / file.path)(frames, num_frames)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5, err_msg=file.path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [
+        (["--student_stride=5"], {"stride": 5}),
+        (["--student_frames=4", "--frame_sampling=first_middle_last"], {"k": 4, "sampling": "first_middle_last"}),
+    ],
+)
+def test_other_frames_are_chosen_by_the_same_rule(tmp_path, flags, options):
+    model = write_run(tmp_path / "run", "FrameLevelLogistic", {}, selection=FrameSelection(K))
+    assert export(tmp_path / "run", tmp_path / "out", "--eval_videos=0", *flags) == 0
+    serialized = tf.constant([record.SerializeToString() for record in videos()])
+    outputs = tf.saved_model.load(str(tmp_path / "out/saved_model")).signatures["serialized"](serialized=serialized)
+    for row, record in enumerate(videos()):
+        frames = frames_of(record)
+        expected = predictions_of(model, frames[frame_indices(len(frames), **options)])
+        np.testing.assert_allclose(outputs["scores"][row], -np.sort(-expected), rtol=0, atol=1e-6)
+
+
+def test_bad_records_are_refused_by_the_saved_model(exported):
+    folder, _ = exported
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
+    other_size = sequence_example(sizes={"rgb": 6, "audio": 3})
+    no_id = sequence_example(id_key="name")
+    thin = sequence_example(num_frames=4)
+    thin.context.feature["thin_frames"].int64_list.value.append(4)
+    for record, text in ((other_size, "a frame of audio has not 2 bytes"), (no_id, "no video id"), (thin, "thin")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+            loaded.signatures["serialized"](serialized=tf.constant([record.SerializeToString()]))
+
+
+def test_a_file_that_predicts_otherwise_is_not_written(tmp_path, monkeypatch, capsys):
+    """The former export stays as it was."""
+    write_run(tmp_path / "run", "FrameLevelLogistic", {})
+    assert export(tmp_path / "run", tmp_path / "out", "--eval_videos=0") == 0
+    before = (tmp_path / "out" / "export.json").read_bytes()
+    write = onnx.write
+
+    def write_another(network, path):
+        bias = network.model.classifier.dense.bias
+        value = bias.numpy()
+        bias.assign(value + 1e-3)
+        write(network, path)
+        bias.assign(value)
+
+    monkeypatch.setattr(onnx, "write", write_another)
+    assert export(tmp_path / "run", tmp_path / "out", "--formats=onnx", "--eval_videos=0") == 2
+    assert "'model.onnx' would predict otherwise than the Keras model" in capsys.readouterr().err
+    assert (tmp_path / "out" / "export.json").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+def test_what_cannot_be_exported(tmp_path, capsys):
+    write_run(tmp_path / "moe", "Moe", {}, level=VIDEO)
+    write_run(tmp_path / "random", "FrameLevelLogistic", {}, selection=FrameSelection(K, sampling="random"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    cases = [
+        ("moe", "out", [], "only models that take frames are exported"),
+        ("random", "out", [], "give --student_frames=3"),
+        ("random", "mine", [], "exists and is no export"),
+        ("random", "out", ["--formats=saved_model,pmml"], "--formats=pmml is unknown"),
+        ("random", "out", ["--litert_precisions=int8"], "--litert_precisions does nothing without litert"),
+    ]
+    for run, target, arguments, text in cases:
+        assert export(tmp_path / run, tmp_path / target, *arguments) == 2
+        assert text in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_a_model_of_segments_takes_frames_only(tmp_path):
+    model = write_run(tmp_path / "run", "FrameLevelLogistic", {}, level=SEGMENT)
+    assert export(tmp_path / "run", tmp_path / "out", "--eval_videos=0") == 0
+    loaded = tf.saved_model.load(str(tmp_path / "out/saved_model"))
+    assert "serialized" not in loaded.signatures
+    frames, num_frames = random_frames(5)
+    expected = np.array(model({"frames": frames, "num_frames": num_frames})["predictions"])
+    np.testing.assert_allclose(runners.load(tmp_path / "out/saved_model")(frames, num_frames), expected, atol=1e-5)

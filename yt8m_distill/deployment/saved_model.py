@@ -1,0 +1,122 @@
+"""A SavedModel that needs nothing but TensorFlow: it reads serialized videos itself, or takes frames."""
+
+import functools
+import pathlib
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from yt8m_distill.data.readers import ID_KEYS, THIN_FRAMES_KEY, THIN_MAX_FRAMES_KEY
+from yt8m_distill.dataset_spec import SEGMENT
+from yt8m_distill.deployment.network import FRAMES_SIGNATURE, Network, portable, write_saved_model
+from yt8m_distill.frame_selection import fixed_indices, selected_counts
+
+SERIALIZED_SIGNATURE = "serialized"
+
+
+def write(network: Network, folder: pathlib.Path, top_k: int, names: Mapping[int, str] | None):
+    """Writes the SavedModel.
+
+    Its signatures are "serialized", also as "serving_default": "serialized" (batch,) strings, SequenceExamples ->
+    "video_ids" (batch,) strings, "class_indices" (batch, k) int32 and "scores" (batch, k) float32, best class first,
+    and with a vocabulary "names" (batch, k) strings; and "frames", see `Network.predict`. A model that was trained on
+    segments has only the latter: which parts of a video are its segments is for the caller to say.
+
+    Args:
+        network: what to write.
+        folder: is created.
+        top_k: classes of a video; all of them where there are fewer.
+        names: class names by index; None: no vocabulary.
+    """
+    functions = {FRAMES_SIGNATURE: (network.predict, network.signature(None, None))}
+    if network.spec.level != SEGMENT:
+        k, name_list = min(top_k, network.spec.num_classes), _name_list(network, names)
+        serialized = (
+            functools.partial(_classify, network, k, name_list),
+            [tf.TensorSpec([None], tf.string, "serialized")],
+        )
+        functions = {SERIALIZED_SIGNATURE: serialized, **functions}
+    with portable(network.model, unroll=False):
+        write_saved_model(folder, functions)
+
+
+def _name_list(network: Network, names: Mapping[int, str] | None) -> list[str] | None:
+    return None if names is None else [names.get(i, f"class {i}") for i in range(network.spec.num_classes)]
+
+
+def _classify(network: Network, top_k: int, names: list[str] | None, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The best classes of serialized videos."""
+    video_ids, frames, num_frames = _read(network, serialized)
+    scores, classes = tf.math.top_k(network.predict(frames, num_frames)["predictions"], top_k)
+    named = {} if names is None else {"names": tf.gather(tf.constant(names), classes)}
+    return {"video_ids": video_ids, "class_indices": classes, "scores": scores, **named}
+
+
+def _read(network: Network, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Ids, selected frames (batch, frames, features) uint8 and their number; as `data.readers` reads them."""
+    spec = network.spec
+    strings = tf.io.FixedLenSequenceFeature([], tf.string)
+    context, features, lengths = tf.io.parse_sequence_example(
+        serialized, _context_features(spec.max_frames), dict.fromkeys(spec.feature_names, strings)
+    )
+    available = functools.reduce(tf.minimum, (lengths[name] for name in spec.feature_names))
+    available = tf.minimum(available, spec.max_frames) if spec.max_frames else available
+    indices, counts = _selected(network, available)
+    with tf.control_dependencies(_thin_checks(network, context)):
+        sizes = zip(spec.feature_names, spec.feature_sizes, strict=True)
+        parts = [_decoded(features[name], name, size, indices, counts) for name, size in sizes]
+    return _video_ids(context, spec.id_key), tf.concat(parts, axis=-1), tf.cast(counts, tf.int32)
+
+
+def _context_features(max_frames: int) -> dict[str, tf.io.FixedLenFeature]:
+    features = {key: tf.io.FixedLenFeature([], tf.string, default_value="") for key in ID_KEYS}
+    features[THIN_FRAMES_KEY] = tf.io.FixedLenFeature([], tf.int64, default_value=0)
+    features[THIN_MAX_FRAMES_KEY] = tf.io.FixedLenFeature([], tf.int64, default_value=max_frames)
+    return features
+
+
+def _video_ids(context: Mapping[str, tf.Tensor], id_key: str) -> tf.Tensor:
+    """The editions of YouTube-8M have their ids under different keys; that of the training data comes first."""
+    keys = [id_key, *(key for key in ID_KEYS if key != id_key)]
+    found = functools.reduce(
+        lambda ids, key: tf.where(tf.strings.length(ids) > 0, ids, context[key]), keys[1:], context[keys[0]]
+    )
+    missing = tf.debugging.Assert(
+        tf.reduce_all(tf.strings.length(found) > 0), [f"a record has no video id in {' or '.join(ID_KEYS)}"]
+    )
+    with tf.control_dependencies([missing]):
+        return tf.identity(found)
+
+
+def _thin_checks(network: Network, context: Mapping[str, tf.Tensor]) -> list[tf.Operation]:
+    """A record of a thin shard must hold just the frames that would be selected."""
+    selection = network.selection
+    k = selection.k if selection is not None and selection.sampling == "uniform" else None
+    thin = context[THIN_FRAMES_KEY]
+    fits = (thin == (k or 0)) & (context[THIN_MAX_FRAMES_KEY] == network.spec.max_frames)
+    text = "a record of a thin shard holds other frames than the model sees; thin_frames ="
+    return [tf.debugging.Assert(tf.reduce_all((thin == 0) | fits), [text, thin])]
+
+
+def _selected(network: Network, available: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Indices (batch, at least 1) and their number (batch,), int64; 0 where a video has no more."""
+    selection = network.selection
+    counts = available if selection is None else selected_counts(selection, available, arrays=tf)
+    steps = tf.range(tf.maximum(tf.reduce_max(counts), 1))[tf.newaxis]
+    indices = steps + 0 * counts[:, tf.newaxis]
+    if selection is not None:
+        indices = fixed_indices(selection, steps, available[:, tf.newaxis], counts[:, tf.newaxis], tf)
+    return tf.where(steps < counts[:, tf.newaxis], indices, 0), counts
+
+
+def _decoded(rows: tf.Tensor, name: str, size: int, indices: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """The frames at `indices` of one feature, uint8 (batch, frames, size), 0 after the first `counts`."""
+    # One column more, as there may be no frame at all.
+    rows = tf.concat([rows, tf.fill([tf.shape(rows)[0], 1], "")], axis=1)
+    chosen = tf.gather(rows, indices, batch_dims=1)
+    real = tf.range(tf.shape(indices)[1], dtype=tf.int64)[tf.newaxis] < counts[:, tf.newaxis]
+    right = tf.reduce_all((tf.strings.length(chosen) == size) | ~real)
+    with tf.control_dependencies([tf.debugging.Assert(right, [f"a frame of {name} has not {size} bytes"])]):
+        chosen = tf.where(real, chosen, tf.constant(b"\0" * size))
+    decoded = tf.io.decode_raw(chosen, tf.uint8)
+    return tf.reshape(decoded, [tf.shape(indices)[0], tf.shape(indices)[1], size])
