@@ -101,7 +101,11 @@ def test_a_student_of_the_cached_ensemble_is_the_same(data, teachers, run, tmp_p
 
 @pytest.mark.parametrize(
     ("names", "arguments"),
-    [(("HierarchicalRNN", "NeXtVLAD"), []), (("NetVLAD", "NeXtVLAD"), ["--student_model_args=classifier=moe"])],
+    [
+        (("HierarchicalRNN", "NeXtVLAD"), []),
+        (("NetVLAD", "NeXtVLAD"), ["--student_model_args=classifier=moe"]),
+        (("HierarchicalRNN",), ["--student_model_args=hidden_size=9"]),
+    ],
 )
 def test_a_student_unlike_all_of_them_learns_predictions(data, teachers, tmp_path, caplog, names, arguments):
     arguments = [*arguments, "--student_frames=3", "--max_steps=2", of(teachers, *names)]
@@ -130,6 +134,7 @@ def test_the_classifier_is_that_of_the_own_family(data, teachers, tmp_path):
         (("NetVLAD", "nowhere"), [], "holds no finished run"),
         (("NetVLAD", "NeXtVLAD"), ["--training_mode=parallel"], "--teacher_dir does nothing"),
         (("NetVLAD", "NeXtVLAD"), ["--num_classes=12"], "and 10 classes; this data has"),
+        (("HierarchicalRNN",), ["--student_model_args=hidden_size=9"], "must have the same classifier and"),
         (("HierarchicalRNN",), ["--representation_matching=intermediate"], "for every frame; NetVLAD has none"),
     ],
 )

@@ -44,6 +44,13 @@ def student_weights(run: pathlib.Path) -> list[np.ndarray]:
     return trained_model.load(str(run), "student").model.get_weights()
 
 
+def test_values_beyond_float16_are_refused(cache):
+    contents = teacher_cache.Contents(**read_json(cache / "cache.json"))
+    outputs = {"representation": np.full((1, contents.dim), -7e4), "predictions": np.zeros((1, contents.classes))}
+    with pytest.raises(teacher_cache.UserError, match="beyond 65504"):
+        contents.rows_of(outputs)
+
+
 def test_dense_cache_holds_what_the_teacher_says(data, teacher, cache):
     trained = trained_model.load(str(teacher))
     files = tuple(map(str, sorted(data.glob("train*"))))

@@ -94,7 +94,11 @@ class Contents:
         return sum(dtype.itemsize * width for dtype, width in self.arrays().values())
 
     def rows_of(self, outputs: Batch) -> list[np.ndarray]:
-        """The teacher's outputs for some videos as they are stored, in the order of `arrays`, without the keys."""
+        """The teacher's outputs for some videos as they are stored, in the order of `arrays`, without the keys.
+
+        Raises:
+            UserError: a value beyond the range of float16.
+        """
         scores = outputs["predictions"]
         rows = [] if self.dim is None else [outputs["representation"]]
         if self.top is None:
@@ -105,6 +109,11 @@ class Contents:
             best = np.take_along_axis(scores, classes, axis=-1)
             whole, shown = (each.sum(axis=-1, dtype=np.float64, keepdims=True) for each in (scores, best))
             rows += [classes, best, np.maximum(whole - shown, 0.0) / (self.classes - self.top)]
+        if any(np.abs(row).max(initial=0.0) > np.finfo(np.float16).max for row in rows if row.dtype.kind == "f"):
+            raise UserError(
+                "the teacher's representation has values beyond 65504, which a cache of float16 cannot hold; leave out "
+                "--teacher_cache."
+            )
         types = [dtype for dtype, _ in list(self.arrays().values())[1:]]
         return [row.astype(dtype) for row, dtype in zip(rows, types, strict=True)]
 

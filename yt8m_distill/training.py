@@ -156,15 +156,13 @@ def _teacher_of(
     """The teacher, or several as one; the student starts from the weights that it takes over."""
     for each in teachers:
         _check_teacher(each, config)
-    matched = teachers[0] if len(teachers) == 1 else _of_own_family(student, teachers, config)
+    matched = _matched(student, teachers, config)
     if matched is not None:
         _check_same_input(student, matched)
         start = start_from_teacher if config.distillation.student_init == "teacher" else start_from_classifier
         start(student, matched.model)
     else:
-        log.info(
-            "No single one of the teachers is of the student's family: its classifier starts with weights of its own."
-        )
+        log.info("No teacher has the student's representation: its classifier starts with weights of its own.")
     return teachers[0] if len(teachers) == 1 else trained_model.join(teachers, run, matched)
 
 
@@ -179,6 +177,17 @@ def _check_same_input(student: keras.Model, teacher: trained_model.TrainedModel)
         )
     if ours == "unwhiten" and not np.array_equal(student.eigenvalues, teacher.model.eigenvalues):
         raise UserError(f"the teacher in '{teacher.run_path}' was trained with other --eigenvalues than the student's.")
+
+
+def _matched(
+    student: keras.Model, teachers: Sequence[trained_model.TrainedModel], config: TrainConfig
+) -> trained_model.TrainedModel | None:
+    """The teacher whose classifier, and with the loss rep whose representation, the student takes; None: no one's."""
+    if len(teachers) > 1:
+        return _of_own_family(student, teachers, config)
+    settings = config.distillation
+    needed = "rep" in settings.losses or settings.student_init == "teacher"
+    return teachers[0] if needed or have_same_classifier(student, teachers[0].model) else None
 
 
 def _of_own_family(
