@@ -43,11 +43,12 @@ TABLE = {
     "cli": row("config dataset_spec experiments.run_file", "absl"),
     "commands": row(
         "cli compute_table conversion deployment.exporting evaluation experiments.runner prediction segment_evaluation "
-        "thinning training verification",
+        "serving.service thinning training verification",
         "absl.app",
     ),
     "experiment": row("commands"),
     "export": row("commands"),
+    "serve": row("commands"),
     "thin": row("commands"),
     "verify": row("commands"),
     "segment_eval": row("commands"),
@@ -93,6 +94,10 @@ TABLE = {
         "compute config data dataset_spec evaluation frame_selection layers metrics predictions_csv run_dir "
         "trained_model",
         "ai_edge_litert keras numpy onnxruntime tensorflow tf2onnx",
+    ),
+    "serving": row(
+        "checked_files config data dataset_spec deployment.description deployment.runners predictions_csv",
+        "fastapi numpy uvicorn",
     ),
     "training_logs": row("", "tensorflow"),
     "optimizers": row("config", "keras"),

@@ -63,3 +63,20 @@ def test_teacher_cache(run):
     assert rows["without a cache"][1:] == [1.0, 0.0]
     assert rows["dense"][2] == 8 + 2 * (16 + 3862)
     assert rows["top 20"][2] == 8 + 2 * 16 + 20 * (4 + 2) + 2
+
+
+def test_deployed(run):
+    (rows,) = run("deployed", "--frames=6", "--students=3", "--formats=onnx", "--calls=2", TINY_MODEL)
+    teacher, student = rows["6 frames, model.onnx"], rows["k = 3, model.onnx"]
+    assert teacher[0] == pytest.approx(student[0], rel=0.1)  # the same weights
+    assert all(size > 0 and time >= 0 and difference <= 1e-5 for size, time, _, difference in rows.values())
+
+
+def test_serving(run):
+    options = ["--student_frames=3", "--format=onnx", "--seconds=0.5", "--loads=1x1,6x8", "--max_waiting=8"]
+    (rows,) = run("serving", *options, TINY_MODEL)
+    for load in ("1x1", "6x8"):
+        *_, p50, p99, good, _, others = rows[load]
+        assert good > 0, load
+        assert 0 < p50 <= p99, load
+        assert others == 0, load

@@ -18,6 +18,7 @@ SCRIPTS = {
     "yt8m_distill.flops": (cli.flops_flags, cli.flops_config_from_flags),
     "yt8m_distill.convert_checkpoint": (cli.conversion_flags, cli.conversion_config_from_flags),
     "yt8m_distill.export": (cli.export_flags, cli.export_config_from_flags),
+    "yt8m_distill.serve": (cli.serve_flags, cli.serve_config_from_flags),
     "yt8m_distill.experiment": (cli.experiment_flags, cli.experiment_config_from_flags),
 }
 

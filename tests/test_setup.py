@@ -21,6 +21,7 @@ DISTRIBUTIONS = {
 OPTIONAL = {
     "plots": {"experiments.plots", "experiments.representations"},
     "export": {"deployment.onnx", "deployment.runners"},
+    "serve": {"serving.app", "serving.service"},
 }
 
 
@@ -31,24 +32,29 @@ def arguments():
     return setup.call_args.kwargs
 
 
-def test_dependencies_are_what_the_package_imports(arguments):
-    imported = {name.partition(".")[0] for path in package_files().values() for name in imported_names(parse(path))}
-    installed = imported - sys.stdlib_module_names - {PACKAGE}
+@pytest.fixture(scope="module")
+def imported() -> dict[str, set[str]]:
+    """What each module imports, by the names to install."""
+    found = {}
+    for name, path in package_files().items():
+        tops = {each.partition(".")[0] for each in imported_names(parse(path))} - sys.stdlib_module_names - {PACKAGE}
+        found[name] = {DISTRIBUTIONS.get(top, top) for top in tops}
+    return found
+
+
+def test_dependencies_are_what_the_package_imports(arguments, imported):
     requirements = [
         *arguments["install_requires"],
         *(each for extra in OPTIONAL for each in arguments["extras_require"][extra]),
     ]
     required = {requirement.partition(">")[0] for requirement in requirements}
-    assert {DISTRIBUTIONS.get(name, name) for name in installed} == required
+    assert set.union(*imported.values()) == required
 
 
 @pytest.mark.parametrize("group", OPTIONAL)
-def test_only_these_modules_need_the_extra(arguments, group):
+def test_only_these_modules_need_the_extra(arguments, imported, group):
     extra = {requirement.partition(">")[0] for requirement in arguments["extras_require"][group]}
-    names = {name for name, path in package_files().items() if extra & {
-        DISTRIBUTIONS.get(top, top) for top in (each.partition(".")[0] for each in imported_names(parse(path)))
-    }}  # fmt: skip
-    assert names == OPTIONAL[group]
+    assert {name for name, tops in imported.items() if extra & tops} == OPTIONAL[group]
 
 
 def test_every_dependency_has_a_tested_range(arguments):
@@ -59,7 +65,7 @@ def test_every_dependency_has_a_tested_range(arguments):
 
 def test_console_scripts_are_functions_without_required_arguments(arguments):
     scripts = dict(entry.split(" = ") for entry in arguments["entry_points"]["console_scripts"])
-    names = ("eval", "experiment", "export", "flops", "inference", "thin", "train", "verify")
+    names = ("eval", "experiment", "export", "flops", "inference", "serve", "thin", "train", "verify")
     assert sorted(scripts) == [f"yt8m-{name}" for name in names]
     for target in scripts.values():
         module, _, function = target.partition(":")

@@ -72,25 +72,43 @@ def check_folder(folder: pathlib.Path):
 
 
 def check_arrays(path: pathlib.Path):
-    """Looks at the headers of a file that `numpy.savez` wrote: its arrays take no more memory than it has bytes.
+    """`check_array_archive` of a file.
+
+    Raises:
+        UserError: as there.
+    """
+    try:
+        with open(path, "rb") as file:
+            check_array_archive(file, os.path.getsize(path), f"'{path}'")
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {in_short(error)}.") from error
+
+
+def check_array_archive(file: BinaryIO, num_bytes: int, name: str):
+    """Looks at the headers of what `numpy.savez` wrote: its arrays take no more memory than it has bytes.
+
+    Args:
+        file: opened.
+        num_bytes: its size.
+        name: for errors.
 
     Raises:
         UserError: it is no such file, is compressed, or has arrays of something other than numbers.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            if sum(member.file_size for member in members) > os.path.getsize(path):
-                raise UserError(f"'{path}' is no checkpoint of this package: unpacked, it is larger.")
+            if sum(member.file_size for member in members) > num_bytes:
+                raise UserError(f"{name} is not as numpy.savez writes it: unpacked, it is larger.")
             for member in members:
                 if member.compress_type != zipfile.ZIP_STORED:
-                    raise UserError(f"'{path}' is no checkpoint of this package: '{member.filename}' is compressed.")
+                    raise UserError(f"{name} is not as numpy.savez writes it: '{member.filename}' is compressed.")
                 with archive.open(member) as stream:
-                    _check_array(stream, member.file_size, f"'{member.filename}' in '{path}'")
+                    _check_array(stream, member.file_size, f"'{member.filename}' in {name}")
     except UserError:
         raise
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"'{path}' cannot be read: {in_short(error)}.") from error
+        raise UserError(f"{name} cannot be read: {in_short(error)}.") from error
 
 
 def _check_array(stream: BinaryIO, num_bytes: int, name: str):

@@ -40,6 +40,7 @@ from yt8m_distill.config import (
     Learning,
     NamedRun,
     SegmentEvalConfig,
+    ServeConfig,
     TeacherCache,
     ThinConfig,
     TrainConfig,
@@ -131,6 +132,21 @@ def export_flags() -> FlagValues:
         "eval_data_pattern", None, "Labelled videos to measure GAP@20 of each file on. [the run's]", flag_values=values
     )
     flags.DEFINE_integer("eval_videos", 20_000, "About how many of them; 0: none.", flag_values=values)
+    return values
+
+
+def serve_flags() -> FlagValues:
+    """The flags of `python -m yt8m_distill.serve`."""
+    values = _new_flags("Serves an exported model over HTTP: python -m yt8m_distill.serve --model_dir=EXPORT")
+    default = ServeConfig("")
+    flags.DEFINE_string("model_dir", None, "What python -m yt8m_distill.export has written.", flag_values=values)
+    flags.DEFINE_string("file", None, "Which of its files: litert/int8.tflite. [the first]", flag_values=values)
+    flags.DEFINE_string("host", default.host, "Address to listen on; 0.0.0.0: all.", flag_values=values)
+    flags.DEFINE_integer("port", default.port, "Port to listen on.", flag_values=values)
+    flags.DEFINE_integer("max_batch", default.max_batch, "Videos at a time, and of a request.", flag_values=values)
+    flags.DEFINE_integer("max_waiting", default.max_waiting, "Videos that may wait; beyond: 503.", flag_values=values)
+    flags.DEFINE_integer("max_connections", default.max_connections, "At a time; beyond: 503.", flag_values=values)
+    flags.DEFINE_float("max_request_mb", default.max_request_mb, "Size of a request.", flag_values=values)
     return values
 
 
@@ -540,6 +556,14 @@ def export_config_from_flags(values: FlagValues) -> ExportConfig:
         eval_data_pattern=values.eval_data_pattern,
         eval_videos=values.eval_videos,
     )
+
+
+def serve_config_from_flags(values: FlagValues) -> ServeConfig:
+    """The service that the flags of `serve` describe."""
+    if values.model_dir is None:
+        raise UserError("--model_dir is needed: what python -m yt8m_distill.export has written.")
+    names = [each.name for each in dataclasses.fields(ServeConfig)]
+    return ServeConfig(**{name: values[name].value for name in names})
 
 
 def segment_eval_config_from_flags(values: FlagValues) -> SegmentEvalConfig:

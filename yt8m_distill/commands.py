@@ -29,6 +29,11 @@ def export_main(argv: Sequence[str] | None = None) -> int:
     return _main(cli.export_flags(), _export, argv)
 
 
+def serve_main(argv: Sequence[str] | None = None) -> int:
+    """python -m yt8m_distill.serve; returns the exit code."""
+    return _main(cli.serve_flags(), _serve, argv)
+
+
 def segment_eval_main(argv: Sequence[str] | None = None) -> int:
     """python -m yt8m_distill.segment_eval; returns the exit code."""
     return _main(cli.segment_eval_flags(), _evaluate_segments, argv)
@@ -119,6 +124,13 @@ def _export(values: cli.FlagValues):
     from yt8m_distill.deployment.exporting import run_export
 
     run_export(config)
+
+
+def _serve(values: cli.FlagValues):
+    config = cli.serve_config_from_flags(values)
+    from yt8m_distill.serving.service import run_service
+
+    run_service(config)
 
 
 def _evaluate_segments(values: cli.FlagValues):

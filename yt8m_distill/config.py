@@ -499,6 +499,38 @@ class ExportConfig:
 
 
 @dataclass(frozen=True)
+class ServeConfig:
+    """One service of an exported model.
+
+    Attributes:
+        model_dir: an export.
+        file: which of its files, as "litert/int8.tflite"; None: the first, the SavedModel where there is one.
+        host, port: the address to listen on.
+        max_batch: videos that are predicted together, and that a request may have.
+        max_waiting: videos that may wait for the model; beyond it the answer is 503.
+        max_connections: at the same time; beyond it the answer is 503.
+        max_request_mb: of a request.
+    """
+
+    model_dir: str
+    file: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_batch: int = 64
+    max_waiting: int = 256
+    max_connections: int = 512
+    max_request_mb: float = 64.0
+
+    def __post_init__(self):
+        for name in ("max_batch", "max_waiting", "max_connections"):
+            _check_minimum(name, getattr(self, name), 1)
+        if not 0 < self.max_request_mb <= 2000:
+            raise UserError(f"--max_request_mb must be above 0 and at most 2000, not {self.max_request_mb}.")
+        if not 0 < self.port < 65536:
+            raise UserError(f"--port must be from 1 to 65535, not {self.port}.")
+
+
+@dataclass(frozen=True)
 class SegmentEvalConfig:
     """One scoring of a submission of segments.
 

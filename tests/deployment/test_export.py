@@ -23,10 +23,12 @@ from tests.deployment.exports import (
 )
 from tests.helpers import learnable_videos, sequence_example, write_records
 from tests.models.test_every_model import TINY
-from yt8m_distill.config import FrameSelection
+from yt8m_distill.config import FrameSelection, ServeConfig
 from yt8m_distill.dataset_spec import SEGMENT, VIDEO
 from yt8m_distill.deployment import description, onnx, runners
+from yt8m_distill.errors import UserError
 from yt8m_distill.frame_selection import frame_indices
+from yt8m_distill.serving import service
 
 PRECISIONS = {"float32": 1e-5, "float16": 1e-3, "int8": 0.05}
 FILES = ["saved_model", *(f"litert/{p}{batch}.tflite" for p in PRECISIONS for batch in ("", "_batch1")), "model.onnx"]
@@ -68,6 +70,21 @@ def exported(tmp_path_factory) -> tuple[pathlib.Path, keras.Model]:
 def random_frames(length: int = K) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
     return rng.integers(0, 256, (5, length, FRAME_SIZE), np.uint8), np.array([0, 1, 2, length, length], np.int32)
+
+
+def test_service_loads_a_file_of_the_export(exported):
+    folder, model = exported
+    frames, num_frames = random_frames()
+    expected = np.array(model({"frames": frames, "num_frames": num_frames})["predictions"])
+
+    for file in (None, "litert/float32_batch1.tflite"):
+        described, predict = service.load(ServeConfig(str(folder), file))
+        assert described.class_names[:2] == ("name 0", "name 1")
+        np.testing.assert_allclose(predict(frames, num_frames), expected, rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match=r"--file=int8\.tflite: the export in .* has saved_model, litert"):
+        service.load(ServeConfig(str(folder), "int8.tflite"))
+    with pytest.raises(UserError, match="holds no export"):
+        service.load(ServeConfig(str(folder.parent)))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -143,10 +160,10 @@ def test_description_and_model_card(exported):
 )
 def test_other_families(tmp_path, name, formats):
     """Teachers, which see all frames."""
-    model = write_run(tmp_path / "run", name, TINY[name], max_frames=4)
+    model = write_run(tmp_path / "run", name, TINY[name], max_frames=2)
     arguments = [f"--formats={formats}", "--litert_precisions=float32", "--eval_videos=0"]
     assert export(tmp_path / "run", tmp_path / "out", *arguments) == 0
-    frames, num_frames = random_frames(4)
+    frames, num_frames = random_frames(2)
     expected = np.array(model({"frames": frames, "num_frames": num_frames})["predictions"])
     for file in description.read(tmp_path / "out").files:
         got = runners.load(tmp_path / "out" / file.path)(frames, num_frames)

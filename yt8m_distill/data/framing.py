@@ -128,3 +128,24 @@ def read_record(file: int, offset: int, buffer: np.ndarray) -> memoryview:
     if num_bytes != len(buffer) or masked_crc32c(data) != int.from_bytes(footer, "little"):
         raise DamagedRecord("damaged: its checksum is wrong")
     return memoryview(data)
+
+
+def records_of_bytes(content: bytes) -> Iterator[memoryview]:
+    """The data of every record of a TFRecord file that is in memory.
+
+    Raises:
+        DamagedRecord: at a record that is damaged or cut short.
+    """
+    whole, offset = memoryview(content), 0
+    while offset < len(whole):
+        header = bytes(whole[offset : offset + HEADER_BYTES])
+        if len(header) < HEADER_BYTES or masked_crc32c(header[:8]) != int.from_bytes(header[8:], "little"):
+            raise DamagedRecord("no TFRecord file, or damaged: the checksum of a length is wrong")
+        begin, length = offset + HEADER_BYTES, int.from_bytes(header[:8], "little")
+        offset = begin + length + FOOTER_BYTES
+        if offset > len(whole):
+            raise DamagedRecord("cut short: the file ends before it")
+        data, footer = whole[begin : begin + length], bytes(whole[begin + length : offset])
+        if masked_crc32c(np.frombuffer(data, np.uint8)) != int.from_bytes(footer, "little"):
+            raise DamagedRecord("damaged: its checksum is wrong")
+        yield data

@@ -1,0 +1,117 @@
+"""How large, fast and good is a model in each exported format?
+
+    python benchmarks/deployed.py                                       # NeXtVLAD at the paper's size, random weights
+    python benchmarks/deployed.py --train_dir=runs/x/teacher,runs/x/student30 --eval_data_pattern='yt8m/validate*'
+
+The first is a teacher of 300 frames and students of 30, 10 and 6, for size and time; takes half an hour and 5 GB of
+memory and disk. The second exports finished runs, and has their GAP@20, too. Times are of one video by itself, with all
+the frames that the model sees, on as many threads as each runtime takes by itself; all files of a model in turn.
+"""
+
+import argparse
+import contextlib
+import io
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from measuring import measure_in_turn, print_machine, print_table, rate_ratio, run_config, write_run
+
+from yt8m_distill import trained_model
+from yt8m_distill.config import EXPORT_FORMATS, ExportConfig, FrameSelection
+from yt8m_distill.deployment import runners
+from yt8m_distill.deployment.exporting import run_export
+from yt8m_distill.evaluation import prediction_function
+from yt8m_distill.models import registry
+
+
+def main(argv: Sequence[str] | None = None):
+    arguments = parse_arguments(argv)
+    print_machine()
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for label, train_dir in runs(arguments, folder):
+            rows += rows_of(arguments, label, train_dir, folder / "export")
+    columns = ["", "MB", "ms", "speed to Keras", "largest difference"]
+    if len(rows[0]) > len(columns):
+        columns.append("GAP@20")
+    print_table(columns, rows)
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train_dir", help="run directories, by commas, instead of random weights")
+    parser.add_argument("--eval_data_pattern", help="labelled videos, instead of the runs' own")
+    parser.add_argument("--eval_videos", type=int, default=20_000)
+    parser.add_argument("--formats", default=",".join(EXPORT_FORMATS))
+    parser.add_argument("--frames", type=int, default=300, help="of the teacher with random weights")
+    parser.add_argument("--students", default="30,10,6", help="frames of the students with random weights")
+    parser.add_argument("--model_args", default="", help="as of train.py, for a smaller model")
+    parser.add_argument("--calls", type=int, default=20, help="of each file in a repetition")
+    parser.add_argument("--repetitions", type=int, default=5)
+    return parser.parse_args(argv)
+
+
+def runs(arguments: argparse.Namespace, folder: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
+    """Name and run directory of every model."""
+    if arguments.train_dir:
+        yield from ((pathlib.Path(path).name, pathlib.Path(path)) for path in arguments.train_dir.split(","))
+        return
+    model_args = registry.parse_model_args("NeXtVLAD", arguments.model_args)
+    students = {f"k = {k}": FrameSelection(int(k)) for k in arguments.students.split(",")}
+    for name, selection in {f"{arguments.frames} frames": None, **students}.items():
+        write_run(folder / "run", run_config(model_args, arguments.frames, selection))
+        yield name, folder / "run"
+        shutil.rmtree(folder / "run")
+
+
+def rows_of(
+    arguments: argparse.Namespace, name: str, train_dir: pathlib.Path, folder: pathlib.Path
+) -> list[tuple[str, ...]]:
+    """A row for each file of a model's export, which is checked in passing."""
+    config = ExportConfig(
+        str(train_dir),
+        str(folder),
+        tuple(arguments.formats.split(",")),
+        eval_data_pattern=arguments.eval_data_pattern,
+        eval_videos=arguments.eval_videos if arguments.train_dir else 0,
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        described = run_export(config)
+    model = prediction_function(trained_model.load(str(train_dir)).model)
+    predicts = {file.path: runners.load(folder / file.path) for file in described.files}
+    keras = {"Keras": lambda frames, num_frames: model({"frames": frames, "num_frames": num_frames})}
+    video = one_video(described.frames, described.data.frame_size)
+    tasks = {path: repeated(predict, video, arguments.calls) for path, predict in (keras | predicts).items()}
+    measured = measure_in_turn(tasks, arguments.repetitions)
+    rows = []
+    for file in described.files:
+        times = measured[file.path]
+        ratio = rate_ratio(times, measured["Keras"])
+        cells = (f"{file.num_bytes / 1e6:.2f}", f"{1000 / times.rate:.2f}", f"{ratio:.2f}", f"{file.difference:.0e}")
+        gap = next(
+            (each.gap for each in described.files if (each.precision, each.batch) == (file.precision, None)), None
+        )
+        rows.append((f"{name}, {file.path}", *cells, *([] if gap is None else [f"{gap:.5f}"])))
+    return rows
+
+
+def one_video(frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (1, frames, size), np.uint8), np.array([frames], np.int32)
+
+
+def repeated(predict: Callable, video: tuple[np.ndarray, np.ndarray], calls: int) -> Callable[[], int]:
+    def run() -> int:
+        for _ in range(calls):
+            predict(*video)
+        return calls
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

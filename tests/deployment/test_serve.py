@@ -1,0 +1,193 @@
+"""The HTTP service: every form of request, bad ones, requests at the same time, too many of them."""
+
+import contextlib
+import http.client
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import uvicorn
+
+from tests.deployment.exports import CLASSES, FRAME_SIZE, MAX_FRAMES, K, frames_of, videos
+from yt8m_distill.config import FrameSelection, ServeConfig
+from yt8m_distill.data.framing import framed
+from yt8m_distill.dataset_spec import DatasetSpec
+from yt8m_distill.deployment.description import Description
+from yt8m_distill.frame_selection import frame_indices
+from yt8m_distill.serving.app import create_app
+
+TFRECORD, JSON, NPZ = "application/x-tfrecord", "application/json", "application/x-npz"
+DESCRIBED = Description(
+    model="NeXtVLAD",
+    which="student",
+    branch=None,
+    data=DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (FRAME_SIZE - 2, 2), CLASSES, MAX_FRAMES),
+    selection=FrameSelection(K),
+    frames=K,
+    top_k=2,
+    class_names=tuple("abcde"),
+    files=(),
+)
+
+
+def mean_bytes(frames: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
+    """A model: the mean of the first bytes of the real frames, divided by 255."""
+    rows = [each[:count, :CLASSES].sum(axis=0) / max(count, 1) for each, count in zip(frames, num_frames, strict=True)]
+    return np.array(rows, np.float32) / 255
+
+
+@contextlib.contextmanager
+def serving(predict=mean_bytes, **limits) -> Iterator[int]:
+    """The port of a service in a thread."""
+    app = create_app(DESCRIBED, predict, ServeConfig("", **limits))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def ask(port: int, body: bytes | None, content_type: str = "", path: str = "/predict") -> tuple[int, str, dict]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    headers = {"Content-Type": content_type} if content_type else {}
+    connection.request("GET" if body is None else "POST", path, body, headers)
+    response = connection.getresponse()
+    result = response.status, response.read().decode(), dict(response.getheaders())
+    connection.close()
+    return result
+
+
+def npz(**arrays) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def one_video(value: int) -> bytes:
+    return npz(frames=np.full((1, 2, FRAME_SIZE), value, np.uint8))
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with serving(max_batch=8, max_request_mb=0.05) as port:
+        yield port
+
+
+def expected_labels(frames: np.ndarray) -> list[tuple[int, str, float]]:
+    """By hand: the uniform frames, their mean, its two best classes."""
+    chosen = frames[frame_indices(len(frames), k=K)]
+    scores = chosen[:, :CLASSES].sum(axis=0) / max(len(chosen), 1) / 255
+    best = np.argsort(-scores, kind="stable")[:2]
+    return [(i, "abcde"[i], pytest.approx(scores[i], abs=1e-6)) for i in best.tolist()]
+
+
+def test_every_form_of_a_request_gets_the_same_labels(port):
+    frames = [frames_of(record) for record in videos()]
+    padded = np.zeros((len(frames), MAX_FRAMES, FRAME_SIZE), np.uint8)
+    for row, each in zip(padded, frames, strict=True):
+        row[: len(each)] = each
+    named = [{"id": f"v{i}", "frames": each.tolist()} for i, each in enumerate(frames)]
+    bodies = {
+        TFRECORD: b"".join(framed(record.SerializeToString()) for record in videos()),
+        JSON: json.dumps({"videos": named}).encode(),
+        NPZ: npz(frames=padded, num_frames=np.array([len(each) for each in frames])),
+    }
+    for content_type, body in bodies.items():
+        status, text, _ = ask(port, body, content_type)
+        assert status == 200, text
+        answered = json.loads(text)["videos"]
+        prefix = "" if content_type == NPZ else "v"
+        assert [each["id"] for each in answered] == [f"{prefix}{i}" for i in range(len(frames))]
+        for each, own in zip(answered, frames, strict=True):
+            assert each["frames"] == min(len(own), K)
+            assert [tuple(label.values()) for label in each["labels"]] == expected_labels(own)
+
+
+def test_top_k_of_a_request(port):
+    status, text, _ = ask(port, one_video(7), NPZ, "/predict?top_k=4")
+    assert status == 200
+    assert len(json.loads(text)["videos"][0]["labels"]) == 4
+
+
+RECORD = videos()[3].SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "path", "status", "text"),
+    [
+        (b"{}", "text/plain", "/predict", 415, "Content-Type must be one of"),
+        (b"{", JSON, "/predict", 400, "no JSON"),
+        (b"[" * 20000, JSON, "/predict", 400, "no JSON"),
+        (b'{"videos": []}', JSON, "/predict", 400, "there is no video in it"),
+        (b'{"videos": [{"frames": [[1, 2]]}]}', JSON, "/predict", 400, "video 0: its frames must be a list of lists"),
+        (b'{"videos": [{"frames": [[0,0,0,0,0,0,0,256]]}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
+        (b'{"videos": [{"frames": [[0,0,0,0,0,0,0,0.5]]}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
+        (b'{"videos": [{"frames": null}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
+        (b'{"videos": [{"id": 1, "frames": []}]}', JSON, "/predict", 400, "its id must be a text"),
+        (b"PK", NPZ, "/predict", 400, "the .npz file cannot be read"),
+        (npz(frames=np.zeros((1, 2, 9), np.uint8)), NPZ, "/predict", 400, "uint8 (videos, frames, 8)"),
+        (npz(frames=np.zeros((1, 2, 8), np.float32)), NPZ, "/predict", 400, "uint8 (videos, frames, 8)"),
+        (npz(frames=np.zeros((9, 2, 8), np.uint8)), NPZ, "/predict", 400, "more than 8 videos"),
+        (npz(frames=np.zeros((1, 2, 8), np.uint8), num_frames=np.array([3])), NPZ, "/predict", 400, "from 0 to 2"),
+        (framed(RECORD) + framed(b"\xff\xff"), TFRECORD, "/predict", 400, "record 2: it is no"),
+        (framed(RECORD)[:-1], TFRECORD, "/predict", 400, "record 1: cut short"),
+        (b"0" * 100, TFRECORD, "/predict", 400, "no TFRecord file"),
+        (b"0" * 60_000, TFRECORD, "/predict", 413, "larger than 0.05 MB"),
+        (one_video(1), NPZ, "/predict?top_k=0", 400, "top_k must be from 1 to 5"),
+        (one_video(1), NPZ, "/predict?top_k=some", 400, "top_k"),
+    ],
+)
+def test_bad_requests_are_explained(port, body, content_type, path, status, text):
+    got, answer, _ = ask(port, body, content_type, path)
+    assert (got, text in json.loads(answer)["detail"]) == (status, True), answer
+
+
+def test_requests_at_the_same_time_are_a_batch_and_too_many_are_refused():
+    entered, released, batches = threading.Event(), threading.Event(), []
+
+    def slow(frames, num_frames):
+        batches.append(len(frames))
+        entered.set()
+        assert released.wait(30)
+        return mean_bytes(frames, num_frames)
+
+    def score(value: int) -> float:
+        status, text, _ = ask(port, one_video(value), NPZ)
+        assert status == 200
+        return json.loads(text)["videos"][0]["labels"][0]["score"]
+
+    with serving(slow, max_waiting=4) as port, ThreadPoolExecutor(5) as pool:
+        scores = [pool.submit(score, 10)]
+        assert entered.wait(30)
+        scores += [pool.submit(score, value) for value in (20, 30, 40, 50)]
+        while "yt8m_waiting_videos 4\n" not in ask(port, None, path="/metrics")[1]:
+            time.sleep(0.01)
+        status, text, headers = ask(port, one_video(60), NPZ)
+        assert (status, headers["retry-after"]) == (503, "1"), text
+        released.set()
+        assert [each.result() for each in scores] == pytest.approx([v / 255 for v in (10, 20, 30, 40, 50)])
+        assert batches == [1, 4]
+        told = ask(port, None, path="/metrics")[1]
+    lines = ('requests_total{status="200"} 5', 'requests_total{status="503"} 1', "batches_total 2", "videos_total 5")
+    assert all(f"yt8m_{line}\n" in told for line in lines), told
+
+
+def test_a_failure_of_the_model_is_not_the_end():
+    def failing(frames, num_frames):
+        if frames[0, 0, 0] == 13:
+            raise RuntimeError("unlucky")
+        return mean_bytes(frames, num_frames)
+
+    with serving(failing) as port:
+        assert [ask(port, one_video(value), NPZ)[0] for value in (1, 13, 2)] == [200, 500, 200]
+        assert json.loads(ask(port, None, path="/health")[1])["status"] == "ok"

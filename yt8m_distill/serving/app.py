@@ -1,0 +1,119 @@
+"""The HTTP service: what it answers, and with which status."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from yt8m_distill.config import ServeConfig
+from yt8m_distill.deployment.description import Description
+from yt8m_distill.predictions_csv import ranked_classes
+from yt8m_distill.serving.batching import Batcher, OverloadedError
+from yt8m_distill.serving.bodies import PARSERS, BadBodyError, Videos, parse
+from yt8m_distill.serving.counters import Counters
+
+log = logging.getLogger(__name__)
+
+SECONDS_TO_SEND = 30.0  # that a client has for its request
+
+
+def create_app(described: Description, predict: Callable[[np.ndarray, np.ndarray], np.ndarray], config: ServeConfig):
+    """The service as an ASGI application.
+
+    Args:
+        described: the model.
+        predict: see `runners.load`.
+        config: its limits.
+    """
+    app = FastAPI(title=f"{described.model}, {described.which}")
+    counters, batcher = Counters(), Batcher(predict, config.max_batch, config.max_waiting)
+
+    @app.exception_handler(RequestValidationError)
+    async def explain(_: Request, error: RequestValidationError) -> JSONResponse:
+        problems = ", ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+        return JSONResponse({"detail": problems}, status_code=400)
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        return {"status": "ok", "model": described.model, "which": described.which, "frames": described.frames_text()}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> str:
+        return counters.text(batcher.batches, batcher.videos, batcher.waiting)
+
+    @app.post("/predict")
+    async def answer(request: Request, top_k: int | None = None) -> JSONResponse:
+        start = time.perf_counter()
+        status = 500
+        try:
+            k = _checked_top_k(top_k, described)
+            videos = await _videos(request, described, config)
+            predictions = await batcher.predictions(videos)
+            response = JSONResponse(_labels(videos, predictions, k, described))
+            status = 200
+        except OverloadedError:
+            status = 503
+            raise HTTPException(503, "too many videos are waiting; try again later", {"Retry-After": "1"}) from None
+        except HTTPException as error:
+            status = error.status_code
+            raise
+        finally:
+            counters.note(status, time.perf_counter() - start)
+        return response
+
+    return app
+
+
+def _checked_top_k(given: int | None, described: Description) -> int:
+    classes = described.data.num_classes
+    if given is not None and not 1 <= given <= classes:
+        raise HTTPException(400, f"top_k must be from 1 to {classes}, not {given}")
+    return given or described.top_k
+
+
+async def _videos(request: Request, described: Description, config: ServeConfig) -> Videos:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in PARSERS:
+        raise HTTPException(415, f"Content-Type must be one of {', '.join(PARSERS)}, not '{content_type}'")
+    try:
+        async with asyncio.timeout(SECONDS_TO_SEND):
+            body = await _body(request, config.max_request_mb)
+        return await run_in_threadpool(parse, content_type, body, described, config.max_batch)
+    except TimeoutError as error:
+        raise HTTPException(408, f"the request was not there within {SECONDS_TO_SEND:.0f} seconds") from error
+    except BadBodyError as error:
+        raise HTTPException(400, str(error)) from error
+
+
+async def _body(request: Request, max_mb: float) -> bytes:
+    """No more of it is kept than is taken, whatever its header says."""
+    parts, left = [], int(max_mb * 1e6)
+    async for part in request.stream():
+        left -= len(part)
+        if left < 0:
+            raise HTTPException(413, f"the request is larger than {max_mb:g} MB", {"Connection": "close"})
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _labels(videos: Videos, predictions: np.ndarray, top_k: int, described: Description) -> dict[str, Any]:
+    classes, scores = ranked_classes(videos.ids, predictions, top_k)
+    rows = zip(videos.ids, videos.num_frames.tolist(), classes.tolist(), scores.tolist(), strict=True)
+    return {
+        "videos": [
+            {"id": video_id, "frames": frames, "labels": _named(row_classes, row_scores, described.class_names)}
+            for video_id, frames, row_classes, row_scores in rows
+        ]
+    }
+
+
+def _named(classes: list[int], scores: list[float], names: tuple[str, ...] | None) -> list[dict[str, Any]]:
+    pairs = zip(classes, scores, strict=True)
+    return [{"index": i, **({} if names is None else {"name": names[i]}), "score": score} for i, score in pairs]
