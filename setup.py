@@ -9,6 +9,8 @@ README = pathlib.Path(__file__).parent / "README.md"
 TENSORFLOW_RANGE = ">=2.21,<2.22"
 EXPORT = ["ai-edge-litert>=2.3,<3", "tf2onnx>=1.17,<2", "onnxruntime>=1.31,<2"]
 SERVE = ["fastapi>=0.165,<1", "uvicorn>=0.54,<1"]
+# Held to one minor version: what is set aside of a damaged file depends on internals of its TFRecord source.
+BEAM = ["apache-beam>=2.77,<2.78"]
 
 setup(
     name="yt8m_distill",
@@ -34,9 +36,18 @@ setup(
     ],
     extras_require={
         # ruff is held to one minor version, because `ruff format --check` compares with that version's style.
-        "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "hypothesis>=6.100,<7", "ruff>=0.17,<0.18", *EXPORT, *SERVE],
+        "test": [
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "hypothesis>=6.100,<7",
+            "ruff>=0.17,<0.18",
+            *EXPORT,
+            *SERVE,
+            *BEAM,
+        ],
         "export": EXPORT,
         "serve": SERVE,
+        "beam": BEAM,
         "plots": ["matplotlib>=3.9,<4", "scikit-learn>=1.5,<2"],
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW_RANGE}"],
     },
@@ -47,6 +58,8 @@ setup(
             "yt8m-inference = yt8m_distill.commands:inference_main",
             "yt8m-export = yt8m_distill.commands:export_main",
             "yt8m-serve = yt8m_distill.commands:serve_main",
+            "yt8m-merge-predictions = yt8m_distill.commands:merge_main",
+            "yt8m-beam-inference = yt8m_distill.commands:beam_main",
             "yt8m-verify = yt8m_distill.commands:verify_main",
             "yt8m-thin = yt8m_distill.commands:thin_main",
             "yt8m-flops = yt8m_distill.commands:flops_main",

@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from yt8m_distill import trained_model
+from yt8m_distill.config import TrainConfig, to_json
+from yt8m_distill.run_dir import RunDir, weights_file
+
 REFERENCE_DIR = pathlib.Path(__file__).parent / "reference"
 SHARED_DIR = pathlib.Path(__file__).parents[2] / "shared"
 
@@ -78,6 +82,15 @@ def video_level(
     values[id_key] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[video_id.encode()]))
     values["labels"] = tf.train.Feature(int64_list=tf.train.Int64List(value=labels))
     return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString(deterministic=True)
+
+
+def write_run(folder: pathlib.Path, config: TrainConfig) -> str:
+    """The run directory of a teacher or baseline with random weights; returns its path as text."""
+    run, (role, model) = RunDir(folder), *trained_model.build_models(config).items()
+    run.best.mkdir(parents=True)
+    model.save_weights(weights_file(run.best, role))
+    run.config_file.write_text(to_json(config))
+    return str(folder)
 
 
 def write_records(path: pathlib.Path, records) -> str:

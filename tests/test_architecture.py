@@ -42,8 +42,8 @@ TABLE = {
     # The command line: flags are known to `cli` alone, and `commands` runs one thing.
     "cli": row("config dataset_spec experiments.run_file", "absl"),
     "commands": row(
-        "cli compute_table conversion deployment.exporting evaluation experiments.runner prediction segment_evaluation "
-        "serving.service thinning training verification",
+        "beam_pipeline cli compute_table conversion deployment.exporting evaluation experiments.runner prediction "
+        "prediction_parts segment_evaluation serving.service thinning training verification",
         "absl.app",
     ),
     "experiment": row("commands"),
@@ -51,6 +51,8 @@ TABLE = {
     "serve": row("commands"),
     "thin": row("commands"),
     "verify": row("commands"),
+    "merge_predictions": row("commands"),
+    "beam_inference": row("commands"),
     "segment_eval": row("commands"),
     "flops": row("commands compute"),
     # Input.
@@ -85,7 +87,12 @@ TABLE = {
     "run_setup": row("config data dataset_spec models recipes run_dir trained_model"),
     "evaluation": row(RUNNING, RUNNING_INSTALLED),
     "report": row("compute config data evaluation metrics run_dir trained_model"),
-    "prediction": row(f"{RUNNING} evaluation predictions_csv segments_csv", RUNNING_INSTALLED),
+    "prediction_parts": row("config predictions_csv resumable_files", "numpy"),
+    "prediction": row(f"{RUNNING} evaluation prediction_parts predictions_csv segments_csv", RUNNING_INSTALLED),
+    "beam_pipeline": row(
+        "config data dataset_spec evaluation prediction prediction_parts predictions_csv trained_model",
+        "apache_beam numpy",
+    ),
     "segment_evaluation": row("config data dataset_spec predictions_csv run_dir segments_csv", "numpy tqdm"),
     "compute_table": row("compute config dataset_spec models trained_model", "keras"),
     "thinning": row("config data dataset_spec frame_selection run_dir", "numpy tqdm"),

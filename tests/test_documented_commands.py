@@ -14,6 +14,8 @@ SCRIPTS = {
     "train.py": (cli.train_flags, cli.train_config_from_flags),
     "eval.py": (cli.eval_flags, cli.eval_config_from_flags),
     "inference.py": (cli.inference_flags, cli.inference_config_from_flags),
+    "yt8m_distill.beam_inference": (cli.beam_flags, cli.beam_config_from_flags),
+    "yt8m_distill.merge_predictions": (cli.merge_flags, cli.merge_config_from_flags),
     "yt8m_distill.segment_eval": (cli.segment_eval_flags, cli.segment_eval_config_from_flags),
     "yt8m_distill.flops": (cli.flops_flags, cli.flops_config_from_flags),
     "yt8m_distill.convert_checkpoint": (cli.conversion_flags, cli.conversion_config_from_flags),

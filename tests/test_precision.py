@@ -5,11 +5,11 @@ import logging
 import numpy as np
 import pytest
 
+from tests.helpers import write_run
 from yt8m_distill import precision, trained_model
-from yt8m_distill.config import EvalConfig, InferenceConfig, TrainConfig, to_json
+from yt8m_distill.config import EvalConfig, InferenceConfig, TrainConfig
 from yt8m_distill.dataset_spec import DatasetSpec
 from yt8m_distill.errors import UserError
-from yt8m_distill.run_dir import RunDir, weights_file
 
 SMALL = {"clusters": 4, "groups": 2, "hidden_size": 8, "gating_reduction": 2}
 
@@ -19,10 +19,7 @@ def run(tmp_path) -> str:
     """A teacher's run directory with random weights."""
     spec = DatasetSpec("own features", "id", ("rgb", "audio"), (6, 2), 5, 12)
     config = TrainConfig("NeXtVLAD", training_mode="teacher", model_args=SMALL, data=spec)
-    RunDir(tmp_path).best.mkdir()
-    trained_model.build_models(config)["teacher"].save_weights(weights_file(RunDir(tmp_path).best, "teacher"))
-    RunDir(tmp_path).config_file.write_text(to_json(config))
-    return str(tmp_path)
+    return write_run(tmp_path, config)
 
 
 def test_weights_stay_float32_and_predictions_near(run):

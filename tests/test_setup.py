@@ -13,6 +13,7 @@ from yt8m_distill import commands
 # Where the name to import is not the name to install.
 DISTRIBUTIONS = {
     "absl": "absl-py",
+    "apache_beam": "apache-beam",
     "ai_edge_litert": "ai-edge-litert",
     "google_crc32c": "google-crc32c",
     "sklearn": "scikit-learn",
@@ -20,6 +21,7 @@ DISTRIBUTIONS = {
 # Modules that need an extra.
 OPTIONAL = {
     "plots": {"experiments.plots", "experiments.representations"},
+    "beam": {"beam_pipeline"},
     "export": {"deployment.onnx", "deployment.runners"},
     "serve": {"serving.app", "serving.service"},
 }
@@ -65,7 +67,10 @@ def test_every_dependency_has_a_tested_range(arguments):
 
 def test_console_scripts_are_functions_without_required_arguments(arguments):
     scripts = dict(entry.split(" = ") for entry in arguments["entry_points"]["console_scripts"])
-    names = ("eval", "experiment", "export", "flops", "inference", "serve", "thin", "train", "verify")
+    names = (
+        "beam-inference", "eval", "experiment", "export", "flops", "inference", "merge-predictions", "serve", "thin",
+        "train", "verify",
+    )  # fmt: skip
     assert sorted(scripts) == [f"yt8m-{name}" for name in names]
     for target in scripts.values():
         module, _, function = target.partition(":")

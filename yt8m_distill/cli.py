@@ -28,6 +28,7 @@ from yt8m_distill.config import (
     STUDENT_LOSSES,
     TRAINING_MODES,
     BadRecordPolicy,
+    BeamConfig,
     Checkpointing,
     ConversionConfig,
     Distillation,
@@ -38,9 +39,11 @@ from yt8m_distill.config import (
     FrameSelection,
     InferenceConfig,
     Learning,
+    MergeConfig,
     NamedRun,
     SegmentEvalConfig,
     ServeConfig,
+    Shard,
     TeacherCache,
     ThinConfig,
     TrainConfig,
@@ -96,16 +99,12 @@ def eval_flags() -> FlagValues:
 def inference_flags() -> FlagValues:
     """The flags of inference.py."""
     values = _new_flags("Predicts the labels of videos into a CSV: VideoId,LabelConfidencePairs.")
-    _define_trained_model_flags(values)
-    flags.DEFINE_string("input_data_pattern", None, "Videos: globs, files, folders, by commas.", flag_values=values)
+    _define_prediction_flags(values)
     flags.DEFINE_string("output_file", None, "The CSV; gzip when it ends in .gz.", flag_values=values)
-    flags.DEFINE_integer("top_k", 20, "Predictions a video.", flag_values=values)
+    flags.DEFINE_integer("num_shards", None, "Predict one of so many parts of the files.", flag_values=values)
+    flags.DEFINE_integer("shard_index", None, "Which one, from 0.", flag_values=values)
     flags.DEFINE_string("vocabulary", None, "CSV of class names: also write a readable listing.", flag_values=values)
     flags.DEFINE_string("output_model_tgz", None, "Also pack the model into this file.", flag_values=values)
-    flags.DEFINE_string("input_model_tgz", None, "A packed model, instead of --train_dir.", flag_values=values)
-    flags.DEFINE_boolean(
-        "segment_labels", None, "All segments of the videos: Class,Segments. [as the run]", flag_values=values
-    )
     flags.DEFINE_integer(
         "segment_max_pred", None, f"Segments a class. [{DEFAULT_SEGMENT_MAX_PRED}]", flag_values=values
     )
@@ -147,6 +146,31 @@ def serve_flags() -> FlagValues:
     flags.DEFINE_integer("max_waiting", default.max_waiting, "Videos that may wait; beyond: 503.", flag_values=values)
     flags.DEFINE_integer("max_connections", default.max_connections, "At a time; beyond: 503.", flag_values=values)
     flags.DEFINE_float("max_request_mb", default.max_request_mb, "Size of a request.", flag_values=values)
+    return values
+
+
+def beam_flags() -> FlagValues:
+    """The flags of `python -m yt8m_distill.beam_inference`."""
+    values = _new_flags(
+        "Predicts as inference.py does, as an Apache Beam pipeline: python -m yt8m_distill.beam_inference\n"
+        "Flags that are not listed here are Beam's: --runner, --direct_num_workers, --project and so on.",
+        others=True,
+    )
+    _define_prediction_flags(values)
+    values.set_default("on_bad_record", "skip")
+    flags.DEFINE_string("output", None, "The CSV, written in parts: NAME-00000-of-00004.csv.", flag_values=values)
+    flags.DEFINE_integer("output_shards", None, "How many parts. [the runner chooses]", flag_values=values)
+    return values
+
+
+def merge_flags() -> FlagValues:
+    """The flags of `python -m yt8m_distill.merge_predictions`."""
+    values = _new_flags(
+        "Makes one file of the parts of a prediction: python -m yt8m_distill.merge_predictions OUT\n"
+        "OUT: the file to write, as it was given to inference.py as --output_file.",
+        ("OUT",),
+    )
+    flags.DEFINE_string("parts", None, "Globs, files, by commas. [those named after OUT]", flag_values=values)
     return values
 
 
@@ -263,13 +287,16 @@ def parse(values: FlagValues, argv: Sequence[str]) -> bool:
         UserError: an unknown flag, an argument too many or missing, or a value of the wrong type.
     """
     try:
-        given = values(list(argv))[1:]
+        given = values(list(argv), known_only=values.others)[1:]
     except flags.Error as error:
         raise UserError(f"{error}") from error
     if values.help:
         print(f"{values.help_head}\n{values.get_help()}")
         return False
     names = values.argument_names
+    if values.others:
+        values.__dict__["arguments"] = tuple(given)
+        return True
     if given and not names:
         raise UserError(f"unexpected argument '{given[0]}'; settings are given as --flag=value.")
     if len(given) < len(names):
@@ -280,13 +307,15 @@ def parse(values: FlagValues, argv: Sequence[str]) -> bool:
     return True
 
 
-def _new_flags(head: str, argument_names: Sequence[str] = ()) -> FlagValues:
+def _new_flags(head: str, argument_names: Sequence[str] = (), others: bool = False) -> FlagValues:
+    """Args: `others`: take what is none of these flags as it is; else it is an error."""
     values = FlagValues()
     values.set_gnu_getopt(True)  # flags may stand behind arguments
     flags.DEFINE_boolean("help", False, "Show these flags.", short_name="h", flag_values=values)
     flags.DEFINE_alias("helpfull", "help", flag_values=values)
     values.__dict__["help_head"] = head
     values.__dict__["argument_names"] = tuple(argument_names)
+    values.__dict__["others"] = others
     return values
 
 
@@ -456,6 +485,16 @@ def _define_trained_model_flags(values: FlagValues):
     _define_bad_record_flags(values)
 
 
+def _define_prediction_flags(values: FlagValues):
+    _define_trained_model_flags(values)
+    flags.DEFINE_string("input_data_pattern", None, "Videos: globs, files, folders, by commas.", flag_values=values)
+    flags.DEFINE_integer("top_k", 20, "Predictions a video.", flag_values=values)
+    flags.DEFINE_string("input_model_tgz", None, "A packed model, instead of --train_dir.", flag_values=values)
+    flags.DEFINE_boolean(
+        "segment_labels", None, "All segments of the videos: Class,Segments. [as the run]", flag_values=values
+    )
+
+
 def train_config_from_flags(values: FlagValues) -> TrainConfig:
     """The run that the flags of train.py describe, with None where a default is still to be found.
 
@@ -509,15 +548,23 @@ def inference_config_from_flags(values: FlagValues) -> InferenceConfig:
     """The predictions that the flags of inference.py describe."""
     if values.output_file is None:
         raise UserError("--output_file is needed: the CSV to write.")
-    return InferenceConfig(
-        output_file=values.output_file,
-        input_model_tgz=values.input_model_tgz,
-        input_data_pattern=values.input_data_pattern,
-        top_k=values.top_k,
+    return dataclasses.replace(
+        _predictions(values, values.output_file),
         vocabulary=values.vocabulary,
         output_model_tgz=values.output_model_tgz,
         segment_max_pred=values.segment_max_pred,
         segment_label_ids_file=values.segment_label_ids_file,
+        shard=_shard(values),
+    )
+
+
+def _predictions(values: FlagValues, output_file: str) -> InferenceConfig:
+    """What all that predicts videos has in common."""
+    return InferenceConfig(
+        output_file=output_file,
+        input_model_tgz=values.input_model_tgz,
+        input_data_pattern=values.input_data_pattern,
+        top_k=values.top_k,
         **_of_trained_model(values),
     )
 
@@ -564,6 +611,25 @@ def serve_config_from_flags(values: FlagValues) -> ServeConfig:
         raise UserError("--model_dir is needed: what python -m yt8m_distill.export has written.")
     names = [each.name for each in dataclasses.fields(ServeConfig)]
     return ServeConfig(**{name: values[name].value for name in names})
+
+
+def _shard(values: FlagValues) -> Shard | None:
+    if (values.num_shards is None) != (values.shard_index is None):
+        raise UserError("--num_shards, how many parts, and --shard_index, which one, go together.")
+    return None if values.num_shards is None else Shard(values.shard_index, values.num_shards)
+
+
+def beam_config_from_flags(values: FlagValues) -> BeamConfig:
+    """The pipeline that the flags of `beam_inference` describe."""
+    if values.output is None:
+        raise UserError("--output is needed: the CSV to write, in parts that are named after it.")
+    return BeamConfig(_predictions(values, values.output), values.output_shards, values.arguments)
+
+
+def merge_config_from_flags(values: FlagValues) -> MergeConfig:
+    """The merging that the command line of `merge_predictions` describes."""
+    (output_file,) = values.arguments
+    return MergeConfig(output_file, values.parts)
 
 
 def segment_eval_config_from_flags(values: FlagValues) -> SegmentEvalConfig:

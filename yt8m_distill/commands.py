@@ -34,6 +34,16 @@ def serve_main(argv: Sequence[str] | None = None) -> int:
     return _main(cli.serve_flags(), _serve, argv)
 
 
+def beam_main(argv: Sequence[str] | None = None) -> int:
+    """python -m yt8m_distill.beam_inference; returns the exit code."""
+    return _main(cli.beam_flags(), _predict_with_beam, argv)
+
+
+def merge_main(argv: Sequence[str] | None = None) -> int:
+    """python -m yt8m_distill.merge_predictions; returns the exit code."""
+    return _main(cli.merge_flags(), _merge, argv)
+
+
 def segment_eval_main(argv: Sequence[str] | None = None) -> int:
     """python -m yt8m_distill.segment_eval; returns the exit code."""
     return _main(cli.segment_eval_flags(), _evaluate_segments, argv)
@@ -131,6 +141,24 @@ def _serve(values: cli.FlagValues):
     from yt8m_distill.serving.service import run_service
 
     run_service(config)
+
+
+def _predict_with_beam(values: cli.FlagValues):
+    config = cli.beam_config_from_flags(values)
+    try:
+        from yt8m_distill.beam_pipeline import run_beam_inference
+    except ModuleNotFoundError as error:
+        if error.name != "apache_beam":
+            raise
+        raise UserError("apache-beam is not installed; pip install 'yt8m_distill[beam]' brings it.") from error
+    run_beam_inference(config)
+
+
+def _merge(values: cli.FlagValues):
+    config = cli.merge_config_from_flags(values)
+    from yt8m_distill.prediction_parts import run_merging
+
+    run_merging(config)
 
 
 def _evaluate_segments(values: cli.FlagValues):

@@ -7,7 +7,7 @@ import math
 import reprlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -376,6 +376,29 @@ RUNNING_FIELDS = ("train_dir", "eval_data_pattern", "checkpointing", "bad_record
 
 
 @dataclass(frozen=True)
+class Shard:
+    """One of several parts of the input files, which together are all of them, each once.
+
+    Attributes:
+        index: which one, from 0.
+        count: of the parts.
+    """
+
+    index: int
+    count: int
+
+    def __post_init__(self):
+        _check_minimum("num_shards", self.count, 1)
+        if not 0 <= self.index < self.count:
+            raise UserError(f"--shard_index must be from 0 to {self.count - 1}, not {self.index}.")
+
+    def of(self, files: Sequence[str]) -> tuple[str, ...]:
+        """The files of this part: those of part 0 come first, and so on, so that parts in order are all in order."""
+        begin, end = (len(files) * place // self.count for place in (self.index, self.index + 1))
+        return tuple(files[begin:end])
+
+
+@dataclass(frozen=True)
 class EvalConfig:
     """One evaluation.
 
@@ -431,6 +454,7 @@ class InferenceConfig:
         segments: all segments of the videos instead of the whole ones; None: as the run was trained.
         segment_max_pred: segments of a class at most; None: `DEFAULT_SEGMENT_MAX_PRED`.
         segment_label_ids_file: CSV of the classes that count for segments; None: all.
+        shard: predict only this part of the files, into a file that is named after it; None: all files.
     """
 
     output_file: str
@@ -448,6 +472,7 @@ class InferenceConfig:
     segments: bool | None = None
     segment_max_pred: int | None = None
     segment_label_ids_file: str | None = None
+    shard: Shard | None = None
     bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
 
     def __post_init__(self):
@@ -459,6 +484,39 @@ class InferenceConfig:
         _check_minimum("segment_max_pred", self.segment_max_pred, 1)
         if (self.train_dir is None) == (self.input_model_tgz is None):
             raise UserError("give either --train_dir or --input_model_tgz, not both and not neither.")
+        if self.shard is not None and self.output_model_tgz is not None:
+            raise UserError("--output_model_tgz does not go with --num_shards: every part would write the same file.")
+
+
+@dataclass(frozen=True)
+class MergeConfig:
+    """One merging of predictions that were made in parts.
+
+    Attributes:
+        output_file: the file to write, as --output_file of the parts; gzip when the name ends in .gz.
+        parts: globs and files, by commas; None: `<output_file>-00000-of-00004` and so on.
+    """
+
+    output_file: str
+    parts: str | None = None
+
+
+@dataclass(frozen=True)
+class BeamConfig:
+    """One prediction run as an Apache Beam pipeline.
+
+    Attributes:
+        predictions: model, input and form of the predictions; `output_file` names the parts.
+        output_shards: how many; None: the runner chooses.
+        pipeline_args: Beam's own flags.
+    """
+
+    predictions: InferenceConfig
+    output_shards: int | None = None
+    pipeline_args: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        _check_minimum("output_shards", self.output_shards, 1)
 
 
 @dataclass(frozen=True)

@@ -166,19 +166,38 @@ def evaluation_videos(
         level: of the records; None: as in training.
         skip_bad_records: leave out what is damaged, instead of raising.
     """
+    pattern = evaluation_pattern(pattern, train_config, flag)
+    spec = dataclasses.replace(train_config.data, level=level or train_config.data.level)
+    detected = open_videos(pattern, flag, overrides_of(spec), skip_bad_records=skip_bad_records)
+    return dataclasses.replace(detected, spec=input_spec(spec, detected.spec, flag))
+
+
+def evaluation_pattern(pattern: str | None, train_config: TrainConfig, flag: str) -> str:
+    """The pattern that is given, or the run's evaluation files; UserError where neither is."""
     pattern = pattern or train_config.eval_data_pattern
     if pattern is None:
         raise UserError(f"--{flag} is needed: the run was trained without --eval_data_pattern.")
-    spec = train_config.data
-    # With the sizes, as the first video may have no frames to show them.
-    spec = dataclasses.replace(spec, level=level or spec.level)
-    overrides = SpecOverrides(spec.feature_names, spec.feature_sizes, spec.num_classes, spec.max_frames, spec.level)
-    detected = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records)
-    _check_vocabulary(detected.spec, spec, flag)
-    # The files say where the id is (it differs between the 2017 and 2018 editions) and whether they are thin shards,
-    # the run all the rest.
-    by_files = {name: getattr(detected.spec, name) for name in ("id_key", "thin_frames")}
-    return dataclasses.replace(detected, spec=dataclasses.replace(spec, **by_files))
+    return pattern
+
+
+def overrides_of(trained: DatasetSpec) -> SpecOverrides:
+    """What files must be for a model: with the sizes, as the first video may have no frames to show them."""
+    return SpecOverrides(
+        trained.feature_names, trained.feature_sizes, trained.num_classes, trained.max_frames, trained.level
+    )
+
+
+def input_spec(trained: DatasetSpec, found: DatasetSpec, flag: str) -> DatasetSpec:
+    """How files are read for a model.
+
+    They say where the id is (it differs between the 2017 and 2018 editions) and whether they are thin shards, the run
+    all the rest.
+
+    Raises:
+        UserError: to be evaluated on a vocabulary that is not the model's.
+    """
+    _check_vocabulary(found, trained, flag)
+    return dataclasses.replace(trained, id_key=found.id_key, thin_frames=found.thin_frames)
 
 
 def _check_vocabulary(found: DatasetSpec, trained: DatasetSpec, flag: str):
@@ -208,7 +227,7 @@ def _load(config: EvalConfig, checkpoint: run_dir.Checkpoint | None = None) -> t
 
 def _evaluate_once(config: EvalConfig, trained: trained_model.TrainedModel, videos: VideoFiles) -> dict[str, float]:
     selection = config.selection or trained.selection
-    check_view(videos, View(selection), "eval_data_pattern")
+    check_view(videos.spec, View(selection), "eval_data_pattern")
     log.info("Evaluating the %s from %s on %d files", trained.role, trained.source, len(videos.files))
     # Half of the estimate: what is hopeless is refused at once, without an estimate too high refusing what would fit.
     expected = estimated_videos(videos) // 2

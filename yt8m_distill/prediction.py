@@ -1,18 +1,19 @@
 """Predicts the labels of videos: `run_inference` writes the submission file."""
 
 import dataclasses
+import hashlib
 import logging
 import os
 import pathlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from yt8m_distill import predictions_csv, trained_model
-from yt8m_distill.config import DEFAULT_SEGMENT_MAX_PRED, InferenceConfig
+from yt8m_distill import prediction_parts, predictions_csv, trained_model
+from yt8m_distill.config import DEFAULT_SEGMENT_MAX_PRED, InferenceConfig, Shard
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.dataset import BEGINNING, Batch, Position, VideoFiles, View, check_view, position_after
 from yt8m_distill.dataset_spec import FRAME, SEGMENT
@@ -39,6 +40,38 @@ def run_inference(config: InferenceConfig) -> int:
         TooManyBadRecords: at the end, more of the input than allowed was skipped.
     """
     names = predictions_csv.load_vocabulary(config.vocabulary) if config.vocabulary else None
+    trained = load_model(config)
+    skip = config.bad_records.skip
+    level = level_of(config.segments, trained.config)
+    in_segments = level == SEGMENT
+    _check_segment_settings(config, in_segments)
+    level = FRAME if in_segments else level  # all segments are predicted, rated or not
+    videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern", level, skip)
+    view = View(config.selection or trained.selection, in_segments=in_segments)
+    check_view(videos.spec, view, "input_data_pattern")
+    output_file = prediction_parts.part_path(config.output_file, config.shard) if config.shard else config.output_file
+    log.info("Predicting %s with the %s from %s", _files_text(videos, config.shard), trained.role, trained.source)
+    if config.output_model_tgz:
+        trained_model.pack(trained, config.output_model_tgz)
+        print(f"The model is packed in {config.output_model_tgz}")
+    if in_segments:
+        count = _predict_segments(config, trained, videos, view)
+    else:
+        count = _predict(config, trained, videos, view, names, output_file)
+    part = f", part {config.shard.index} of {config.shard.count}," if config.shard else ""
+    print(f"Predictions for {count} {'segments' if in_segments else 'videos'}{part} are in {output_file}")
+    if names is not None:
+        print(f"Predictions with class names are in {predictions_csv.listing_path(output_file)}")
+    report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
+    return count
+
+
+def load_model(config: InferenceConfig) -> trained_model.TrainedModel:
+    """The model of `--train_dir` or `--input_model_tgz`.
+
+    Raises:
+        UserError: there is none, or the frames are those of a student and the model is a teacher.
+    """
     with tempfile.TemporaryDirectory() as folder:
         if config.input_model_tgz:
             trained_model.unpack(config.input_model_tgz, folder)
@@ -50,28 +83,22 @@ def run_inference(config: InferenceConfig) -> int:
     if trained.role == "teacher" and config.selection is not None:
         raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
     warn_where_slow(config.precision)
-    skip = config.bad_records.skip
-    level = level_of(config.segments, trained.config)
-    in_segments = level == SEGMENT
-    _check_segment_settings(config, in_segments)
-    level = FRAME if in_segments else level  # all segments are predicted, rated or not
-    videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern", level, skip)
-    view = View(config.selection or trained.selection, in_segments=in_segments)
-    check_view(videos, view, "input_data_pattern")
-    log.info("Predicting %d files with the %s from %s", len(videos.files), trained.role, trained.source)
-    if config.output_model_tgz:
-        trained_model.pack(trained, config.output_model_tgz)
-        print(f"The model is packed in {config.output_model_tgz}")
-    predict = _predict_segments if in_segments else _predict
-    count = predict(config, trained, videos, view, names)
-    print(f"Predictions for {count} {'segments' if in_segments else 'videos'} are in {config.output_file}")
-    if names is not None:
-        print(f"Predictions with class names are in {predictions_csv.listing_path(config.output_file)}")
-    report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
-    return count
+    return trained
+
+
+def _files_text(videos: VideoFiles, shard: Shard | None) -> str:
+    if shard is None:
+        return f"{len(videos.files)} files"
+    count = len(shard.of(videos.files))
+    return f"part {shard.index} of {shard.count}, {count} of the {len(videos.files)} files,"
 
 
 def _check_segment_settings(config: InferenceConfig, in_segments: bool):
+    if in_segments and config.shard:
+        raise UserError(
+            "--num_shards: a file of segments holds the best of all videos for each class, which parts cannot know; "
+            "predict segments in one run, or whole videos by --nosegment_labels."
+        )
     if in_segments and config.vocabulary:
         raise UserError("--vocabulary makes a listing by video; it does nothing with --segment_labels.")
     if not in_segments and (config.segment_max_pred or config.segment_label_ids_file):
@@ -79,7 +106,7 @@ def _check_segment_settings(config: InferenceConfig, in_segments: bool):
 
 
 def _predict_segments(
-    config: InferenceConfig, trained: trained_model.TrainedModel, videos: VideoFiles, view: View, names: None
+    config: InferenceConfig, trained: trained_model.TrainedModel, videos: VideoFiles, view: View
 ) -> int:
     with SegmentsWriter(
         config.output_file,
@@ -122,10 +149,19 @@ def _all_predictions(
 
 
 def _predict(
-    config: InferenceConfig, trained: trained_model.TrainedModel, videos: VideoFiles, view: View, names
+    config: InferenceConfig,
+    trained: trained_model.TrainedModel,
+    videos: VideoFiles,
+    view: View,
+    names: Mapping[int, str] | None,
+    output_file: str,
 ) -> int:
+    run = None
+    if config.shard is not None:
+        run = _describe_run(config, trained, view, videos)
+        videos = _part_of(videos, config.shard)
     work = {**_describe_work(trained, view, videos, names), "precision": config.precision}
-    with predictions_csv.PredictionsWriter(config.output_file, config.top_k, names=names, work=work) as writer:
+    with predictions_csv.PredictionsWriter(output_file, config.top_k, names=names, work=work, run=run) as writer:
         start = _start(writer, videos)
         saved = time.monotonic()
         for batch, scores in _all_predictions(config, trained, videos, view, start, writer.rows):
@@ -135,6 +171,28 @@ def _predict(
                 writer.save({"next": position, "bad_records": videos.bad_records.as_json()})
                 saved = time.monotonic()
     return writer.rows
+
+
+def _part_of(videos: VideoFiles, shard: Shard) -> VideoFiles:
+    if shard.count > len(videos.files):
+        raise UserError(
+            f"--num_shards={shard.count} is more than there are files ({len(videos.files)}); a part takes whole files."
+        )
+    return dataclasses.replace(videos, files=shard.of(videos.files))
+
+
+def _describe_run(
+    config: InferenceConfig, trained: trained_model.TrainedModel, view: View, videos: VideoFiles
+) -> dict[str, Any]:
+    """What all parts of a prediction have in common, wherever they are made."""
+    files = "".join(f"{os.path.basename(path)} {os.path.getsize(path)}\n" for path in videos.files)
+    return {
+        "model": trained_model.fingerprint(trained),
+        "frames": view.selection.describe() if view.selection else "all",
+        "input files": hashlib.sha256(files.encode()).hexdigest(),
+        "precision": config.precision,
+        "top_k": config.top_k,
+    }
 
 
 def _describe_work(trained: trained_model.TrainedModel, view: View, videos: VideoFiles, names) -> dict[str, Any]:

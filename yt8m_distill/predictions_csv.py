@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import json
 import os
 import pathlib
 import reprlib
@@ -54,6 +55,7 @@ class PredictionsWriter:
         top_k: classes per video; all of them where there are fewer.
         names: class names by index, for the listing; None: no listing.
         work: identifies what is predicted by what; JSON.
+        run: JSON that is written beside the file with the number of its rows, see `description_path`; None: nothing is.
 
     Attributes:
         rows: videos written so far, those before a stop included.
@@ -71,13 +73,16 @@ class PredictionsWriter:
         *,
         names: Mapping[int, str] | None = None,
         work: Any = None,
+        run: Any = None,
     ):
         self.rows = 0
         self.position: Any = None
         self._top_k = top_k
         self._names = names
+        self._run = run
         listing = [] if names is None else [listing_path(path)]
-        self._files = ResumableFiles([path, *listing], {"top_k": top_k, "work": work})
+        description = [] if run is None else [description_path(path)]
+        self._files = ResumableFiles([path, *listing, *description], {"top_k": top_k, "work": work})
         self._open = False
 
     @property
@@ -119,6 +124,8 @@ class PredictionsWriter:
         self._open = False
         try:
             if error_type is None:
+                if self._run is not None:
+                    self._files.write(json.dumps({"run": self._run, "rows": self.rows}, indent=2) + "\n", file=-1)
                 self._files.finish()
         finally:
             self._files.__exit__(error_type, error, traceback)
@@ -127,6 +134,11 @@ class PredictionsWriter:
 def listing_path(path: str | os.PathLike) -> pathlib.Path:
     """Where the readable listing of a submission file is."""
     return pathlib.Path(f"{path}.txt")
+
+
+def description_path(path: str | os.PathLike) -> pathlib.Path:
+    """Where it is written what a file of predictions was made by, from what, and how many rows it has."""
+    return pathlib.Path(f"{path}.json")
 
 
 def load_vocabulary(path: str | os.PathLike) -> dict[int, str]:

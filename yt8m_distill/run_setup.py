@@ -52,7 +52,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, dict[str, VideoFiles]]:
         check_segments(videos, f"{name}_data_pattern")
         stored = name == "train" and config.teacher_cache is not None  # a cache that is to be written checks for itself
         all_frames = config.distillation is not None and not stored
-        check_view(videos, View(config.selection, all_frames), f"{name}_data_pattern")
+        check_view(videos.spec, View(config.selection, all_frames), f"{name}_data_pattern")
     _warn_where_no_video_is_longer(config, train)
     return _with_arguments_by_frames(config), files
 

@@ -228,7 +228,7 @@ def open_cache(config: TrainConfig, teacher: trained_model.TrainedModel, videos:
     wanted = _wanted_contents(config, teacher, videos)
     found = _found_contents(folder, wanted)
     if found is None:
-        check_view(videos, View(None), "train_data_pattern")  # thin shards do not hold what the teacher sees
+        check_view(videos.spec, View(None), "train_data_pattern")  # thin shards do not hold what the teacher sees
         run_dir.make_directory(folder)
         with _no_other_writer(folder):
             found = _found_contents(folder, wanted)  # another training may have finished it just now

@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -30,12 +30,17 @@ BATCHES_AHEAD = 2  # read while one is used
 RECORDS_TO_DETECT_BY = 16  # of every file, where bad ones are skipped
 
 
-def find_files(pattern: str, flag: str) -> list[str]:
+def _files_here(wanted: str) -> list[str]:
+    return [path for path in glob.glob(wanted) if os.path.isfile(path)]
+
+
+def find_files(pattern: str, flag: str, matching: Callable[[str], Iterable[str]] = _files_here) -> list[str]:
     """The files that `pattern` names, each once: in the order of its parts, sorted within each.
 
     Args:
         pattern: globs, files and folders, separated by commas; of a folder, its files with "tfrecord" in the name.
         flag: where the pattern comes from, for errors; in capitals where it is an argument and no flag.
+        matching: the files that a glob names; may know of other file systems.
 
     Raises:
         UserError: nothing matches one of the parts.
@@ -44,7 +49,7 @@ def find_files(pattern: str, flag: str) -> list[str]:
     name = flag if flag.isupper() else f"--{flag}"
     for part in filter(None, (part.strip() for part in pattern.split(","))):
         wanted = os.path.join(part, "*tfrecord*") if os.path.isdir(part) else part
-        found = [part] if os.path.isfile(part) else [path for path in glob.glob(wanted) if os.path.isfile(path)]
+        found = [part] if os.path.isfile(part) else matching(wanted)
         if not found:
             raise UserError(f"{name}: no file matches '{wanted}'.")
         for path in sorted(found):
@@ -304,13 +309,13 @@ def check_segments(videos: VideoFiles, flag: str, count: int = 256):
         )
 
 
-def check_view(videos: VideoFiles, view: View, flag: str):
-    """Whether the files hold the frames of a view; thin shards do not hold all.
+def check_view(spec: DatasetSpec, view: View, flag: str):
+    """Whether records of this format hold the frames of a view; thin shards do not hold all.
 
     Raises:
         UserError: they do not.
     """
-    held = videos.spec.thin_frames
+    held = spec.thin_frames
     if held is None:
         return
     if view.in_segments:

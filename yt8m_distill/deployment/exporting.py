@@ -71,7 +71,7 @@ def _videos(config: ExportConfig, trained: trained_model.TrainedModel, network: 
         return None
     try:
         videos = evaluation_videos(config.eval_data_pattern, trained.config, "eval_data_pattern")
-        check_view(videos, View(network.selection), "eval_data_pattern")
+        check_view(videos.spec, View(network.selection), "eval_data_pattern")
     except UserError as error:
         if config.eval_data_pattern:
             raise
