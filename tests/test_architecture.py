@@ -60,7 +60,8 @@ TABLE = {
     "frame_selection": row("config", "numpy"),
     "data": row("config dataset_spec frame_selection quantization", "google_crc32c numpy tensorflow tqdm"),
     # Networks: nothing here knows where frames come from, what a loss is or what a flag is.
-    "layers": row("", "keras numpy"),
+    "replicas": row("", "keras tensorflow"),
+    "layers": row("replicas", "keras numpy"),
     "models": row("layers quantization", "keras numpy"),
     "compute": row("models", "keras"),
     "reference_weights": row("layers models", "keras numpy"),
@@ -73,7 +74,7 @@ TABLE = {
     ),
     # Training signals. A distiller is handed built models.
     "losses": row("", "keras numpy"),
-    "distiller": row("config losses", "keras tensorflow"),
+    "distiller": row("config losses replicas", "keras tensorflow"),
     # Numbers and text from finished predictions.
     "metrics": row("", "numpy"),
     "predictions_csv": row("resumable_files", "numpy"),
@@ -111,8 +112,10 @@ TABLE = {
     "teacher_cache": row(
         "config data dataset_spec evaluation resumable_files run_dir trained_model", "numpy tensorflow"
     ),
+    "distribution": row("config data", "tensorflow"),
     "training": row(
-        f"{RUNNING} distiller evaluation optimizers quantization report run_setup teacher_cache training_logs",
+        f"{RUNNING} distiller distribution evaluation optimizers quantization replicas report run_setup teacher_cache "
+        "training_logs",
         RUNNING_INSTALLED,
     ),
     "experiments": row(

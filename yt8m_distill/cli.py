@@ -14,6 +14,7 @@ from yt8m_distill.config import (
     DEFAULT_SEGMENT_MAX_PRED,
     DEFAULT_STUDENT_FRAMES,
     DISTILLING_MODES,
+    DISTRIBUTIONS,
     EXPERIMENTS,
     EXPORT_FORMATS,
     INPUT_NORMALIZATIONS,
@@ -275,7 +276,7 @@ def experiment_flags() -> FlagValues:
     flags.DEFINE_boolean("measure_speed", True, "Also videos a second, at the end.", flag_values=values)
     flags.DEFINE_string("vocabulary", None, "CSV of class names, for figures.", flag_values=values)
     _define_train_flags(values)
-    for name in ("seed", "train_dir"):
+    for name in ("seed", "train_dir", "distribution"):
         delattr(values, name)
     return values
 
@@ -439,7 +440,7 @@ def _define_distillation_flags(values: FlagValues):
 
 
 def _define_learning_flags(values: FlagValues):
-    flags.DEFINE_integer("batch_size", None, "Videos a step. [the recipe's]", flag_values=values)
+    flags.DEFINE_integer("batch_size", None, "Videos a step, on all devices. [the recipe's]", flag_values=values)
     flags.DEFINE_integer("num_epochs", None, "Passes over the training videos. [the recipe's]", flag_values=values)
     flags.DEFINE_integer("max_steps", None, "Stop each training after so many steps.", flag_values=values)
     flags.DEFINE_float("base_learning_rate", None, "Learning rate at first. [the recipe's]", flag_values=values)
@@ -466,6 +467,13 @@ def _define_learning_flags(values: FlagValues):
 def _define_running_flags(values: FlagValues):
     flags.DEFINE_string("train_dir", None, "Run directory. [runs/<model>_<mode>_<k>]", flag_values=values)
     flags.DEFINE_boolean("start_new_model", False, "Move an earlier run aside.", flag_values=values)
+    flags.DEFINE_enum(
+        "distribution",
+        "none",
+        DISTRIBUTIONS,
+        "One device, all of this machine, or those of several machines (docs/scaling.md).",
+        flag_values=values,
+    )
     flags.DEFINE_integer("checkpoint_every_steps", None, "Steps between checkpoints.", flag_values=values)
     flags.DEFINE_float("checkpoint_every_minutes", 10.0, "Minutes between checkpoints.", flag_values=values)
     flags.DEFINE_integer("keep_checkpoints", 2, "How many are kept.", flag_values=values)
@@ -525,6 +533,7 @@ def train_config_from_flags(values: FlagValues) -> TrainConfig:
             values.checkpoint_every_steps, values.checkpoint_every_minutes, values.keep_checkpoints
         ),
         bad_records=_bad_records(values),
+        distribution=values.distribution,
     )
 
 

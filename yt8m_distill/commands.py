@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from yt8m_distill import cli
-from yt8m_distill.errors import Interrupted, TooManyBadRecords, UserError
+from yt8m_distill.errors import Interrupted, LostWorker, TooManyBadRecords, UserError
 
 
 def train_main(argv: Sequence[str] | None = None) -> int:
@@ -85,7 +85,7 @@ def _main(values: cli.FlagValues, command: Callable[[cli.FlagValues], int | None
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    except (Interrupted, TooManyBadRecords, OSError) as error:
+    except (Interrupted, LostWorker, TooManyBadRecords, OSError) as error:
         print(f"{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -112,6 +112,9 @@ def _train(values: cli.FlagValues):
     from yt8m_distill.training import run_training
 
     report = run_training(config, values.start_new_model)
+    if report is None:
+        print("This worker is done; the first one has written the results.")
+        return
     print(f"\n{report.table()}\n\nThe run is in {report.train_dir}. Next:\n{report.next_commands()}")
 
 

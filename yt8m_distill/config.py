@@ -24,6 +24,7 @@ DISTILLING_MODES = ("serial", "parallel")
 INPUT_NORMALIZATIONS = ("l2", "unwhiten", "none")
 ON_BAD_RECORD = ("error", "skip")
 STUDENT_INITS = ("classifier", "teacher")
+DISTRIBUTIONS = ("none", "mirrored", "multiworker")
 PRECISIONS = ("float32", "bfloat16")
 EXPORT_FORMATS = ("saved_model", "litert", "onnx")
 LITERT_PRECISIONS = ("float32", "float16", "int8")
@@ -265,6 +266,7 @@ class TrainConfig:
         recipe: "paper" or "sample": where settings that are not given come from.
         overrides: what the flags say about the records.
         data: the format of the records.
+        distribution: one of `DISTRIBUTIONS`: on one device, on all of this machine, or on those of several machines.
     """
 
     model: str
@@ -287,8 +289,10 @@ class TrainConfig:
     learning: Learning = field(default_factory=Learning)
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
+    distribution: str = "none"
 
     def __post_init__(self):
+        _check_choice("--distribution", self.distribution, DISTRIBUTIONS)
         if not 0 < self.train_fraction <= 1:
             raise UserError(f"--train_fraction must be above 0 and at most 1, not {self.train_fraction}.")
         if self.training_mode is not None:
@@ -371,8 +375,16 @@ class TrainConfig:
         )
 
 
-# Settings that may differ between two starts of one run: where and how often it writes, what happens to bad records.
-RUNNING_FIELDS = ("train_dir", "eval_data_pattern", "checkpointing", "bad_records", "teacher_cache.directory")
+# Settings that may differ between two starts of one run: where it runs, where and how often it writes, what happens to
+# bad records.
+RUNNING_FIELDS = (
+    "train_dir",
+    "eval_data_pattern",
+    "checkpointing",
+    "bad_records",
+    "teacher_cache.directory",
+    "distribution",
+)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from yt8m_distill import losses as loss_functions
+from yt8m_distill import replicas
 from yt8m_distill.config import DISTILLING_MODES, STUDENT_LOSSES, Distillation
 from yt8m_distill.errors import UserError
 
@@ -21,6 +22,9 @@ class LabelTrainer(keras.Model):
 
     `train_step` takes `({"frames", "num_frames"}, labels[, label_weights])` and returns the running means of "loss" and
     its terms since the last `reset_metrics()`. Works in `fit` after `compile(optimizer=...)`.
+
+    Under a `tf.distribute` strategy each replica calls `learn` on its own videos of a batch. Gradients are then those
+    of the mean over the whole batch, and are clipped after they have been added up.
     """
 
     def __init__(
@@ -59,32 +63,48 @@ class LabelTrainer(keras.Model):
         return self.model(inputs, training=training)
 
     def train_step(self, data):
+        terms = self.learn(data, replicas.even_share())
+        return self.track(terms, tf.shape(keras.utils.unpack_x_y_sample_weight(data)[1])[0])
+
+    def learn(self, data, share: float | tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """One step of the optimizer.
+
+        Args:
+            data: as of `train_step`.
+            share: of this replica's videos in the whole batch; the replicas' shares add up to 1. None: on one device.
+
+        Returns:
+            "loss" and its terms, means over this replica's videos.
+        """
         inputs, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             outputs = self.model(inputs, training=True)
             terms = {"ce": self.model.label_loss(self.label_loss, labels, outputs, label_weights)}
             terms["regularization"] = self.regularization_penalty * _regularization(self.trained_variables())
             total = tf.add_n(list(terms.values()))
-        self._apply_gradients(tape, total)
-        return self._track({"loss": total, **terms}, labels)
+            objective = total if share is None else share * total
+        self._apply_gradients(tape, objective)
+        return {"loss": total, **terms}
 
     def test_step(self, data):
         inputs, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
         outputs = self(inputs, training=False)
-        return self._track({"loss": self.label_loss(labels, outputs, label_weights)}, labels)
+        return self.track({"loss": self.label_loss(labels, outputs, label_weights)}, tf.shape(labels)[0])
 
-    def _apply_gradients(self, tape: tf.GradientTape, total: tf.Tensor):
+    def _apply_gradients(self, tape: tf.GradientTape, objective: tf.Tensor):
         variables = self.trained_variables()
         # Zero for what no loss reaches, such as the upper LSTM when the lower one's states are all that is matched.
-        gradients = tape.gradient(total, [variable.value for variable in variables], unconnected_gradients="zero")
+        gradients = tape.gradient(objective, [variable.value for variable in variables], unconnected_gradients="zero")
+        gradients = replicas.summed(gradients)
         if self.clip_gradient_norm:
             gradients = [_clipped(gradient, self.clip_gradient_norm) for gradient in gradients]
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        replicas.apply_sums(self.optimizer, gradients, variables)
 
-    def _track(self, terms: Mapping[str, tf.Tensor], labels) -> dict:
+    def track(self, terms: Mapping[str, tf.Tensor], videos: tf.Tensor) -> dict:
+        """Adds the means over so many videos to the running means, and returns these."""
         for name, value in terms.items():
             # A weight that depends on the data, as Keras has it: the last, empty step of a data set counts nothing.
-            self._term_means[name].update_state(value, sample_weight=tf.shape(labels)[0])
+            self._term_means[name].update_state(value, sample_weight=videos)
         return {name: self._term_means[name].result() for name in terms}
 
 
@@ -161,7 +181,7 @@ class Distiller(LabelTrainer):
         """The student's outputs for its own frames of a distillation batch."""
         return self.student(student_view(inputs), training=training)
 
-    def train_step(self, data):
+    def learn(self, data, share: float | tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         inputs, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
         video = {"frames": inputs["frames"], "num_frames": inputs["num_frames"]}
         options = {"return_intermediates": True} if self.match_frame_states else {}
@@ -178,8 +198,9 @@ class Distiller(LabelTrainer):
                 weighted.append(terms["teacher_ce"])
             terms["regularization"] = self.regularization_penalty * _regularization(self.trained_variables())
             total = tf.add_n([*weighted, terms["regularization"]])
-        self._apply_gradients(tape, total)
-        return self._track({"loss": total, **terms}, labels)
+            objective = total if share is None else share * total
+        self._apply_gradients(tape, objective)
+        return {"loss": total, **terms}
 
     def student_terms(self, teacher_outputs, student_outputs, inputs, labels, label_weights=None) -> dict:
         """Each of the student's losses, not yet weighted, by name."""

@@ -12,5 +12,9 @@ class Interrupted(Exception):
     """The user stopped the work (Ctrl-C, SIGTERM) and its state is saved; the scripts exit with code 1."""
 
 
+class LostWorker(Exception):
+    """Another process of the same training has gone; started again, all go on from the last checkpoint. Exit code 1."""
+
+
 class TooManyBadRecords(Exception):
     """The work is done and its outputs are in place, but more of the input than allowed was skipped; exit code 1."""

@@ -84,6 +84,11 @@ def take_over_averages(optimizer: keras.optimizers.Optimizer, variables: Sequenc
         optimizer.finalize_variable_values(variables)
 
 
+def steps_done(optimizer: keras.optimizers.Optimizer) -> int:
+    """Steps of this optimizer, those before a restart included."""
+    return int(optimizer.iterations.numpy())  # of a variable on several devices, int() knows nothing
+
+
 def averages(optimizer: keras.optimizers.Optimizer) -> bool:
     """Whether there are moving averages: before the first step they are 0."""
-    return optimizer.use_ema and int(optimizer.iterations) > 0
+    return optimizer.use_ema and steps_done(optimizer) > 0

@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from yt8m_distill import optimizers, run_dir, teacher_cache, trained_model
+from yt8m_distill import distribution, optimizers, replicas, run_dir, teacher_cache, trained_model
 from yt8m_distill.config import TrainConfig, from_values
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.dataset import (
@@ -29,6 +30,7 @@ from yt8m_distill.data.dataset import (
     View,
     estimated_videos,
     position_after,
+    videos_in,
 )
 from yt8m_distill.dataset_spec import SEGMENT, DatasetSpec
 from yt8m_distill.distiller import (
@@ -43,6 +45,7 @@ from yt8m_distill.distiller import (
     start_from_teacher,
     student_view,
 )
+from yt8m_distill.distribution import ONE_DEVICE, Devices
 from yt8m_distill.errors import Interrupted, UserError
 from yt8m_distill.evaluation import evaluate, prediction_function, write_scalars
 from yt8m_distill.metrics import EvaluationMetrics
@@ -61,55 +64,89 @@ _NOT_AVERAGED = "not_averaged_"  # of weights in a checkpoint, where evaluation 
 MOST_STEPS = 2**62  # TensorBoard counts with 64 bits
 
 
-def run_training(config: TrainConfig, start_new_model: bool = False) -> Report:
+def run_training(config: TrainConfig, start_new_model: bool = False, devices: Devices | None = None) -> Report | None:
     """Trains what `config` describes, or goes on with it, and reports on it.
 
     Args:
         config: as from the flags; None and empty fields take their defaults.
         start_new_model: move an existing run aside first.
+        devices: to train on, where they are already open; None: those of `config.distribution`.
 
     Returns:
-        The table of the finished run, also of one that had finished before.
+        The table of the finished run, also of one that had finished before; None where another worker has written it.
 
     Raises:
         UserError: wrong settings or input, or a run in the same directory with other settings.
+        LostWorker: another process of the same training has gone.
         TooManyBadRecords: at the end, more of the input than allowed was skipped.
     """
-    config, files = resolve(config)
-    report = _train(config, files, start_new_model)
+    devices = devices or distribution.open_devices(config.distribution)
+    with distribution.loss_of_workers_named(devices):
+        if not devices.is_chief:
+            devices.wait()  # the chief writes the sample data, where that is what there is to train on
+        config, files = resolve(config)
+        if devices.is_chief:
+            devices.wait()
+        report = _train(config, files, start_new_model, devices)
     report_skipped((videos.bad_records for videos in files.values()), config.bad_records.max_bad_fraction)
     return report
 
 
-def _train(config: TrainConfig, files: Mapping[str, VideoFiles], start_new_model: bool) -> Report:
+def _train(
+    config: TrainConfig, files: Mapping[str, VideoFiles], start_new_model: bool, devices: Devices
+) -> Report | None:
+    distribution.check_batch_size(config, devices)
+    devices.check_same(distribution.described(config, _names_and_sizes(files["train"])))
     check_buildable(config)
     eigenvalues = None
     if config.eigenvalues is not None:
         eigenvalues = read_eigenvalues(config.eigenvalues, config.data.feature_sizes[0])
-    run = open_run(config, start_new_model)
-    if run.report_file.exists():
-        report = Report.read(run.report_file)
-        if report.eval_data_pattern == config.eval_data_pattern:
+    run = open_run(config, start_new_model) if devices.is_chief else RunDir(config.train_dir)
+    report = _finished_report(run) if devices.is_chief else None
+    finished = devices.from_chief(report is not None)
+    if finished:
+        if devices.from_chief(report is not None and report.eval_data_pattern == config.eval_data_pattern):
             log.info("The run in %s has finished.", run.path)
             return report
         log.info("The run in %s has finished; evaluating it on other videos.", run.path)
     if config.learning.deterministic:
         tf.config.experimental.enable_op_determinism()
-    teachers = _finished_teachers(config, run) if config.training_mode == "serial" else []
+    teachers = _finished_teachers(config, run, devices) if config.training_mode == "serial" else []
     keras.utils.set_random_seed(config.learning.seed)
-    models = trained_model.build_models(config)
+    with devices.scope():
+        models = trained_model.build_models(config)
     if eigenvalues is not None:
         for model in models.values():
             model.set_eigenvalues(eigenvalues)
     teacher = _teacher_of(models["student"], teachers, config, run) if teachers else None
     if teacher is not None:
         models = {**models, "teacher": teacher.model}
-    if not run.report_file.exists():
-        stored = teacher_cache.open_cache(config, teacher, files["train"]) if config.teacher_cache else None
-        TrainingLoop(config, run, models, files, stored).run()
-    report = make_report(config, run, files, teacher)
-    run_dir.write_json(run.report_file, dataclasses.asdict(report))
+    if not finished:
+        stored = _stored_outputs(config, teacher, files["train"], devices)
+        TrainingLoop(config, run, models, files, stored, devices).run()
+    if devices.is_chief:
+        report = make_report(config, run, files, teacher)
+        run_dir.write_json(run.report_file, dataclasses.asdict(report))
+    devices.wait()  # for what the chief writes; and no worker ends before it, which would look like its loss
     return report
+
+
+def _finished_report(run: RunDir) -> Report | None:
+    return Report.read(run.report_file) if run.report_file.exists() else None
+
+
+def _stored_outputs(
+    config: TrainConfig, teacher: trained_model.TrainedModel | None, videos: VideoFiles, devices: Devices
+) -> StoredOutputs | None:
+    """The teacher's outputs; where they are not stored yet, the chief does that, and the others wait."""
+    if config.teacher_cache is None:
+        return None
+    if not devices.is_chief:
+        devices.wait()
+    stored = teacher_cache.open_cache(config, teacher, videos)
+    if devices.is_chief:
+        devices.wait()
+    return stored
 
 
 def check_buildable(config: TrainConfig):
@@ -137,17 +174,19 @@ def check_buildable(config: TrainConfig):
         check_frame_states(student, teacher)
 
 
-def _finished_teachers(config: TrainConfig, run: RunDir) -> list[trained_model.TrainedModel]:
+def _finished_teachers(config: TrainConfig, run: RunDir, devices: Devices) -> list[trained_model.TrainedModel]:
     """Those of `--teacher_dir`, or one that is trained now in `<train_dir>/teacher`."""
     for folder in config.teacher_dirs:
         if not RunDir(folder).report_file.exists():
             raise UserError(f"--teacher_dir={folder} holds no finished run (no report.json in it).")
-    if config.teacher_dirs:
+    if not config.teacher_dirs:
+        log.info("Training the teacher on all frames in %s", run.teacher.path)
+        teachers_config, files = resolve(config.of_teacher(str(run.teacher.path)))
+        _train(teachers_config, files, start_new_model=False, devices=devices)
+    with devices.scope():
+        if not config.teacher_dirs:
+            return [trained_model.load(str(run.teacher.path), "teacher")]
         return [trained_model.load_member(folder) for folder in config.teacher_dirs]
-    log.info("Training the teacher on all frames in %s", run.teacher.path)
-    teachers_config, files = resolve(config.of_teacher(str(run.teacher.path)))
-    _train(teachers_config, files, start_new_model=False)
-    return [trained_model.load(str(run.teacher.path), "teacher")]
 
 
 def _teacher_of(
@@ -348,6 +387,7 @@ class TrainingLoop:
         models: by role; the teacher of serial training is only read.
         files: "train" and, where given, "validation".
         stored: outputs of the teacher of serial training; None: it runs in every step.
+        devices: that the models were built for.
     """
 
     def __init__(
@@ -357,33 +397,49 @@ class TrainingLoop:
         models: Mapping[str, keras.Model],
         files: Mapping[str, VideoFiles],
         stored: StoredOutputs | None = None,
+        devices: Devices = ONE_DEVICE,
     ):
         self.config = config
         self.run_dir = run
         self.models = dict(models)
         self.files = files
         self.stored = stored
+        self.devices = devices
         self.trained_roles = [role for role in models if not (role == "teacher" and config.training_mode == "serial")]
         self.predict = {role: prediction_function(models[role]) for role in self.trained_roles}
-        self.logs = TrainingLogs(run.logs, ("train", "validation", "validation_teacher"))
+        self.logs = TrainingLogs(run.logs, ("train", "validation", "validation_teacher"), silent=not devices.is_chief)
         self.progress = Progress(train_files=_names_and_sizes(files["train"]))
         self.steps_since_log: list[DoneStep] = []
-        self.interrupted = False
+        self.interrupted = False  # this process; where there are several, they agree by votes
+        self.votes: deque[tf.Tensor] = deque(maxlen=2)
         self.last_checkpoint_time = time.monotonic()
+        for role in self.trained_roles:
+            devices.separate_random_states(models[role].variables)
 
     def run(self):
         """Trains all stages, from the latest checkpoint if there is one."""
         all_stages = stages(self.config, self.models, self.stored)
-        stored = run_dir.checkpoints(self.run_dir)
-        self.logs.cut_back(stored[-1].log_sizes() if stored else {})
+        stored = self._latest_checkpoint()
+        self.logs.cut_back(stored.log_sizes() if stored else {})
         if stored:
-            self._go_on_from(stored[-1])
+            self._go_on_from(stored)
         with _signals_noted(self), self.logs.writer("train").as_default():
             for index in range(self.progress.stage, len(all_stages)):
-                self._train_stage(all_stages[index], stored[-1] if stored else None)
-                stored = []
+                self._train_stage(all_stages[index], stored)
+                stored = None
                 self.progress = self.progress.next_epoch(stage=index + 1, epoch=0)
         self.logs.close()
+
+    def _latest_checkpoint(self) -> run_dir.Checkpoint | None:
+        """The last one that the chief sees."""
+        found = {each.step: each for each in run_dir.checkpoints(self.run_dir)}
+        step = self.devices.from_chief(max(found, default=-1))
+        if step >= 0 and step not in found:
+            raise UserError(
+                f"this worker does not see the checkpoint of step {step} in '{self.run_dir.checkpoints}', from which "
+                "the first one goes on: --train_dir must be on a disk that all machines share."
+            )
+        return found.get(step)
 
     def _go_on_from(self, stored: run_dir.Checkpoint):
         progress = from_values(Progress, stored.progress(), str(stored.path / "progress.json"))
@@ -403,20 +459,35 @@ class TrainingLoop:
         step_model, optimizer = self._step_model(stage)
         if stored is not None:
             self._restore(stored, step_model, optimizer)
-        step = _compiled_step(step_model, stage.view, self.config.data)
+        step = self._step_of(stage, step_model)
         # A run stopped in the middle of an epoch goes on to its end even when that has no more steps.
         while self.progress.epoch < stage.epochs and not (self._enough_steps(optimizer) and self.progress.batch == 0):
             self._train_epoch(stage, step, step_model, optimizer)
             self._end_epoch(stage, step_model, optimizer)
         if stage.followed:
             optimizers.take_over_averages(optimizer, step_model.trained_variables())
-            self._save_weights(self.run_dir.finished_stages / str(self.progress.stage + 1), {})
+            if self.devices.is_chief:
+                self._save_weights(self.run_dir.finished_stages / str(self.progress.stage + 1), {})
 
     def _step_model(self, stage: Stage) -> tuple[LabelTrainer, keras.optimizers.Optimizer]:
-        step_model, optimizer = stage.build(), optimizers.make_optimizer(self.config)
+        step_model = stage.build()
+        with self.devices.scope():
+            optimizer = optimizers.make_optimizer(self.config)
+            optimizers.build(optimizer, step_model.trained_variables())
         step_model.compile(optimizer=optimizer)
-        optimizers.build(optimizer, step_model.trained_variables())
         return step_model, optimizer
+
+    def _step_of(self, stage: Stage, step_model: LabelTrainer) -> Callable[[Batch], tf.Tensor]:
+        if self.devices.replicas == 1:
+            return _compiled_step(step_model, stage.view, self.config.data)
+        step = _compiled_step_on_all(step_model, stage.view, self.config.data, self.devices)
+
+        def voting(batch: Batch) -> tf.Tensor:
+            loss, votes = step(batch, self.interrupted)
+            self.votes.append(votes)
+            return loss
+
+        return voting
 
     def _batches(self, stage: Stage) -> Iterator[Batch]:
         return self.files["train"].training_batches(
@@ -425,11 +496,12 @@ class TrainingLoop:
             seed=self.config.learning.seed,
             epoch=self.progress.epoch + 1000 * self.progress.stage,
             start=Position(*self.progress.position),
+            part=self.devices.part,
         )
 
     def _enough_steps(self, optimizer: keras.optimizers.Optimizer) -> bool:
         limit = self.config.learning.max_steps
-        return limit is not None and int(optimizer.iterations) >= limit
+        return limit is not None and optimizers.steps_done(optimizer) >= limit
 
     def _train_epoch(self, stage: Stage, step: Callable, step_model: LabelTrainer, optimizer):
         """One epoch, or the rest of one."""
@@ -442,7 +514,7 @@ class TrainingLoop:
                     break
                 loss = step(batch)
                 self._count(batch, bar)
-                clock.videos += len(batch["num_frames"])
+                clock.videos += videos_in(batch)
                 self.steps_since_log.append(DoneStep(self.progress.step, loss, batch["video_id"]))
                 if self.progress.step % LOG_EVERY_STEPS == 0:
                     self._log_step(step_model, optimizer, bar, clock)
@@ -453,7 +525,7 @@ class TrainingLoop:
         total = self.progress.epoch_examples or estimated_videos(self.files["train"])
         limit = self.config.learning.max_steps
         if limit is not None:
-            steps_left = max(0, limit - int(optimizer.iterations))
+            steps_left = max(0, limit - optimizers.steps_done(optimizer))
             total = min(total, self.progress.examples + steps_left * self.config.learning.batch_size)
         return tqdm(
             total=max(total, self.progress.examples),
@@ -461,10 +533,11 @@ class TrainingLoop:
             desc=f"{stage.name}, epoch {self.progress.epoch + 1}/{stage.epochs}",
             unit=" videos",
             mininterval=1.0,
+            disable=not self.devices.is_chief,
         )
 
     def _count(self, batch: Batch, bar: tqdm):
-        videos = len(batch["num_frames"])
+        videos = videos_in(batch)
         self.progress.position = dataclasses.astuple(position_after(batch))
         self.progress.batch += 1
         self.progress.step += 1
@@ -508,19 +581,32 @@ class TrainingLoop:
         settings = self.config.checkpointing
         by_steps = settings.every_steps and self.progress.step % settings.every_steps == 0
         by_time = time.monotonic() - self.last_checkpoint_time > 60 * settings.every_minutes
-        if by_steps or by_time or self.interrupted:
+        stopping = self._asked_to_stop()
+        if by_steps or by_time or stopping:
             self._save(step_model, optimizer)
-        self._stop_if_interrupted()
+        self._stop(stopping)
 
-    def _stop_if_interrupted(self):
+    def _asked_to_stop(self, at_end: bool = False) -> bool:
+        """Whether the run ends after this step; all processes find the same.
+
+        They look at the votes of the step before, for which nobody has to wait, unless `at_end` of an epoch.
+        """
+        if self.devices.workers == 1:
+            return self.interrupted
+        known = list(self.votes) if at_end else list(self.votes)[:-1]
+        return any(int(votes) > 0 for votes in known)
+
+    def _stop(self, stopping: bool):
         """Ends a run that was asked to stop; its state has just been saved."""
-        if self.interrupted:
+        if stopping:
             raise Interrupted(
                 f"Stopped at step {self.progress.step}; the state is saved in {self.run_dir.checkpoints}. "
                 "The same command continues."
             )
 
     def _save(self, step_model: LabelTrainer, optimizer):
+        if not self.devices.is_chief:
+            return
         self._finite_means(step_model)
         arrays = {}
         if optimizers.averages(optimizer):
@@ -546,20 +632,22 @@ class TrainingLoop:
         prefix = _NOT_AVERAGED if optimizers.averages(optimizer) else ""
         for role in self.trained_roles:
             trained_model.load_arrays(self.models[role], stored, f"{prefix}{role}")
+            self.devices.separate_random_states(self.models[role].variables)
         trained_model.assign(_metric_variables(step_model), stored.arrays("metrics."), stored)
 
     def _end_epoch(self, stage: Stage, step_model: LabelTrainer, optimizer):
         """Histograms, validation, the best weights, and a checkpoint at the beginning of the next epoch."""
         self._finite_means(step_model)
-        with optimizers.averaged(optimizer, step_model.trained_variables()):
-            self._evaluate_epoch(stage)
+        self.progress.epoch_examples = self.progress.examples
+        self.progress = self.progress.next_epoch(epoch=self.progress.epoch + 1)
+        if self.devices.is_chief:
+            with optimizers.averaged(optimizer, step_model.trained_variables()):
+                self._evaluate_epoch(stage)
         self._save(step_model, optimizer)
-        self._stop_if_interrupted()
+        self._stop(self._asked_to_stop(at_end=True))
 
     def _evaluate_epoch(self, stage: Stage):
         self._log_histograms(stage.view)
-        self.progress.epoch_examples = self.progress.examples
-        self.progress = self.progress.next_epoch(epoch=self.progress.epoch + 1)
         metrics = self._validate() if "validation" in self.files else None
         best = self.progress.best
         if metrics is None or best is None or metrics["GAP@20"] > best.get("GAP@20", -1.0):
@@ -640,6 +728,55 @@ def _metric_variables(step_model: LabelTrainer) -> list:
 
 def _compiled_step(step_model: LabelTrainer, view: View, spec: DatasetSpec) -> Callable[[Batch], tf.Tensor]:
     """The training step as one graph for all batch shapes; returns the mean loss since the last look."""
+    inputs, targets = _signature(view, spec)
+
+    @tf.function(input_signature=(inputs, targets))
+    def step(batch, target):
+        return step_model.train_step((batch, target["labels"], target.get("label_weights")))["loss"]
+
+    return lambda batch: step({name: batch[name] for name in inputs}, {name: batch[name] for name in targets})
+
+
+def _compiled_step_on_all(
+    step_model: LabelTrainer, view: View, spec: DatasetSpec, devices: Devices
+) -> Callable[[Batch, bool], tuple[tf.Tensor, tf.Tensor]]:
+    """The same on all devices together: of a batch, or this process's part of it, each takes its own videos.
+
+    Returns:
+        Function of a batch and this process's wish to stop, to the mean loss since the last look and how many wish so.
+    """
+    inputs, targets = _signature(view, spec)
+    names = list(step_model.means())
+
+    def on_replica(batch, target, videos, wish):
+        with tf.device("CPU:0"):  # where the batch is: only the replica's own videos are copied to its device
+            read = tf.shape(batch["num_frames"])[0]
+            begin, end, count = devices.rows(videos, read)
+            batch, target = tf.nest.map_structure(lambda values: values[begin:end], (batch, target))
+            for name in {"num_frames", "student_num_frames"} & batch.keys():
+                batch[name] = tf.where(count > 0, batch[name], 0)  # of a video that does not count, nothing is seen
+            share = tf.cast(count, tf.float32) / tf.cast(videos, tf.float32)
+        terms = step_model.learn((batch, target["labels"], target.get("label_weights")), share)
+        (total,) = replicas.summed([tf.stack([*(share * terms[name] for name in names), tf.cast(wish, tf.float32)])])
+        return total
+
+    number = tf.TensorSpec([], tf.int32)
+
+    @tf.function(input_signature=(inputs, targets, number, number), autograph=False)
+    def step(batch, target, videos, wish):
+        total = devices.strategy.run(on_replica, args=(batch, target, videos, wish))
+        *terms, wishes = tf.unstack(devices.strategy.experimental_local_results(total)[0])
+        return step_model.track(dict(zip(names, terms, strict=True)), videos)["loss"], wishes
+
+    def of_batch(batch: Batch, wish: bool):
+        parts = {name: batch[name] for name in inputs}, {name: batch[name] for name in targets}
+        return step(*parts, videos_in(batch), int(wish))
+
+    return of_batch
+
+
+def _signature(view: View, spec: DatasetSpec) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:
+    """Inputs and targets of a training step, for all batch shapes."""
     inputs = {
         "frames": tf.TensorSpec([None, None, spec.frame_size], spec.frame_dtype),
         "num_frames": tf.TensorSpec([None], tf.int32),
@@ -654,12 +791,7 @@ def _compiled_step(step_model: LabelTrainer, view: View, spec: DatasetSpec) -> C
     targets = {"labels": tf.TensorSpec([None, spec.num_classes], tf.float32 if rated else tf.uint8)}
     if rated:
         targets["label_weights"] = tf.TensorSpec([None, spec.num_classes], tf.float32)
-
-    @tf.function(input_signature=(inputs, targets))
-    def step(batch, target):
-        return step_model.train_step((batch, target["labels"], target.get("label_weights")))["loss"]
-
-    return lambda batch: step({name: batch[name] for name in inputs}, {name: batch[name] for name in targets})
+    return inputs, targets
 
 
 class _signals_noted:

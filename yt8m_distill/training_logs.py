@@ -13,16 +13,20 @@ class TrainingLogs:
     Args:
         folder: `logs` of the run directory.
         names: the folders in it that the training writes; others, such as those of eval.py, are left alone.
+        silent: nothing is written, and what is there is left alone.
     """
 
-    def __init__(self, folder: pathlib.Path, names: Iterable[str]):
+    def __init__(self, folder: pathlib.Path, names: Iterable[str], *, silent: bool = False):
         self._folder = folder
         self._names = tuple(names)
+        self._silent = silent
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
 
     def writer(self, name: str) -> tf.summary.SummaryWriter:
         """The one writer of a folder."""
         assert name in self._names
+        if self._silent:
+            return tf.summary.create_noop_writer()
         if name not in self._writers:
             self._writers[name] = tf.summary.create_file_writer(str(self._folder / name))
         return self._writers[name]
@@ -35,7 +39,7 @@ class TrainingLogs:
 
     def cut_back(self, sizes: Mapping[str, int]):
         """Takes the event files back to the state in which they had these sizes; others are removed."""
-        for path in self._files():
+        for path in () if self._silent else self._files():
             size = sizes.get(str(path.relative_to(self._folder)))
             if size is None:
                 path.unlink()

@@ -17,7 +17,7 @@ import numpy as np
 from yt8m_distill.config import FrameSelection
 from yt8m_distill.data import readers
 from yt8m_distill.data.bad_records import BadRecord, BadRecords
-from yt8m_distill.data.framing import DamagedRecord, Frame, frames_of_file, place_problem, read_record
+from yt8m_distill.data.framing import DamagedRecord, Frame, ask_for, frames_of_file, place_problem, read_record
 from yt8m_distill.data.videos import Video, all_segments, rated_segments
 from yt8m_distill.dataset_spec import SEGMENT, DatasetSpec, SpecOverrides
 from yt8m_distill.errors import UserError
@@ -127,6 +127,32 @@ class Position:
 BEGINNING = Position()
 
 
+@dataclass(frozen=True)
+class Part:
+    """One process's videos of every batch, where several processes share the work.
+
+    Attributes:
+        index: which process.
+        count: how many there are.
+    """
+
+    index: int
+    count: int
+
+    def of(self, whole: Sequence) -> Sequence:
+        """Its videos, one after another; where there are fewer videos than processes, some have one that is not theirs.
+
+        A process with no video of its own still has to take part in the step, with a video that counts nothing.
+        """
+        begin, end = (len(whole) * index // self.count for index in (self.index, self.index + 1))
+        return whole[begin:end] if begin < end else whole[min(begin, len(whole) - 1) :][:1]
+
+
+def videos_in(batch: Batch) -> int:
+    """Videos of the whole batch, where it is one process's part, too."""
+    return batch.get("videos_of_all", len(batch["num_frames"]))
+
+
 def example_ids(batch: Batch) -> list[bytes]:
     """What tells the examples apart: the videos' ids, of segments `ID:START`."""
     if "segment_start" not in batch:
@@ -185,17 +211,28 @@ class VideoFiles:
         return self._batches(self._windows(groups, start, None), view, batch_size, seed)
 
     def training_batches(
-        self, view: View, batch_size: int, *, seed: int, epoch: int, start: Position = BEGINNING
+        self,
+        view: View,
+        batch_size: int,
+        *,
+        seed: int,
+        epoch: int,
+        start: Position = BEGINNING,
+        part: Part | None = None,
     ) -> Iterator[Batch]:
         """One epoch in an order that is a function of (seed, epoch) alone; see `ordered_batches` for the batches.
 
         Files in random order are read in groups of up to 8. The next records of all files of a group, the same number
         of each, are a window of about 2048 records, in which they are shuffled.
+
+        With a `part` the batches, and their positions, are those of all processes, of which only this one's videos are
+        read; "videos_of_all" is the number of videos in the whole batch. Where bad records are skipped, and of
+        segments, all have to be read to know how many there are.
         """
         epoch_seed = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
         order = np.random.default_rng(epoch_seed).permutation(len(self.files))
         groups = np.array_split(order, -(-len(order) // FILES_READ_AT_ONCE))
-        return self._batches(self._windows(groups, start, epoch_seed), view, batch_size, epoch_seed)
+        return self._batches(self._windows(groups, start, epoch_seed, part), view, batch_size, epoch_seed, part)
 
     def longest_of_first(self, count: int = 256) -> int:
         """Frames of the longest of the first `count` videos; 0 where there are none."""
@@ -213,12 +250,14 @@ class VideoFiles:
         groups = [[file] for file in range(len(self.files))]
         return next(self._windows(groups, BEGINNING, None), None) is not None
 
-    def _windows(self, groups: Sequence[Sequence[int]], start: Position, seed: int | None) -> Iterator[np.ndarray]:
+    def _windows(
+        self, groups: Sequence[Sequence[int]], start: Position, seed: int | None, part: Part | None = None
+    ) -> Iterator[np.ndarray]:
         """Windows of places (records, 7): file, number, offset, bytes, and the `Position` after each record."""
         records_each = WINDOW_RECORDS // max(map(len, groups))
         for group in range(start.group, len(groups)):
             first = start.window if group == start.group else 0
-            streams = [self._sound_frames(int(file), first * records_each) for file in groups[group]]
+            streams = [self._sound_frames(int(file), first * records_each, part) for file in groups[group]]
             for window in itertools.count(first):
                 places = [place for stream in streams for place in itertools.islice(stream, records_each)]
                 if not places:
@@ -230,39 +269,68 @@ class VideoFiles:
                 done = start.record if (group, window) == (start.group, start.window) else 0
                 yield np.concatenate([np.array(places, np.int64)[order], np.array(positions, np.int64)], axis=1)[done:]
 
-    def _sound_frames(self, file: int, skip: int) -> Iterator[tuple[int, int, int, int]]:
+    def _sound_frames(self, file: int, skip: int, part: Part | None = None) -> Iterator[tuple[int, int, int, int]]:
         """(file, number, offset, bytes) of each record, as far as they can be found, without the first `skip`."""
         path = self.files[file]
         self.bad_records.note_file(path, os.path.getsize(path))
         if self.fraction < 1:  # a record's number does not say how many of those that are read came before it
-            return itertools.islice(self._places(file, 0), skip, None)
-        return self._places(file, skip)
+            return itertools.islice(self._places(file, 0, part), skip, None)
+        return self._places(file, skip, part)
 
-    def _places(self, file: int, skip: int) -> Iterator[tuple[int, int, int, int]]:
+    def _places(self, file: int, skip: int, part: Part | None) -> Iterator[tuple[int, int, int, int]]:
         path = self.files[file]
-        for frame in frames_of_file(path, skip, read_ahead=True):
+        for frame in frames_of_file(path, skip, read_ahead=not self._reads_only(part)):
             if problem := place_problem(path, frame):
                 self.bad_records.note(path, BadRecord(frame.number, frame.num_bytes, problem))
             elif self.fraction == 1 or _is_among(self.fraction, path, frame.number):
                 yield file, frame.number, frame.offset, frame.num_bytes
 
-    def _batches(self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int) -> Iterator[Batch]:
-        """Each batch is read while the one before it is used."""
-        segments = view.in_segments or self.spec.level == SEGMENT
-        read = self._read_segment_batches if segments else self._read_batches
-        return _prefetched(read(windows, view, batch_size, seed))
+    def _reads_only(self, part: Part | None) -> bool:
+        """Whether the records of a part can be told before they are read."""
+        return part is not None and not self.bad_records.skip and self.spec.level != SEGMENT
 
-    def _read_batches(self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int) -> Iterator[Batch]:
+    def _batches(
+        self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int, part: Part | None = None
+    ) -> Iterator[Batch]:
+        """Each batch is read while the one before it is used."""
+        if view.in_segments or self.spec.level == SEGMENT:
+            read = self._read_segment_batches
+        else:
+            read = self._read_parts if self._reads_only(part) else self._read_batches
+        return _prefetched(read(windows, view, batch_size, seed, part))
+
+    def _read_batches(
+        self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int, part: Part | None
+    ) -> Iterator[Batch]:
         buffer = np.empty(0, np.uint8)
         for places in _in_batches(windows, batch_size):
-            if len(buffer) < places[:, 3].sum():  # fresh memory costs as much as reading into it
-                buffer = np.empty(places[:, 3].sum(), np.uint8)
+            buffer = _large_enough(buffer, places)
             positions, videos = self._read(places, buffer)
             if videos:  # all records of a batch may have been skipped
-                yield {**view.batch(videos, self.spec, seed), "position": positions}
+                yield self._batch(videos, positions, view, seed, part)
+
+    def _read_parts(
+        self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int, part: Part
+    ) -> Iterator[Batch]:
+        buffer = np.empty(0, np.uint8)
+        for places in _in_batches(windows, batch_size):
+            own = part.of(places)
+            buffer = _large_enough(buffer, own)
+            _, videos = self._read(own, buffer, ask_before=True)
+            yield {
+                **view.batch(videos, self.spec, seed),
+                "position": places[-1:, 4:],
+                "videos_of_all": len(places),
+            }
+
+    def _batch(self, videos: Sequence[Video], positions: np.ndarray, view: View, seed: int, part: Part | None) -> Batch:
+        if part is None:
+            return {**view.batch(videos, self.spec, seed), "position": positions}
+        own = view.batch(part.of(videos), self.spec, seed)
+        return {**own, "position": positions[-1:], "videos_of_all": len(videos)}
 
     def _read_segment_batches(
-        self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int
+        self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int, part: Part | None
     ) -> Iterator[Batch]:
         """The segments of whole records, as many as go into a batch: it ends where a `Position` is."""
         segments, positions = [], []
@@ -270,22 +338,29 @@ class VideoFiles:
             after, videos = self._read(places, np.empty(places[0, 3], np.uint8))
             of_record = [segment for video in videos for segment in view.examples(video, self.spec)]
             if segments and len(segments) + len(of_record) > batch_size:
-                yield {**view.batch(segments, self.spec, seed), "position": np.array(positions)}
+                yield self._batch(segments, np.array(positions), view, seed, part)
                 segments, positions = [], []
             segments += of_record
             positions += [after[0]] * len(of_record) if of_record else []
         if segments:
-            yield {**view.batch(segments, self.spec, seed), "position": np.array(positions)}
+            yield self._batch(segments, np.array(positions), view, seed, part)
 
-    def _read(self, places: np.ndarray, buffer: np.ndarray) -> tuple[np.ndarray, list[Video]]:
-        """The videos at the places, views of the buffer, and the positions after them; bad ones left out."""
+    def _read(
+        self, places: np.ndarray, buffer: np.ndarray, *, ask_before: bool = False
+    ) -> tuple[np.ndarray, list[Video]]:
+        """The videos at the places, views of the buffer, and the positions after them; bad ones left out.
+
+        With `ask_before` the system is told of all places before the first one is read, and can fetch them together.
+        """
         positions, videos, end = [], [], 0
         with contextlib.ExitStack() as opened:
             descriptors = {}
+            for file in set(places[:, 0].tolist()):
+                descriptors[file] = opened.enter_context(open(self.files[file], "rb", buffering=0)).fileno()
+            for file, _, offset, num_bytes, *_ in places.tolist() if ask_before else ():
+                ask_for(descriptors[file], offset, num_bytes)
             for file, number, offset, num_bytes, *position in places.tolist():
                 path = self.files[file]
-                if file not in descriptors:
-                    descriptors[file] = opened.enter_context(open(path, "rb", buffering=0)).fileno()
                 begin, end = end, end + num_bytes
                 try:
                     record = read_record(descriptors[file], offset, buffer[begin:end])
@@ -351,6 +426,12 @@ def _in_batches(windows: Iterator[np.ndarray], batch_size: int) -> Iterator[np.n
         rest = rows[whole:]
     if rest is not None and len(rest):
         yield rest
+
+
+def _large_enough(buffer: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The same buffer for as long as it will do: fresh memory costs as much as reading into it."""
+    needed = places[:, 3].sum()
+    return buffer if len(buffer) >= needed else np.empty(needed, np.uint8)
 
 
 def _prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -70,16 +70,17 @@ def frames_of_file(path: str | os.PathLike, skip: int = 0, *, read_ahead: bool =
         while offset < size:
             if read_ahead and number > skip and offset >= asked:
                 asked = offset + READ_AHEAD_BYTES
-                _ask_for(file.fileno(), offset)
+                ask_for(file.fileno(), offset, READ_AHEAD_BYTES)
             frame = _frame_at(file.fileno(), number, offset, size)
             if number > skip or not frame.sound:
                 yield frame
             number, offset = number + 1, offset + frame.num_bytes
 
 
-def _ask_for(file: int, offset: int):
+def ask_for(file: int, offset: int, num_bytes: int):
+    """Lets the system fetch a part of an open file that will be read soon, where it takes such hints."""
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file, offset, READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+        os.posix_fadvise(file, offset, num_bytes, os.POSIX_FADV_WILLNEED)
 
 
 def _frame_at(file: int, number: int, offset: int, size: int) -> Frame:

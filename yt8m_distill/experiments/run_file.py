@@ -27,7 +27,7 @@ from typing import Any
 from yt8m_distill.errors import UserError
 
 KEYS = ("frames", "seeds", "settings", "runs")
-SET_BY_EXPERIMENT = ("seed", "train_dir", "start_new_model")
+SET_BY_EXPERIMENT = ("seed", "train_dir", "start_new_model", "distribution")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from yt8m_distill import replicas
 from yt8m_distill.layers.common import MaskedLayer
 
 # A step count after which the warm-up `(1 + step) / (10 + step)` is above any momentum in use.
@@ -14,6 +15,8 @@ WARMED_UP_STEP = 1_000_000_000
 @keras.saving.register_keras_serializable("yt8m_distill")
 class MaskedBatchNormalization(MaskedLayer):
     """Normalizes each feature over all rows of a batch; masked rows enter no statistics.
+
+    Under a distribution strategy the batch is that of all replicas together, however many rows each of them has.
 
     In training the batch's own mean and biased variance are used, else the moving averages. Statistics are float32
     in every precision policy. With `trainable = False` the layer behaves as in inference, like Keras's own.
@@ -55,8 +58,8 @@ class MaskedBatchNormalization(MaskedLayer):
         fixed = {"autocast": False, "dtype": "float32"}
         self.gamma = self.add_weight(shape, initializer="ones", name="gamma", **fixed)
         self.beta = self.add_weight(shape, initializer="zeros", name="beta", **fixed)
-        # Under a distribution strategy, where every replica has rows of its own, all learn the replicas' average.
-        fixed |= {"trainable": False, "aggregation": "mean"}
+        # Under a distribution strategy all replicas learn the same: that of the whole batch.
+        fixed |= {"trainable": False, "aggregation": "only_first_replica"}
         self.moving_mean = self.add_weight(shape, initializer="zeros", name="moving_mean", **fixed)
         self.moving_variance = self.add_weight(shape, initializer="ones", name="moving_variance", **fixed)
         if self.warm_up:
@@ -107,7 +110,7 @@ class MaskedBatchNormalization(MaskedLayer):
 
 
 def _moments(inputs: Any, mask: Any) -> tuple[Any, Any, Any]:
-    """Mean and biased variance of each feature over the valid rows, and the number of these."""
+    """Mean and biased variance of each feature over the valid rows of all replicas, and the number of these."""
     axes = tuple(range(len(inputs.shape) - 1))
     if mask is None:
         rows = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
@@ -117,10 +120,12 @@ def _moments(inputs: Any, mask: Any) -> tuple[Any, Any, Any]:
         rows = ops.sum(weights)
         weights = ops.expand_dims(weights, -1)
         keep = inputs * weights
+    total, rows = replicas.summed([ops.sum(keep, axis=axes), rows])
     divisor = ops.maximum(rows, 1.0)
-    mean = ops.sum(keep, axis=axes) / divisor
+    mean = total / divisor
     # The variance does not change with the mean to first order, so its gradient need not pass through it.
     squares = ops.square(inputs - ops.stop_gradient(mean))
     if mask is not None:
         squares = squares * weights
-    return mean, ops.sum(squares, axis=axes) / divisor, rows
+    (squares,) = replicas.summed([ops.sum(squares, axis=axes)])
+    return mean, squares / divisor, rows
