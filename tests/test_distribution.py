@@ -6,16 +6,16 @@ import pathlib
 import socket
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from tests.distribution_cases import CASES, train
 from tests.helpers import learnable_videos, write_records
-from yt8m_distill import cli, trained_model
+from yt8m_distill import cli, distribution, trained_model
 from yt8m_distill.commands import train_main
-from yt8m_distill.config import FrameSelection
-from yt8m_distill.data.bad_records import BadRecords
+from yt8m_distill.config import FrameSelection, Learning, TrainConfig
 from yt8m_distill.data.dataset import Part, View, open_videos, position_after, videos_in
 from yt8m_distill.dataset_spec import SpecOverrides
 from yt8m_distill.distribution import ONE_DEVICE, Cluster, Devices, open_devices, read_cluster
@@ -73,7 +73,8 @@ def assert_same_weights(folder: pathlib.Path, data: pathlib.Path, case: str):
     assert own[-1].keys() == of_one[-1].keys()
     for name, values in of_one[-1].items():
         if not name.startswith("metrics."):
-            np.testing.assert_allclose(own[-1][name], values, rtol=1e-6, atol=1e-6, err_msg=name)
+            within = 3e-6 if "moving" in name else 1e-6  # means of activations, which are larger than weights
+            np.testing.assert_allclose(own[-1][name], values, rtol=1e-6, atol=within, err_msg=name)
     assert_same_curve(own, of_one)
     learned = [name for name in of_one[-1] if name.startswith("student.")]
     assert max(np.abs(of_one[-1][name] - of_one[0][name]).max(initial=0) for name in learned) > 1e-3
@@ -139,7 +140,7 @@ def test_parts_are_the_whole_batch(data):
             assert position_after(each) == position_after(batch)
             assert videos_in(each) == videos_in(batch) == len(batch["num_frames"])
         if videos_in(batch) == 4:
-            for name in ("video_id", "num_frames", "labels", "student_indices"):
+            for name in ("video_id", "num_frames", "labels", "student_num_frames"):
                 np.testing.assert_array_equal(np.concatenate([each[name] for each in own]), batch[name])
             assert [len(each["num_frames"]) for each in own] == [1, 1, 2]
     # Of two videos the first process has none: it gets the first one, which counts nothing.
@@ -156,9 +157,8 @@ def test_parts_are_of_the_videos_that_are_left_where_bad_records_are_skipped(dat
     content[40] ^= 4
     path.write_bytes(content)
     videos = open_videos(str(path), "x", SpecOverrides(num_classes=10), skip_bad_records=True)
-    assert isinstance(videos.bad_records, BadRecords)
-    whole = list(videos.training_batches(View(), 16, seed=1, epoch=0))
-    parts = [list(videos.training_batches(View(), 16, seed=1, epoch=0, part=Part(i, 2))) for i in range(2)]
+    whole = list(videos.training_batches(View(), 11, seed=1, epoch=0))
+    parts = [list(videos.training_batches(View(), 11, seed=1, epoch=0, part=Part(i, 2))) for i in range(2)]
     assert sum(videos_in(batch) for batch in whole) == 32
     for batch, *own in zip(whole, *parts, strict=True):
         assert [videos_in(each) for each in own] == [len(batch["num_frames"])] * 2
@@ -228,8 +228,22 @@ def test_one_device_is_no_distribution(monkeypatch, caplog):
     assert open_devices("multiworker") == ONE_DEVICE
 
 
+@pytest.mark.parametrize("name", ["none", "mirrored"])
+def test_workers_that_are_not_asked_for_are_refused(monkeypatch, name):
+    monkeypatch.setenv("TF_CONFIG", tf_config(["127.0.0.1:1", "127.0.0.1:2"])["TF_CONFIG"])
+    with pytest.raises(UserError, match="TF_CONFIG names 2 workers: give --distribution=multiworker"):
+        open_devices(name)
+
+
 def test_experiments_do_not_take_it():
     assert "distribution" not in cli.experiment_flags()
+
+
+def test_every_device_has_a_video():
+    config = TrainConfig("NetVLAD", "teacher", learning=Learning(batch_size=1))
+    distribution.check_batch_size(config, ONE_DEVICE)
+    with mock.patch.object(Devices, "replicas", 2), pytest.raises(UserError, match="--batch_size=1 is the number"):
+        distribution.check_batch_size(config, Devices())
 
 
 def test_one_device_has_all_the_say():

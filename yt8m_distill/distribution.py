@@ -188,14 +188,30 @@ def open_devices(name: str) -> Devices:
     """The devices of one of `config.DISTRIBUTIONS`; several workers are connected when this returns.
 
     Raises:
-        UserError: TF_CONFIG is missing or wrong, or the connection fails.
+        UserError: TF_CONFIG is missing or wrong, or names several workers that are not asked for; or the connection
+            fails.
     """
+    if name != "multiworker":
+        _check_alone(name)
     if name == "none":
         return ONE_DEVICE
     devices = _mirrored() if name == "mirrored" else _workers()
     if devices.replicas > 1:
         log.info("Training on %d devices in %d process(es)", devices.replicas, devices.workers)
     return devices
+
+
+def _check_alone(name: str):
+    """Several workers that know nothing of each other would all write into one run directory."""
+    try:
+        workers = len(read_cluster(os.environ).addresses)
+    except UserError:
+        return  # whatever it is there for
+    if workers > 1:
+        raise UserError(
+            f"--distribution={name}, but TF_CONFIG names {workers} workers: give --distribution=multiworker, or unset "
+            "TF_CONFIG."
+        )
 
 
 def _mirrored() -> Devices:

@@ -599,6 +599,7 @@ class TrainingLoop:
     def _stop(self, stopping: bool):
         """Ends a run that was asked to stop; its state has just been saved."""
         if stopping:
+            self.devices.wait()  # until it is
             raise Interrupted(
                 f"Stopped at step {self.progress.step}; the state is saved in {self.run_dir.checkpoints}. "
                 "The same command continues."
