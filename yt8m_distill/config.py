@@ -564,6 +564,8 @@ class ExportConfig:
         _check_minimum("branch", self.branch, 0)
         _check_minimum("top_k", self.top_k, 1)
         _check_minimum("eval_videos", self.eval_videos, 0)
+        if self.eval_data_pattern is not None and not self.eval_videos:
+            raise UserError("--eval_data_pattern does nothing with --eval_videos=0; leave one of them out.")
         _check_list("--formats", self.formats, EXPORT_FORMATS)
         _check_list("--litert_precisions", self.litert_precisions, LITERT_PRECISIONS)
 

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ def probes(network: Network, reference: Callable, videos: VideoFiles | None) -> 
     return [Probe(each["frames"], each["num_frames"], reference(each)) for each in batches]
 
 
-def check(name: str, predict: Predict, given: list[Probe], bound: float) -> float:
+def check(name: str, predict: Predict, given: Sequence[Probe], bound: float) -> float:
     """The largest difference of an exported file's predictions to the Keras model's.
 
     Raises:

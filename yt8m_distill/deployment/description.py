@@ -92,4 +92,7 @@ def read(folder: pathlib.Path) -> Description:
     found = configuration.from_values(Description, run_dir.read_json(path), str(path))
     if found.class_names is not None and len(found.class_names) != found.data.num_classes:
         raise UserError(f"{path}: class_names must have {found.data.num_classes} names, as many as there are classes.")
+    for file in found.files:
+        if pathlib.PurePath(file.path).is_absolute() or ".." in pathlib.PurePath(file.path).parts:
+            raise UserError(f"{path}: '{file.path}' is not a file in the export's folder.")
     return found

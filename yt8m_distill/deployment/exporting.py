@@ -4,7 +4,8 @@ import dataclasses
 import importlib.util
 import logging
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from yt8m_distill import predictions_csv, run_dir, trained_model
 from yt8m_distill.config import ExportConfig
@@ -23,6 +24,37 @@ PACKAGES = {"saved_model": (), "litert": ("ai_edge_litert",), "onnx": ("tf2onnx"
 BATCH_SIZE = 64
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A file that is to be written; see `ExportedFile`."""
+
+    path: str
+    format: str
+    precision: str = "float32"
+    batch: int | None = None
+
+
+@dataclass(frozen=True)
+class _Standard:
+    """What every file is held to.
+
+    Attributes:
+        network: what is exported.
+        predict: the Keras model, see `prediction_function`.
+        probes: videos, and what it says of them.
+        videos: labelled ones; None: there are none.
+        gap: its GAP@20 on these.
+        gap_videos: how many they are.
+    """
+
+    network: Network
+    predict: Callable
+    probes: Sequence[checking.Probe]
+    videos: VideoFiles | None
+    gap: float | None = None
+    gap_videos: int = 0
+
+
 def run_export(config: ExportConfig) -> Description:
     """Writes an export: files of the formats, each checked against the Keras model, `export.json` and `README.md`.
 
@@ -35,13 +67,28 @@ def run_export(config: ExportConfig) -> Description:
     _check_packages(config)
     target = pathlib.Path(config.output_dir)
     _check_target(target)
-    names = predictions_csv.load_vocabulary(config.vocabulary) if config.vocabulary else None
+    vocabulary = predictions_csv.load_vocabulary(config.vocabulary) if config.vocabulary else None
     trained = trained_model.load(config.train_dir, config.which, branch=config.branch)
     network = of_trained(trained, config.selection)
+    classes = range(network.spec.num_classes)
+    names = None if vocabulary is None else tuple(vocabulary.get(i, f"class {i}") for i in classes)
     videos = _videos(config, trained, network)
     with run_dir.directory_written_beside(target) as folder:
         _write_files(config, network, names, folder)
-        described = _checked(config, trained, network, names, videos, folder)
+        standard = _standard(network, videos)
+        described = Description(
+            model=trained.config.model,
+            which=trained.role,
+            branch=trained.branch,
+            data=network.spec,
+            selection=network.selection,
+            frames=network.frames,
+            top_k=min(config.top_k, len(classes)),
+            class_names=names,
+            files=tuple(_checked_file(folder, planned, standard) for planned in _planned(config)),
+            gap=standard.gap,
+            gap_videos=standard.gap_videos,
+        )
         description.write(described, folder)
         model_card.write(described, trained, config.train_dir, folder)
     print(model_card.table(described))
@@ -75,13 +122,13 @@ def _videos(config: ExportConfig, trained: trained_model.TrainedModel, network: 
     except UserError as error:
         if config.eval_data_pattern:
             raise
-        log.info("GAP@20 is not measured, the run's evaluation files cannot be read: %s", error)
+        log.info("GAP@20 is not measured: %s", error)
         return None
     expected = max(estimated_videos(videos), 1)
     return dataclasses.replace(videos, fraction=min(1.0, config.eval_videos / expected))
 
 
-def _write_files(config: ExportConfig, network: Network, names: Mapping[int, str] | None, folder: pathlib.Path):
+def _write_files(config: ExportConfig, network: Network, names: Sequence[str] | None, folder: pathlib.Path):
     writers: dict[str, Callable] = {
         "saved_model": lambda: saved_model.write(network, folder / "saved_model", config.top_k, names),
         "litert": lambda: litert.write(network, folder / "litert", config.litert_precisions),
@@ -92,76 +139,56 @@ def _write_files(config: ExportConfig, network: Network, names: Mapping[int, str
         writers[each]()
 
 
-def _files(config: ExportConfig) -> Iterator[tuple[str, str, str, int | None]]:
-    """Path, format, precision and batch of every file."""
-    for each in config.formats:
-        if each == "litert":
-            for precision in config.litert_precisions:
-                for suffix, batch in litert.BATCHES.items():
-                    yield f"litert/{precision}{suffix}.tflite", each, precision, batch
-        else:
-            yield {"saved_model": "saved_model", "onnx": "model.onnx"}[each], each, "float32", None
+def _planned(config: ExportConfig) -> list[_Planned]:
+    files = {
+        "saved_model": [_Planned("saved_model", "saved_model")],
+        "litert": [
+            _Planned(f"litert/{precision}{suffix}.tflite", "litert", precision, batch)
+            for precision in config.litert_precisions
+            for suffix, batch in litert.BATCHES.items()
+        ],
+        "onnx": [_Planned("model.onnx", "onnx")],
+    }
+    return [planned for each in config.formats for planned in files[each]]
 
 
-def _checked(
-    config: ExportConfig,
-    trained: trained_model.TrainedModel,
-    network: Network,
-    names: Mapping[int, str] | None,
-    videos: VideoFiles | None,
-    folder: pathlib.Path,
-) -> Description:
-    """Every file compared with the Keras model, and measured."""
-    reference = prediction_function(trained.model)
-    given = checking.probes(network, reference, videos)
-    if "saved_model" in config.formats and network.spec.level != SEGMENT:
-        checking.check_serialized("saved_model", folder / "saved_model", network, reference)
-    of_keras = None if videos is None else _evaluated("Keras", reference, videos, network)
-    files = []
-    for path, *kind in _files(config):
-        log.info("Checking %s", path)
-        files.append(_checked_file(folder / path, path, kind, given, of_keras, videos, network))
-    all_names = None if names is None else tuple(names.get(i, f"class {i}") for i in range(network.spec.num_classes))
-    return Description(
-        model=trained.config.model,
-        which=trained.role,
-        branch=trained.branch,
-        data=network.spec,
-        selection=network.selection,
-        frames=network.frames,
-        top_k=min(config.top_k, network.spec.num_classes),
-        class_names=all_names,
-        files=tuple(files),
-        gap=of_keras and of_keras["GAP@20"],
-        gap_videos=int(of_keras["examples"]) if of_keras else 0,
-    )
+def _standard(network: Network, videos: VideoFiles | None) -> _Standard:
+    predict = prediction_function(network.model)
+    standard = _Standard(network, predict, checking.probes(network, predict, videos), videos)
+    if videos is None:
+        return standard
+    result = _evaluated("Keras", predict, standard)
+    return dataclasses.replace(standard, gap=result["GAP@20"], gap_videos=int(result["examples"]))
 
 
-def _checked_file(
-    place: pathlib.Path,
-    path: str,
-    kind: list,
-    given: list[checking.Probe],
-    of_keras: Mapping[str, float] | None,
-    videos: VideoFiles | None,
-    network: Network,
-) -> ExportedFile:
-    file_format, precision, batch = kind
+def _checked_file(folder: pathlib.Path, planned: _Planned, standard: _Standard) -> ExportedFile:
+    """A file that has been run and measured.
+
+    Raises:
+        UserError: it predicts otherwise than the Keras model.
+    """
+    log.info("Checking %s", planned.path)
+    place, bound = folder / planned.path, checking.BOUNDS[planned.precision]
+    if planned.format == "saved_model" and standard.network.spec.level != SEGMENT:
+        checking.check_serialized(planned.path, place, standard.network, standard.predict)
     predict = runners.load(place)
-    bound = checking.BOUNDS[precision]
-    difference = checking.check(path, predict, given, bound)
+    difference = checking.check(planned.path, predict, standard.probes, bound)
     gap = None
-    if of_keras is not None and batch is None:  # the file for one video has the same weights
-        result = _evaluated(path, lambda each: predict(each["frames"], each["num_frames"]), videos, network)
+    if standard.gap is not None and planned.batch is None:  # the file for one video has the same weights
+        result = _evaluated(planned.path, lambda batch: predict(batch["frames"], batch["num_frames"]), standard)
         gap = result["GAP@20"]
-        checking.check_gap(path, gap, of_keras["GAP@20"])
-    sizes = [file.stat().st_size for file in (place, *place.rglob("*")) if file.is_file()]
-    time = checking.milliseconds(predict, given[0])
-    return ExportedFile(path, file_format, precision, batch, sum(sizes), difference, bound, time, gap)
-
-
-def _evaluated(name: str, predict: Callable, videos: VideoFiles, network: Network) -> dict[str, float]:
-    metrics = EvaluationMetrics(videos.spec.num_classes)
-    return evaluate(
-        predict, videos, network.selection, metrics, batch_size=BATCH_SIZE, seed=0, description=f"GAP@20 of {name}"
+        checking.check_gap(planned.path, gap, standard.gap)
+    return ExportedFile(
+        **dataclasses.asdict(planned),
+        num_bytes=sum(file.stat().st_size for file in (place, *place.rglob("*")) if file.is_file()),
+        difference=difference,
+        bound=bound,
+        milliseconds=checking.milliseconds(predict, standard.probes[0]),
+        gap=gap,
     )
+
+
+def _evaluated(name: str, predict: Callable, standard: _Standard) -> dict[str, float]:
+    metrics = EvaluationMetrics(standard.network.spec.num_classes)
+    described = {"batch_size": BATCH_SIZE, "seed": 0, "description": f"GAP@20 of {name}"}
+    return evaluate(predict, standard.videos, standard.network.selection, metrics, **described)

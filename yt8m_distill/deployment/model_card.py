@@ -14,12 +14,12 @@ from yt8m_distill.trained_model import TrainedModel
 
 METRICS = ("GAP@20", "mAP", "mAP_full", "Hit@1", "PERR", "MAP@100000")
 FRAMES_OF_SELECTION = {
-    "uniform": "frame `(2 * i + 1) * n // (2 * k)` for i = 0 ... k - 1, the middle of k equal parts; of a video of at "
-    "most k frames all of them",
-    "first": "the first k frames",
-    "last": "the last k frames",
-    "middle": "the k frames in the middle",
-    "first_middle_last": "k frames from the beginning, the middle and the end, as `yt8m_distill.frame_selection` "
+    "uniform": "frame `(2 * i + 1) * n // {twice}` for i from 0 to {last}, the middle of {k} equal parts; of a video "
+    "of at most {k} frames all of them",
+    "first": "the first {k} frames",
+    "last": "the last {k} frames",
+    "middle": "the {k} frames in the middle",
+    "first_middle_last": "{k} frames from the beginning, the middle and the end, as `yt8m_distill.frame_selection` "
     "chooses them",
 }
 
@@ -150,7 +150,8 @@ def _selection(selection: FrameSelection | None, data: DatasetSpec) -> str:
     if selection.stride is not None:
         rule = f"every frame whose number is a multiple of {selection.stride}"
     else:
-        rule = f"with k = {selection.k}, {FRAMES_OF_SELECTION[selection.sampling]}"
+        k = selection.k
+        rule = FRAMES_OF_SELECTION[selection.sampling].format(k=k, twice=2 * k, last=k - 1)
     return (
         f"Of a video of n frames (one a second; {longest} count) it is to see "
         f"{rule}. The SavedModel's signature "

@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
@@ -14,7 +14,7 @@ from yt8m_distill.frame_selection import fixed_indices, selected_counts
 SERIALIZED_SIGNATURE = "serialized"
 
 
-def write(network: Network, folder: pathlib.Path, top_k: int, names: Mapping[int, str] | None):
+def write(network: Network, folder: pathlib.Path, top_k: int, names: Sequence[str] | None):
     """Writes the SavedModel.
 
     Its signatures are "serialized", also as "serving_default": "serialized" (batch,) strings, SequenceExamples ->
@@ -26,25 +26,18 @@ def write(network: Network, folder: pathlib.Path, top_k: int, names: Mapping[int
         network: what to write.
         folder: is created.
         top_k: classes of a video; all of them where there are fewer.
-        names: class names by index; None: no vocabulary.
+        names: of all classes; None: no vocabulary.
     """
     functions = {FRAMES_SIGNATURE: (network.predict, network.signature(None, None))}
     if network.spec.level != SEGMENT:
-        k, name_list = min(top_k, network.spec.num_classes), _name_list(network, names)
-        serialized = (
-            functools.partial(_classify, network, k, name_list),
-            [tf.TensorSpec([None], tf.string, "serialized")],
-        )
+        classify = functools.partial(_classify, network, min(top_k, network.spec.num_classes), names)
+        serialized = classify, [tf.TensorSpec([None], tf.string, "serialized")]
         functions = {SERIALIZED_SIGNATURE: serialized, **functions}
     with portable(network.model, unroll=False):
         write_saved_model(folder, functions)
 
 
-def _name_list(network: Network, names: Mapping[int, str] | None) -> list[str] | None:
-    return None if names is None else [names.get(i, f"class {i}") for i in range(network.spec.num_classes)]
-
-
-def _classify(network: Network, top_k: int, names: list[str] | None, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+def _classify(network: Network, top_k: int, names: Sequence[str] | None, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """The best classes of serialized videos."""
     video_ids, frames, num_frames = _read(network, serialized)
     scores, classes = tf.math.top_k(network.predict(frames, num_frames)["predictions"], top_k)

@@ -4,6 +4,8 @@ import dataclasses
 import io
 import itertools
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,12 +124,7 @@ def _bytes(rows: Any, place: int, spec: DatasetSpec) -> np.ndarray:
 
 
 def _npz(body: bytes, spec: DatasetSpec) -> Iterator[Video]:
-    try:
-        checked_files.check_array_archive(io.BytesIO(body), len(body), "the .npz file")
-    except UserError as error:
-        raise BadBodyError(str(error).removesuffix(".")) from error
-    with np.load(io.BytesIO(body), allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+    arrays = _arrays(body)
     frames = arrays.get("frames")
     if frames is None or frames.dtype != np.uint8 or frames.ndim != 3 or frames.shape[2] != spec.frame_size:
         raise BadBodyError(f"the .npz file must hold 'frames', uint8 (videos, frames, {spec.frame_size})")
@@ -138,6 +135,18 @@ def _npz(body: bytes, spec: DatasetSpec) -> Iterator[Video]:
         raise BadBodyError(f"'num_frames' in the .npz file must be from 0 to {frames.shape[1]}, the frames there are")
     for place, (rows, count) in enumerate(zip(frames, num_frames.tolist(), strict=True)):
         yield _video(str(place), rows[:count], spec)
+
+
+def _arrays(body: bytes) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file, looked at before memory is given to them."""
+    try:
+        checked_files.check_array_archive(io.BytesIO(body), len(body), "the .npz file")
+        with np.load(io.BytesIO(body), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except UserError as error:
+        raise BadBodyError(str(error).removesuffix(".")) from error
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadBodyError(f"the .npz file is damaged: {checked_files.in_short(error)}") from error
 
 
 def _video(video_id: str, frames: np.ndarray, spec: DatasetSpec) -> Video:
