@@ -5,7 +5,8 @@
 
 The first is a teacher of 300 frames and students of 30, 10 and 6, for size and time; takes half an hour and 5 GB of
 memory and disk. The second exports finished runs, and has their GAP@20, too. Times are of one video by itself, with all
-the frames that the model sees, on as many threads as each runtime takes by itself; all files of a model in turn.
+the frames that the model sees, on as many threads as each runtime takes by itself: the median of all calls, made in
+turns of some calls of each file.
 """
 
 import argparse
@@ -13,11 +14,13 @@ import contextlib
 import io
 import pathlib
 import shutil
+import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from measuring import measure_in_turn, print_machine, print_table, rate_ratio, run_config, write_run
+from measuring import print_machine, print_table, run_config, write_run
 
 from yt8m_distill import trained_model
 from yt8m_distill.config import EXPORT_FORMATS, ExportConfig, FrameSelection
@@ -85,13 +88,11 @@ def rows_of(
     predicts = {file.path: runners.load(folder / file.path) for file in described.files}
     keras = {"Keras": lambda frames, num_frames: model({"frames": frames, "num_frames": num_frames})}
     video = one_video(described.frames, described.data.frame_size)
-    tasks = {path: repeated(predict, video, arguments.calls) for path, predict in (keras | predicts).items()}
-    measured = measure_in_turn(tasks, arguments.repetitions)
+    seconds = median_seconds(keras | predicts, video, arguments)
     rows = []
     for file in described.files:
-        times = measured[file.path]
-        ratio = rate_ratio(times, measured["Keras"])
-        cells = (f"{file.num_bytes / 1e6:.2f}", f"{1000 / times.rate:.2f}", f"{ratio:.2f}", f"{file.difference:.0e}")
+        own, ratio = 1000 * seconds[file.path], seconds["Keras"] / seconds[file.path]
+        cells = (f"{file.num_bytes / 1e6:.2f}", f"{own:.2f}", f"{ratio:.2f}", f"{file.difference:.0e}")
         gap = next(
             (each.gap for each in described.files if (each.precision, each.batch) == (file.precision, None)), None
         )
@@ -104,13 +105,19 @@ def one_video(frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return random.integers(0, 256, (1, frames, size), np.uint8), np.array([frames], np.int32)
 
 
-def repeated(predict: Callable, video: tuple[np.ndarray, np.ndarray], calls: int) -> Callable[[], int]:
-    def run() -> int:
-        for _ in range(calls):
-            predict(*video)
-        return calls
-
-    return run
+def median_seconds(
+    predicts: Mapping[str, Callable], video: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace
+) -> dict[str, float]:
+    """Of one call of each function."""
+    seconds: dict[str, list[float]] = {name: [] for name in predicts}
+    for _ in range(arguments.repetitions):
+        for name, predict in predicts.items():
+            predict(*video)  # the first call after another runtime's is slower
+            for _ in range(arguments.calls):
+                start = time.perf_counter()
+                predict(*video)
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each) for name, each in seconds.items()}
 
 
 if __name__ == "__main__":

@@ -170,7 +170,9 @@ def test_requests_at_the_same_time_are_a_batch_and_too_many_are_refused():
         scores = [pool.submit(score, 10)]
         assert entered.wait(30)
         scores += [pool.submit(score, value) for value in (20, 30, 40, 50)]
+        end = time.monotonic() + 30
         while "yt8m_waiting_videos 4\n" not in ask(port, None, path="/metrics")[1]:
+            assert time.monotonic() < end, "the requests do not wait"
             time.sleep(0.01)
         status, text, headers = ask(port, one_video(60), NPZ)
         assert (status, headers["retry-after"]) == (503, "1"), text
