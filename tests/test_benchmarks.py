@@ -80,3 +80,11 @@ def test_serving(run):
         assert good > 0, load
         assert 0 < p50 <= p99, load
         assert others == 0, load
+
+
+def test_distribution(run):
+    (rows,) = run("distribution", "--processes=1", "--frames=5", "--batch_size=2", TINY_MODEL)
+    seconds, videos, processor = rows["1"]
+    assert seconds > 0
+    assert processor > 0
+    assert videos == pytest.approx(2 / seconds, rel=0.5)
