@@ -146,8 +146,15 @@ def report(arguments: argparse.Namespace, measured: dict[int, dict[str, float]])
     rows = []
     for number, result in measured.items():
         videos = arguments.batch_size * number / result["seconds"]
-        rows.append((str(number), f"{result['seconds']:.3f}", f"{videos:.1f}", f"{result['processor']:.3f}"))
-    print_table(("processes", "s a step", "videos/s", "processor s a step, each"), rows)
+        rows.append(
+            (
+                f"{number} process" + "es" * (number > 1),
+                f"{result['seconds']:.3f}",
+                f"{videos:.1f}",
+                f"{result['processor']:.3f}",
+            )
+        )
+    print_table(("", "s a step", "videos/s", "processor s a step, each"), rows)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def test_serving(run):
 
 def test_distribution(run):
     (rows,) = run("distribution", "--processes=1", "--frames=5", "--batch_size=2", TINY_MODEL)
-    seconds, videos, processor = rows["1"]
+    seconds, videos, processor = rows["1 process"]
     assert seconds > 0
     assert processor > 0
     assert videos == pytest.approx(2 / seconds, rel=0.5)
