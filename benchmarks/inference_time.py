@@ -59,7 +59,7 @@ from yt8m_distill.data.dataset import VideoFiles, View
 from yt8m_distill.evaluation import prediction_function
 from yt8m_distill.models import registry
 from yt8m_distill.models.nextvlad import NeXtVLAD
-from yt8m_distill.precision import has_bfloat16_units
+from yt8m_distill.precision import has_units
 from yt8m_distill.predictions_csv import PredictionsWriter
 
 PARTS = ("waiting for input", "model", "writing")
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None):
     arguments = parse_arguments(argv)
     print_machine()
     precisions = ["float32"]
-    if arguments.bfloat16 or has_bfloat16_units():
+    if arguments.bfloat16 or has_units("bfloat16"):
         precisions.append("bfloat16")
     else:
         print("This processor has no bfloat16 units (avx512_bf16, amx_bf16): only float32 is measured.")

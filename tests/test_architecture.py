@@ -30,7 +30,7 @@ def row(own: str = "", installed: str = "") -> Row:
     return Row(frozenset(own.split()), frozenset(installed.split()))
 
 
-RUNNING = "config data dataset_spec losses metrics models precision run_dir trained_model"
+RUNNING = "accelerators config data dataset_spec losses metrics models precision run_dir trained_model"
 RUNNING_INSTALLED = "keras numpy tensorboard tensorflow tqdm"
 
 TABLE = {
@@ -84,6 +84,7 @@ TABLE = {
     "checked_files": row("", "h5py numpy"),
     "run_dir": row("checked_files config dataset_spec", "keras numpy tensorflow"),
     "precision": row("", "tensorflow"),
+    "accelerators": row("data layers", "keras numpy tensorflow"),
     "trained_model": row("checked_files config dataset_spec models precision run_dir", "keras numpy"),
     "run_setup": row("config data dataset_spec models recipes run_dir trained_model"),
     "evaluation": row(RUNNING, RUNNING_INSTALLED),

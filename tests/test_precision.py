@@ -42,40 +42,44 @@ def test_half_finished_predictions_of_another_precision_are_not_gone_on_with(run
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("wanted", "flags", "expected"),
     [
-        ("fpu avx2 avx512_bf16 avx512_fp16", True),
-        ("avx512f amx_bf16 amx_tile", True),
-        ("fp asimd bf16 i8mm", True),
-        ("fpu avx2 avx512f avx512_vnni", False),
+        ("bfloat16", "fpu avx2 avx512_bf16", True),
+        ("float16", "fpu avx2 avx512_bf16", False),
+        ("float16", "fpu avx2 avx512_fp16", True),
+        ("bfloat16", "avx512f amx_bf16 amx_tile", True),
+        ("bfloat16", "fp asimd bf16 i8mm", True),
+        ("float16", "fp asimd asimdhp i8mm", True),
+        ("bfloat16", "fpu avx2 avx512f avx512_vnni", False),
     ],
 )
-def test_units_are_found_by_the_processors_flags(tmp_path, monkeypatch, flags, expected):
+def test_units_are_found_by_the_processors_flags(tmp_path, monkeypatch, wanted, flags, expected):
     monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [])
     cpu_info = tmp_path / "cpuinfo"
     cpu_info.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbogomips\t: 4890.85\n")
-    assert precision.has_bfloat16_units(str(cpu_info)) is expected
+    assert precision.has_units(wanted, str(cpu_info)) is expected
 
 
 def test_a_gpu_counts_and_an_unknown_machine_does_not(tmp_path, monkeypatch):
     monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [])
-    assert not precision.has_bfloat16_units(str(tmp_path / "none"))
+    assert not precision.has_units("bfloat16", str(tmp_path / "none"))
     monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [kind])
-    assert precision.has_bfloat16_units(str(tmp_path / "none"))
+    assert precision.has_units("bfloat16", str(tmp_path / "none"))
 
 
 @pytest.mark.parametrize(
-    ("wanted", "units", "warned"), [("bfloat16", False, True), ("bfloat16", True, False), ("float32", False, False)]
+    ("wanted", "units", "warned"),
+    [("bfloat16", False, True), ("float16", False, True), ("bfloat16", True, False), ("float32", False, False)],
 )
 def test_a_warning_where_it_only_costs_time(monkeypatch, caplog, wanted, units, warned):
-    monkeypatch.setattr(precision, "has_bfloat16_units", lambda: units)
+    monkeypatch.setattr(precision, "has_units", lambda precision: units)
     monkeypatch.setattr(logging.getLogger("yt8m_distill"), "propagate", True)
     precision.warn_where_slow(wanted)
-    assert ("--precision=bfloat16" in caplog.text) is warned
+    assert (f"--precision={wanted}" in caplog.text) is warned
 
 
 def test_other_precisions_are_refused():
-    with pytest.raises(UserError, match="known are float32, bfloat16"):
-        EvalConfig("run", precision="float16")
-    with pytest.raises(UserError, match="known are float32, bfloat16"):
+    with pytest.raises(UserError, match="known are float32, bfloat16, float16"):
+        EvalConfig("run", precision="int8")
+    with pytest.raises(UserError, match="known are float32, bfloat16, float16"):
         InferenceConfig("out.csv", "run", precision="float64")

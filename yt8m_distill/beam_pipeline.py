@@ -30,7 +30,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from yt8m_distill import prediction, predictions_csv, trained_model
-from yt8m_distill.config import BeamConfig
+from yt8m_distill.config import BeamConfig, InferenceConfig
 from yt8m_distill.data import readers
 from yt8m_distill.data.dataset import RECORDS_TO_DETECT_BY, Batch, View, check_view, find_files
 from yt8m_distill.data.framing import DamagedRecord
@@ -94,10 +94,7 @@ def run_beam_inference(config: BeamConfig) -> int:
     check_view(spec, view, FLAG)
     log.info("Predicting %d files with the %s from %s", len(files), trained.role, trained.source)
     with _packed_beside(config.predictions.output_file, trained) as model_file:
-        handler = VideoModelHandler(
-            model_file, config.predictions.precision, spec, view, trained.config.learning.seed,
-            config.predictions.batch_size,
-        )  # fmt: skip
+        handler = VideoModelHandler(model_file, config.predictions, spec, view, trained.config.learning.seed)
         counts = _run(_pipeline(config, options, files, empty, handler))
     return _report(config, {**counts, "bad": counts.get("bad", 0) + len(empty)})
 
@@ -171,17 +168,16 @@ class VideoModelHandler(ModelHandler[Video, tuple[bytes, np.ndarray], Callable[[
 
     Args:
         model_file: a packed model, on any file system that Beam knows.
-        precision: what it computes in.
+        settings: what it computes in, and how many videos at a time.
         spec: how the videos were read.
         view: the frames that the model sees.
         seed: with the video's id it decides the frames of a "random" selection.
-        batch_size: videos at a time, at most; changes no number.
     """
 
-    def __init__(self, model_file: str, precision: str, spec: DatasetSpec, view: View, seed: int, batch_size: int):
-        super().__init__(min_batch_size=batch_size, max_batch_size=batch_size)
+    def __init__(self, model_file: str, settings: InferenceConfig, spec: DatasetSpec, view: View, seed: int):
+        super().__init__(min_batch_size=settings.batch_size, max_batch_size=settings.batch_size)
         self.model_file = model_file
-        self.precision = precision
+        self.settings = settings
         self.spec = spec
         self.view = view
         self.seed = seed
@@ -197,7 +193,8 @@ class VideoModelHandler(ModelHandler[Video, tuple[bytes, np.ndarray], Callable[[
             run = os.path.join(folder, "run")
             os.mkdir(run)
             trained_model.unpack(packed, run)
-            return prediction_function(trained_model.load(run, precision=self.precision).model)
+            trained = trained_model.load(run, precision=self.settings.precision)
+            return prediction_function(trained.model, self.settings.xla)
 
     def run_inference(
         self,

@@ -462,6 +462,12 @@ def _define_learning_flags(values: FlagValues):
     )
     flags.DEFINE_integer("seed", 0, "Of weights, dropout, order and random frames.", flag_values=values)
     flags.DEFINE_boolean("deterministic", False, "The same numbers in every run.", flag_values=values)
+    _define_computing_flags(values)
+
+
+def _define_computing_flags(values: FlagValues):
+    flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the model computes in.", flag_values=values)
+    flags.DEFINE_boolean("xla", False, "Compile it with XLA.", flag_values=values)
 
 
 def _define_running_flags(values: FlagValues):
@@ -488,7 +494,7 @@ def _define_chosen_model_flags(values: FlagValues):
 def _define_trained_model_flags(values: FlagValues):
     _define_chosen_model_flags(values)
     flags.DEFINE_integer("batch_size", 128, "Videos at a time; changes no number.", flag_values=values)
-    flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the model computes in.", flag_values=values)
+    _define_computing_flags(values)
     _define_selection_flags(values)
     _define_bad_record_flags(values)
 
@@ -587,6 +593,7 @@ def _of_trained_model(values: FlagValues) -> dict[str, Any]:
         "selection": _other_selection(values),
         "batch_size": values.batch_size,
         "precision": values.precision,
+        "xla": values.xla,
         "segments": values.segment_labels,
         "bad_records": _bad_records(values),
     }
@@ -932,6 +939,8 @@ def _learning(values: FlagValues) -> Learning:
         clip_gradient_norm=values.clip_gradient_norm,
         seed=values.seed,
         deterministic=values.deterministic,
+        precision=values.precision,
+        xla=values.xla,
     )
 
 

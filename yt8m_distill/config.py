@@ -25,7 +25,7 @@ INPUT_NORMALIZATIONS = ("l2", "unwhiten", "none")
 ON_BAD_RECORD = ("error", "skip")
 STUDENT_INITS = ("classifier", "teacher")
 DISTRIBUTIONS = ("none", "mirrored", "multiworker")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "float16")
 EXPORT_FORMATS = ("saved_model", "litert", "onnx")
 LITERT_PRECISIONS = ("float32", "float16", "int8")
 EXPERIMENTS = ("table1", "table2", "table4", "table5", "table6", "figure2", "figure3")
@@ -165,6 +165,8 @@ class Learning:
         clip_gradient_norm: each variable's gradient is clipped to this norm by itself; 0 does not clip.
         seed: of weights, dropout, order of the videos and random frames.
         deterministic: the same numbers in every run on the same machine, at some cost of speed.
+        precision: one of `PRECISIONS`; what the models compute in. Weights, classifiers and losses stay float32.
+        xla: compile the steps with XLA.
     """
 
     batch_size: int | None = None
@@ -182,6 +184,8 @@ class Learning:
     clip_gradient_norm: float = 1.0
     seed: int = 0
     deterministic: bool = False
+    precision: str = "float32"
+    xla: bool = False
 
     def __post_init__(self):
         for name in ("batch_size", "num_epochs", "max_steps", "finetune_epochs", "learning_rate_decay_examples"):
@@ -200,6 +204,9 @@ class Learning:
         if self.ema_momentum is not None and not 0 < self.ema_momentum < 1:
             raise UserError(f"--ema_momentum must be between 0 and 1, not {self.ema_momentum}.")
         _check_choice("--label_loss", self.label_loss, LABEL_LOSSES)
+        _check_choice("--precision", self.precision, PRECISIONS)
+        if self.xla and self.deterministic:
+            raise UserError("--deterministic does not go with --xla, which says nothing of the order of its sums.")
 
 
 @dataclass(frozen=True)
@@ -293,6 +300,8 @@ class TrainConfig:
 
     def __post_init__(self):
         _check_choice("--distribution", self.distribution, DISTRIBUTIONS)
+        if self.distribution != "none":
+            self._check_goes_with_several_devices()
         if not 0 < self.train_fraction <= 1:
             raise UserError(f"--train_fraction must be above 0 and at most 1, not {self.train_fraction}.")
         if self.training_mode is not None:
@@ -306,6 +315,15 @@ class TrainConfig:
         self._check_teacher_dir()
         if self.teacher_cache is not None:
             self._check_teacher_cache()
+
+    def _check_goes_with_several_devices(self):
+        if self.learning.xla:
+            raise UserError("--xla goes with one device; leave out --distribution or --xla.")
+        if self.learning.precision == "float16":
+            raise UserError(
+                "--precision=float16 scales its losses on one device only; with --distribution give bfloat16, which "
+                "needs no scaling."
+            )
 
     def _check_matching(self):
         matched = self.distillation
@@ -422,6 +440,7 @@ class EvalConfig:
         selection: frames the model sees; None: the run's own.
         batch_size: videos at a time; changes no number.
         precision: one of `PRECISIONS`; what the model computes in. Its weights stay float32.
+        xla: compile the model with XLA.
         output_file: metrics as JSON; None: in the run directory.
         full_map: also the mean average precision over all scores.
         per_class_file: CSV with a row for each class; None: not written.
@@ -436,6 +455,7 @@ class EvalConfig:
     selection: FrameSelection | None = None
     batch_size: int = 128
     precision: str = "float32"
+    xla: bool = False
     output_file: str | None = None
     full_map: bool = False
     per_class_file: str | None = None
@@ -459,7 +479,7 @@ class InferenceConfig:
         train_dir: run directory, finished or running; or
         input_model_tgz: a model packed by `output_model_tgz`.
         input_data_pattern: None: the run's evaluation files.
-        which, branch, selection, batch_size, precision: as `EvalConfig`.
+        which, branch, selection, batch_size, precision, xla: as `EvalConfig`.
         top_k: predictions a video.
         vocabulary: CSV of class names, for a readable listing beside the CSV.
         output_model_tgz: also pack the model into this file.
@@ -478,6 +498,7 @@ class InferenceConfig:
     selection: FrameSelection | None = None
     batch_size: int = 128
     precision: str = "float32"
+    xla: bool = False
     top_k: int = 20
     vocabulary: str | None = None
     output_model_tgz: str | None = None

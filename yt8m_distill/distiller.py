@@ -93,11 +93,14 @@ class LabelTrainer(keras.Model):
 
     def _apply_gradients(self, tape: tf.GradientTape, objective: tf.Tensor):
         variables = self.trained_variables()
+        scale = self.optimizer.scale_loss(tf.ones([]))  # 1 but in float16
         # Zero for what no loss reaches, such as the upper LSTM when the lower one's states are all that is matched.
-        gradients = tape.gradient(objective, [variable.value for variable in variables], unconnected_gradients="zero")
+        gradients = tape.gradient(
+            objective, [variable.value for variable in variables], output_gradients=scale, unconnected_gradients="zero"
+        )
         gradients = replicas.summed(gradients)
         if self.clip_gradient_norm:
-            gradients = [_clipped(gradient, self.clip_gradient_norm) for gradient in gradients]
+            gradients = [_clipped(gradient, scale * self.clip_gradient_norm) for gradient in gradients]
         replicas.apply_sums(self.optimizer, gradients, variables)
 
     def track(self, terms: Mapping[str, tf.Tensor], videos: tf.Tensor) -> dict:
@@ -254,8 +257,18 @@ def student_view(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """
     if "student_indices" not in inputs:
         return {"frames": inputs["frames"], "num_frames": inputs["num_frames"]}
-    frames = tf.gather(inputs["frames"], inputs["student_indices"], batch_dims=1)
-    return {"frames": frames, "num_frames": inputs["student_num_frames"]}
+    return {
+        "frames": _chosen_frames(inputs["frames"], inputs["student_indices"]),
+        "num_frames": inputs["student_num_frames"],
+    }
+
+
+def _chosen_frames(frames: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+    """(batch, k, features) of (batch, frames, features)."""
+    if frames.dtype == tf.uint8 and tf.config.list_physical_devices("GPU"):
+        # TensorFlow gathers bytes on the CPU only, and would copy all frames back there; float16 holds them exactly.
+        return tf.cast(tf.gather(tf.cast(frames, tf.float16), indices, batch_dims=1), tf.uint8)
+    return tf.gather(frames, indices, batch_dims=1)
 
 
 def start_from_classifier(student: keras.Model, teacher: keras.Model):

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from yt8m_distill import losses, run_dir, trained_model
+from yt8m_distill.accelerators import SteadyShapes, check_xla, copied_ahead
 from yt8m_distill.config import EvalConfig, FrameSelection, TrainConfig
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.dataset import (
@@ -39,18 +40,32 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 2.0  # of --follow for a new checkpoint
 
 
-def prediction_function(model: keras.Model) -> Callable[[Batch], np.ndarray]:
-    """Function of a batch of `VideoFiles` to predictions (batch, classes), compiled once for all shapes."""
+def prediction_function(model: keras.Model, xla: bool = False) -> Callable[[Batch], np.ndarray]:
+    """Function of a batch of `VideoFiles` to predictions (batch, classes), compiled once for all shapes.
+
+    With XLA it is compiled for each shape, of which there are few: batches are padded to the largest one so far.
+
+    Raises:
+        UserError: XLA cannot compile the model.
+    """
+    if xla:
+        check_xla([model])
     signature = [
         tf.TensorSpec([None, None, sum(model.feature_sizes)], tf.float32 if model.video_level else tf.uint8),
         tf.TensorSpec([None], tf.int32),
     ]
 
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=signature, jit_compile=xla or None)
     def predict(frames, num_frames):
         return model({"frames": frames, "num_frames": num_frames}, training=False)["predictions"]
 
-    return lambda batch: predict(batch["frames"], batch["num_frames"]).numpy()
+    shapes = SteadyShapes({"frames": (0, 1), "num_frames": (0,)} if xla else {})
+
+    def predict_batch(batch: Batch) -> np.ndarray:
+        padded = shapes.padded(batch)
+        return predict(padded["frames"], padded["num_frames"]).numpy()[: len(batch["num_frames"])]
+
+    return predict_batch
 
 
 def predictions(
@@ -74,7 +89,7 @@ def predictions(
     unit = " segments" if view.in_segments or videos.spec.level == SEGMENT else " videos"
     total = max(done, estimated_videos(videos, view=view))
     with tqdm(total=total, initial=done, desc=description, unit=unit, mininterval=1.0) as bar:
-        for batch in videos.ordered_batches(view, batch_size, seed, start):
+        for batch in copied_ahead(videos.ordered_batches(view, batch_size, seed, start)):
             yield batch, predict(batch)
             bar.update(len(batch["video_id"]))
             without_frames += np.count_nonzero(batch["num_frames"] == 0)
@@ -233,7 +248,7 @@ def _evaluate_once(config: EvalConfig, trained: trained_model.TrainedModel, vide
     expected = estimated_videos(videos) // 2
     metrics = EvaluationMetrics(videos.spec.num_classes, full_map=config.full_map, expected_examples=expected)
     result = evaluate(
-        prediction_function(trained.model),
+        prediction_function(trained.model, config.xla),
         videos,
         selection,
         metrics,

@@ -95,7 +95,8 @@ def frame_states_distance(teacher, student, num_frames):
     Differs: averaged over dim and frames where the paper sums.
     """
     mask = ops.cast(ops.arange(ops.shape(student)[1])[None, :] < num_frames[:, None], "float32")
-    per_frame = ops.mean(ops.square(teacher - student), axis=-1) * mask
+    difference = ops.cast(teacher, "float32") - ops.cast(student, "float32")  # states may be of fewer bits
+    per_frame = ops.mean(ops.square(difference), axis=-1) * mask
     return ops.mean(ops.sum(per_frame, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0))
 
 

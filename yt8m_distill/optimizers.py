@@ -41,7 +41,9 @@ def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
         options["weight_decay"] = config.learning.weight_decay
     if config.learning.ema_momentum is not None:
         options |= {"use_ema": True, "ema_momentum": config.learning.ema_momentum}
-    return optimizer_class(learning_rate=learning_rate_schedule(config), **options)
+    optimizer = optimizer_class(learning_rate=learning_rate_schedule(config), **options)
+    # Of small gradients float16 has nothing left: losses are scaled, and steps that overflow left out.
+    return keras.optimizers.LossScaleOptimizer(optimizer) if config.learning.precision == "float16" else optimizer
 
 
 def _is_optimizer(value: object) -> bool:
@@ -52,7 +54,7 @@ def _is_optimizer(value: object) -> bool:
 
 def build(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]):
     """Creates the optimizer's variables. Weight decay leaves out biases and the scales of batch normalization."""
-    optimizer.exclude_from_weight_decay(var_list=[each for each in variables if len(each.shape) < 2])
+    _by_itself(optimizer).exclude_from_weight_decay(var_list=[each for each in variables if len(each.shape) < 2])
     optimizer.build(variables)
 
 
@@ -91,4 +93,9 @@ def steps_done(optimizer: keras.optimizers.Optimizer) -> int:
 
 def averages(optimizer: keras.optimizers.Optimizer) -> bool:
     """Whether there are moving averages: before the first step they are 0."""
-    return optimizer.use_ema and steps_done(optimizer) > 0
+    return _by_itself(optimizer).use_ema and steps_done(optimizer) > 0
+
+
+def _by_itself(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Without what scales the loss for it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)

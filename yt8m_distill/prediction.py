@@ -137,7 +137,7 @@ def _all_predictions(
     done: int = 0,
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     return predictions(
-        prediction_function(trained.model),
+        prediction_function(trained.model, config.xla),
         videos,
         view,
         batch_size=config.batch_size,

@@ -64,12 +64,12 @@ def frames_of(config: TrainConfig, selection: FrameSelection | None) -> int:
     return selection.frames(longest) if selection else longest
 
 
-def build_models(config: TrainConfig, with_teacher: bool = False, precision: str = "float32") -> dict[str, keras.Model]:
+def build_models(config: TrainConfig, with_teacher: bool = False) -> dict[str, keras.Model]:
     """New models of a resolved configuration, by role; in parallel mode they share the classifier.
 
     For serial training only the student, its teacher is another run's; unless `with_teacher`.
     """
-    models = {}
+    models, precision = {}, config.learning.precision
     if config.training_mode in ("teacher", "parallel") or (with_teacher and config.training_mode == "serial"):
         models["teacher"] = _build(config, config.model_args, precision)
     if config.training_mode != "teacher":

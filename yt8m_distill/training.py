@@ -19,6 +19,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from yt8m_distill import distribution, optimizers, replicas, run_dir, teacher_cache, trained_model
+from yt8m_distill.accelerators import SteadyShapes, check_xla, copied_ahead
 from yt8m_distill.config import TrainConfig, from_values
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.dataset import (
@@ -49,6 +50,7 @@ from yt8m_distill.distribution import ONE_DEVICE, Devices
 from yt8m_distill.errors import Interrupted, UserError
 from yt8m_distill.evaluation import evaluate, prediction_function, write_scalars
 from yt8m_distill.metrics import EvaluationMetrics
+from yt8m_distill.precision import warn_where_slow
 from yt8m_distill.quantization import read_eigenvalues
 from yt8m_distill.report import Report, make_report
 from yt8m_distill.run_dir import RunDir
@@ -109,6 +111,7 @@ def _train(
             log.info("The run in %s has finished.", run.path)
             return report
         log.info("The run in %s has finished; evaluating it on other videos.", run.path)
+    warn_where_slow(config.learning.precision)
     if config.learning.deterministic:
         tf.config.experimental.enable_op_determinism()
     teachers = _finished_teachers(config, run, devices) if config.training_mode == "serial" else []
@@ -121,6 +124,8 @@ def _train(
     teacher = _teacher_of(models["student"], teachers, config, run) if teachers else None
     if teacher is not None:
         models = {**models, "teacher": teacher.model}
+    if config.learning.xla:
+        check_xla(models.values())
     if not finished:
         stored = _stored_outputs(config, teacher, files["train"], devices)
         TrainingLoop(config, run, models, files, stored, devices).run()
@@ -176,6 +181,7 @@ def check_buildable(config: TrainConfig):
 
 def _finished_teachers(config: TrainConfig, run: RunDir, devices: Devices) -> list[trained_model.TrainedModel]:
     """Those of `--teacher_dir`, or one that is trained now in `<train_dir>/teacher`."""
+    precision = config.learning.precision
     for folder in config.teacher_dirs:
         if not RunDir(folder).report_file.exists():
             raise UserError(f"--teacher_dir={folder} holds no finished run (no report.json in it).")
@@ -185,8 +191,8 @@ def _finished_teachers(config: TrainConfig, run: RunDir, devices: Devices) -> li
         _train(teachers_config, files, start_new_model=False, devices=devices)
     with devices.scope():
         if not config.teacher_dirs:
-            return [trained_model.load(str(run.teacher.path), "teacher")]
-        return [trained_model.load_member(folder) for folder in config.teacher_dirs]
+            return [trained_model.load(str(run.teacher.path), "teacher", precision=precision)]
+        return [trained_model.load_member(folder, precision) for folder in config.teacher_dirs]
 
 
 def _teacher_of(
@@ -406,7 +412,8 @@ class TrainingLoop:
         self.stored = stored
         self.devices = devices
         self.trained_roles = [role for role in models if not (role == "teacher" and config.training_mode == "serial")]
-        self.predict = {role: prediction_function(models[role]) for role in self.trained_roles}
+        xla = config.learning.xla
+        self.predict = {role: prediction_function(models[role], xla) for role in self.trained_roles}
         self.logs = TrainingLogs(run.logs, ("train", "validation", "validation_teacher"), silent=not devices.is_chief)
         self.progress = Progress(train_files=_names_and_sizes(files["train"]))
         self.steps_since_log: list[DoneStep] = []
@@ -479,7 +486,7 @@ class TrainingLoop:
 
     def _step_of(self, stage: Stage, step_model: LabelTrainer) -> Callable[[Batch], tf.Tensor]:
         if self.devices.replicas == 1:
-            return _compiled_step(step_model, stage.view, self.config.data)
+            return _compiled_step(step_model, stage.view, self.config.data, self.config.learning.xla)
         step = _compiled_step_on_all(step_model, stage.view, self.config.data, self.devices)
 
         def voting(batch: Batch) -> tf.Tensor:
@@ -490,7 +497,7 @@ class TrainingLoop:
         return voting
 
     def _batches(self, stage: Stage) -> Iterator[Batch]:
-        return self.files["train"].training_batches(
+        batches = self.files["train"].training_batches(
             stage.view,
             self.config.learning.batch_size,
             seed=self.config.learning.seed,
@@ -498,6 +505,7 @@ class TrainingLoop:
             start=Position(*self.progress.position),
             part=self.devices.part,
         )
+        return copied_ahead(batches) if self.devices.replicas == 1 else batches
 
     def _enough_steps(self, optimizer: keras.optimizers.Optimizer) -> bool:
         limit = self.config.learning.max_steps
@@ -727,15 +735,23 @@ def _metric_variables(step_model: LabelTrainer) -> list:
     return [variable for metric in step_model.metrics for variable in metric.variables]
 
 
-def _compiled_step(step_model: LabelTrainer, view: View, spec: DatasetSpec) -> Callable[[Batch], tf.Tensor]:
+def _compiled_step(
+    step_model: LabelTrainer, view: View, spec: DatasetSpec, xla: bool = False
+) -> Callable[[Batch], tf.Tensor]:
     """The training step as one graph for all batch shapes; returns the mean loss since the last look."""
     inputs, targets = _signature(view, spec)
 
-    @tf.function(input_signature=(inputs, targets))
+    @tf.function(input_signature=(inputs, targets), jit_compile=xla or None)
     def step(batch, target):
         return step_model.train_step((batch, target["labels"], target.get("label_weights")))["loss"]
 
-    return lambda batch: step({name: batch[name] for name in inputs}, {name: batch[name] for name in targets})
+    lengths = SteadyShapes({"frames": (1,), "student_indices": (1,)} if xla else {})
+
+    def step_of(batch: Batch) -> tf.Tensor:
+        batch = lengths.padded(batch)
+        return step({name: batch[name] for name in inputs}, {name: batch[name] for name in targets})
+
+    return step_of
 
 
 def _compiled_step_on_all(

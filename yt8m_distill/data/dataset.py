@@ -297,7 +297,7 @@ class VideoFiles:
             read = self._read_segment_batches
         else:
             read = self._read_parts if self._reads_only(part) else self._read_batches
-        return _prefetched(read(windows, view, batch_size, seed, part))
+        return prefetched(read(windows, view, batch_size, seed, part))
 
     def _read_batches(
         self, windows: Iterator[np.ndarray], view: View, batch_size: int, seed: int, part: Part | None
@@ -434,7 +434,7 @@ def _large_enough(buffer: np.ndarray, places: np.ndarray) -> np.ndarray:
     return buffer if len(buffer) >= needed else np.empty(needed, np.uint8)
 
 
-def _prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
+def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
     """The same batches, made in a thread of their own."""
     with ThreadPoolExecutor(1, "reader") as reader:
         waiting = deque(reader.submit(next, batches, None) for _ in range(BATCHES_AHEAD))
