@@ -213,8 +213,8 @@ def test_too_little_space_ends_with_a_sentence_and_keeps_what_was_there(data, tm
 def test_a_loss_that_is_not_finite_names_step_videos_and_checkpoint(data, tmp_path, monkeypatch, capsys):
     step_of = training._compiled_step
 
-    def spoiled(step_model, view, spec):
-        step, done = step_of(step_model, view, spec), []
+    def spoiled(step_model, *settings):
+        step, done = step_of(step_model, *settings), []
 
         def run(batch):
             done.append(batch["video_id"])
