@@ -77,7 +77,7 @@ def run_beam_inference(config: BeamConfig) -> int:
         TooManyBadRecords: at the end, more of the input than allowed was set aside.
     """
     options = _options(config.pipeline_args)
-    trained = prediction.load_model(config.predictions)
+    trained = prediction.load_trained(config.predictions)
     if level_of(config.predictions.segments, trained.config) == SEGMENT:
         raise UserError(
             "segments are predicted by inference.py, which keeps the best ones of all videos for each class; "

@@ -40,7 +40,7 @@ def run_inference(config: InferenceConfig) -> int:
         TooManyBadRecords: at the end, more of the input than allowed was skipped.
     """
     names = predictions_csv.load_vocabulary(config.vocabulary) if config.vocabulary else None
-    trained = load_model(config)
+    trained = load_trained(config)
     skip = config.bad_records.skip
     level = level_of(config.segments, trained.config)
     in_segments = level == SEGMENT
@@ -66,7 +66,7 @@ def run_inference(config: InferenceConfig) -> int:
     return count
 
 
-def load_model(config: InferenceConfig) -> trained_model.TrainedModel:
+def load_trained(config: InferenceConfig) -> trained_model.TrainedModel:
     """The model of `--train_dir` or `--input_model_tgz`.
 
     Raises:
