@@ -90,6 +90,16 @@ def test_a_bad_record_can_be_an_error(folder, capsys):
     assert "0.tfrecord, record 4: it is no tf.train.SequenceExample" in last
 
 
+def test_an_empty_file_may_be_all_that_is_bad(folder, tmp_path, caplog):
+    write_records(tmp_path / "0.tfrecord", learnable_videos(3))
+    (tmp_path / "1.tfrecord").touch()
+    flags = [f"--train_dir={folder}/run", f"--input_data_pattern={tmp_path}/*.tfrecord", f"--output={tmp_path}/out.csv"]
+    assert beam_main(["beam", *flags]) == 0
+    assert "1 bad records, 0 of 480 bytes" in caplog.text
+    assert sum(len(read_predictions(path)) for path in tmp_path.glob("out-*.csv")) == 3
+    assert "1.tfrecord,1,0,the file is empty" in (tmp_path / "out.bad_records.csv").read_text()
+
+
 def test_video_level_models(tmp_path):
     means = [video_level({"mean_rgb": [0.1 * n, 1, 2, 3, 4, 5], "mean_audio": [n, 1]}, f"v{n}") for n in range(9)]
     write_records(tmp_path / "1.tfrecord", means)

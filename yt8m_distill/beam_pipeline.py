@@ -377,7 +377,7 @@ def _report(config: BeamConfig, counts: Mapping[str, int]) -> int:
     if counts.get("without_frames"):
         log.warning("%d videos have no frames: their predictions say nothing of them.", counts["without_frames"])
     if bad:
-        lost, total = counts["bad_bytes"], counts["bytes"]
+        lost, total = (counts.get(name, 0) for name in ("bad_bytes", "bytes"))  # what was never counted is not there
         fraction = lost / total if total else 1.0
         text = f"{bad} bad records, {lost:,} of {total:,} bytes, are listed in {_bad_records_file(output)}"
         if fraction > config.predictions.bad_records.max_bad_fraction:
