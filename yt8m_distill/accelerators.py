@@ -69,9 +69,22 @@ def copied_ahead(batches: Generator[Batch], device: str | None = None) -> Iterat
     gpus = tf.config.list_logical_devices("GPU") if device is None else []
     device = gpus[0].name if gpus else device
     with contextlib.closing(batches):
-        yield from prefetched(_on(device, batch) for batch in batches) if device else batches
+        yield from prefetched(_with_frames_on(device, batches)) if device else batches
 
 
-def _on(device: str, batch: Batch) -> Batch:
-    with tf.device(device):
-        return {**batch, "frames": tf.identity(batch["frames"])}
+def _with_frames_on(device: str, batches: Iterator[Batch]) -> Iterator[Batch]:
+    @tf.function(reduce_retracing=True)
+    def copy(frames: tf.Tensor) -> tf.Tensor:
+        # A GPU fetches from page-locked memory without the CPU's help. TensorFlow allocates it for what an operation
+        # on the CPU hands to one on a GPU, hence first a copy there, and both in one function.
+        with tf.device("/CPU:0"):
+            page_locked = tf.raw_ops.DeepCopy(x=frames)
+        with tf.device(device):
+            return tf.identity(page_locked)
+
+    for batch in batches:
+        with tf.device("/CPU:0"):
+            frames = tf.convert_to_tensor(batch["frames"])
+        with tf.device(device):
+            copied = copy(frames)
+        yield {**batch, "frames": copied}
