@@ -30,7 +30,7 @@ MOST_DESCRIPTION_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Part:
+class PredictionPart:
     """One part of a prediction.
 
     Attributes:
@@ -108,7 +108,7 @@ def _hash(line: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(_video_id(line), digest_size=8).digest())
 
 
-def _describe_repeated(parts: Sequence[Part], hashes: set[int]) -> str:
+def _describe_repeated(parts: Sequence[PredictionPart], hashes: set[int]) -> str:
     """Which video is there twice, and where."""
     seen: dict[bytes, str] = {}
     for part in parts:
@@ -125,7 +125,7 @@ def _describe_repeated(parts: Sequence[Part], hashes: set[int]) -> str:
     raise AssertionError("two ids of one hash, which happens once in 10**12 times")
 
 
-def _found_parts(config: MergeConfig) -> list[Part]:
+def _found_parts(config: MergeConfig) -> list[PredictionPart]:
     """All parts in their order, none missing, of one run."""
     stem, ending = split_name(config.output_file)
     patterns = [f"{glob.escape(stem)}-*-of-*{glob.escape(ending)}"]
@@ -140,7 +140,7 @@ def _found_parts(config: MergeConfig) -> list[Part]:
     return parts
 
 
-def _part(path: str) -> Part:
+def _part(path: str) -> PredictionPart:
     named = PART_NAME.search(split_name(path)[0])
     if named is None:
         raise UserError(f"{path} is not named as a part is: predictions-00002-of-00004.csv.")
@@ -148,7 +148,7 @@ def _part(path: str) -> Part:
         shard = Shard(*map(int, named.groups()))
     except UserError as error:
         raise UserError(f"{path}: there is no part {int(named[1])} of {int(named[2])}; they begin with 0.") from error
-    return Part(path, shard, _read_description(path))
+    return PredictionPart(path, shard, _read_description(path))
 
 
 def _read_description(path: str) -> Mapping[str, Any] | None:
@@ -165,7 +165,7 @@ def _read_description(path: str) -> Mapping[str, Any] | None:
     return found
 
 
-def _check_complete(parts: Sequence[Part]):
+def _check_complete(parts: Sequence[PredictionPart]):
     counts = sorted({part.shard.count for part in parts})
     if len(counts) > 1:
         raise UserError(
@@ -181,7 +181,7 @@ def _check_complete(parts: Sequence[Part]):
         raise UserError(f"of {counts[0]} parts {len(missing)} are missing: {named} (the first one is 0).")
 
 
-def _check_same_run(parts: Sequence[Part]):
+def _check_same_run(parts: Sequence[PredictionPart]):
     first = parts[0]
     for part in parts[1:]:
         if (part.description is None) != (first.description is None):
@@ -194,7 +194,7 @@ def _check_same_run(parts: Sequence[Part]):
         raise UserError(f"{part.path} is of another run than {first.path}: {', '.join(different)} differ.")
 
 
-def _check_rows(part: Part, rows: int):
+def _check_rows(part: PredictionPart, rows: int):
     if part.description is not None and part.description["rows"] != rows:
         raise UserError(f"{part.path} has {rows} videos; it was written with {part.description['rows']}.")
 
