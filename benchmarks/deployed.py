@@ -94,7 +94,12 @@ def rows_of(
         own, ratio = 1000 * seconds[file.path], seconds["Keras"] / seconds[file.path]
         cells = (f"{file.num_bytes / 1e6:.2f}", f"{own:.2f}", f"{ratio:.2f}", f"{file.difference:.0e}")
         gap = next(
-            (each.gap for each in described.files if (each.precision, each.batch) == (file.precision, None)), None
+            (
+                each.gap
+                for each in described.files
+                if (each.format, each.precision, each.batch) == (file.format, file.precision, None)
+            ),
+            None,
         )
         rows.append((f"{name}, {file.path}", *cells, *([] if gap is None else [f"{gap:.5f}"])))
     return rows

@@ -21,7 +21,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -39,16 +38,18 @@ class Answers:
     """What the clients of one load have got.
 
     Attributes:
-        statuses: how often each; 0: no answer.
+        statuses: of each request; 0: no answer.
         seconds: of each answer with status 200.
+        elapsed: seconds until the last answer, in all repetitions.
     """
 
-    statuses: Counter[int] = field(default_factory=Counter)
+    statuses: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    elapsed: float = 0.0
 
     @property
     def others(self) -> int:
-        return sum(number for status, number in self.statuses.items() if status not in (200, 503))
+        return sum(status not in (200, 503) for status in self.statuses)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 connections, videos = map(int, load.split("x"))
                 body = request_body(videos, described.frames or 30, described.data.frame_size)
                 send(port, body, connections, arguments.seconds, answers[load])
-    print_table(COLUMNS, [row(load, each, arguments.seconds * arguments.repetitions) for load, each in answers.items()])
+    print_table(COLUMNS, [row(load, each) for load, each in answers.items()])
     return 1 if any(each.others for each in answers.values()) else 0
 
 
@@ -133,13 +134,15 @@ def request_body(videos: int, frames: int, size: int) -> bytes:
 
 
 def send(port: int, body: bytes, connections: int, seconds: float, answers: Answers):
-    """Sends requests over so many connections for so long."""
-    end = time.perf_counter() + seconds
+    """Sends requests over so many connections for so long, and waits for the last answers."""
+    start = time.perf_counter()
+    end = start + seconds
     clients = [threading.Thread(target=client, args=(port, body, end, answers)) for _ in range(connections)]
     for each in clients:
         each.start()
     for each in clients:
         each.join()
+    answers.elapsed += time.perf_counter() - start
 
 
 def client(port: int, body: bytes, end: float, answers: Answers):
@@ -153,7 +156,7 @@ def client(port: int, body: bytes, end: float, answers: Answers):
         except (OSError, http.client.HTTPException):
             connection.close()
             status = 0
-        answers.statuses[status] += 1
+        answers.statuses.append(status)
         if status == 200:
             answers.seconds.append(time.perf_counter() - start)
         else:
@@ -161,11 +164,11 @@ def client(port: int, body: bytes, end: float, answers: Answers):
     connection.close()
 
 
-def row(load: str, answers: Answers, seconds: float) -> tuple[str, ...]:
-    good, videos = answers.statuses[200], int(load.partition("x")[2])
+def row(load: str, answers: Answers) -> tuple[str, ...]:
+    good, videos = answers.statuses.count(200), int(load.partition("x")[2])
     p50, p99 = np.percentile(answers.seconds, (50, 99)) * 1000 if answers.seconds else (np.nan, np.nan)
-    rates = (f"{good / seconds:,.1f}", f"{good * videos / seconds:,.1f}", f"{p50:.1f}", f"{p99:.1f}")
-    return load, *rates, f"{good}", f"{answers.statuses[503]}", f"{answers.others}"
+    rates = (f"{good / answers.elapsed:,.1f}", f"{good * videos / answers.elapsed:,.1f}", f"{p50:.1f}", f"{p99:.1f}")
+    return load, *rates, f"{good}", f"{answers.statuses.count(503)}", f"{answers.others}"
 
 
 if __name__ == "__main__":

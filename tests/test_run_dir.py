@@ -29,8 +29,8 @@ def test_checkpoints_are_kept_by_number(tmp_path):
 def test_a_checkpoint_cut_short_is_not_picked_up(tmp_path):
     run = RunDir(tmp_path)
     save(run, 1)
-    (run.checkpoints / "step-00000002.partial").mkdir()
-    (run.checkpoints / "step-00000002.partial" / "state.npz").write_bytes(b"half")
+    (run.checkpoints / ".step-00000002.partial").mkdir()
+    (run.checkpoints / ".step-00000002.partial" / "state.npz").write_bytes(b"half")
     assert [each.step for each in run_dir.checkpoints(run)] == [1]
     save(run, 2)
     assert [each.step for each in run_dir.checkpoints(run)] == [1, 2]
@@ -64,8 +64,8 @@ def test_a_failure_while_writing_leaves_the_old_content(tmp_path):
 
 def test_a_kill_between_the_two_renames_loses_nothing(tmp_path):
     target = tmp_path / "best"
-    (tmp_path / "best.old").mkdir()
-    (tmp_path / "best.old" / "weights").write_text("old")
+    (tmp_path / ".best.old").mkdir()
+    (tmp_path / ".best.old" / "weights").write_text("old")
     with pytest.raises(FileNotFoundError), run_dir.directory_written_beside(target) as folder:
         (folder / "no such folder" / "weights").write_text("new")
     assert (target / "weights").read_text() == "old"

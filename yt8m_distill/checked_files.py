@@ -116,10 +116,14 @@ def _check_array(stream: BinaryIO, num_bytes: int, name: str):
     if version not in ((1, 0), (2, 0)):
         raise UserError(f"{name} is no array that this package writes: version {version}.")
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(stream)
+    try:
+        shape, _, dtype = read_header(stream)
+    except Exception as error:  # numpy reads the header as a Python expression, whose errors are of many kinds
+        raise UserError(f"{name} has a damaged header: {in_short(error)}.") from error
     if dtype.kind not in _PLAIN_KINDS:
         raise UserError(f"{name} does not hold numbers, but '{dtype}'.")
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != num_bytes - stream.tell():
+    indexable = all(0 <= size <= np.iinfo(np.intp).max for size in shape)
+    if not indexable or math.prod(shape) * dtype.itemsize != num_bytes - stream.tell():
         raise UserError(f"{name} does not hold as many numbers as its header says.")
 
 

@@ -39,8 +39,10 @@ def run_inference(config: InferenceConfig) -> int:
         UserError: no run or packed model, no files, files of another format, a bad record or vocabulary.
         TooManyBadRecords: at the end, more of the input than allowed was skipped.
     """
-    names = predictions_csv.load_vocabulary(config.vocabulary) if config.vocabulary else None
     trained = load_trained(config)
+    names = None
+    if config.vocabulary:
+        names = predictions_csv.load_vocabulary(config.vocabulary, trained.config.data.num_classes)
     skip = config.bad_records.skip
     level = level_of(config.segments, trained.config)
     in_segments = level == SEGMENT

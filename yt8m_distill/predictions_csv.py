@@ -141,18 +141,28 @@ def description_path(path: str | os.PathLike) -> pathlib.Path:
     return pathlib.Path(f"{path}.json")
 
 
-def load_vocabulary(path: str | os.PathLike) -> dict[int, str]:
+def load_vocabulary(path: str | os.PathLike, num_classes: int | None = None) -> dict[int, str]:
     """Class names from a vocabulary CSV, by class index.
 
     The columns are found by the header: `index` and `name` or `display_name`, in any case, as in the files of
     YouTube-8M and AudioSet. A class without a name is called by its Knowledge Graph id, where there is such a column.
 
+    Args:
+        path: of the file.
+        num_classes: of the model whose classes are to be named; None: it does not matter.
+
     Raises:
-        UserError: if the file cannot be read or has no such columns, or an index is missing, not a whole number of at
-            least 0, or there twice. The message names file and line.
+        UserError: if the file cannot be read or has no such columns, an index is missing, not a whole number of at
+            least 0, or there twice, or the model has no such class. The message names file and line.
     """
     with _csv_rows(path, "vocabulary") as rows:
-        return _read_vocabulary(rows, path)
+        names = _read_vocabulary(rows, path)
+    if num_classes is not None and max(names, default=0) >= num_classes:
+        raise UserError(
+            f"The vocabulary {path} is another model's: it names class {max(names)}, and this one has {num_classes:,} "
+            "classes."
+        )
+    return names
 
 
 def load_class_ids(path: str | os.PathLike) -> list[int]:

@@ -166,7 +166,8 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def directory_written_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A folder to fill; when all went well it takes the place of `path`, whose old content then goes."""
-    partial, old = path.with_name(path.name + _PARTIAL), path.with_name(path.name + ".old")
+    # Hidden, as whatever is left under these names is removed: NAME.old may be somebody's copy of NAME.
+    partial, old = path.with_name(f".{path.name}{_PARTIAL}"), path.with_name(f".{path.name}.old")
     if old.exists() and not path.exists():  # killed between the two renames below
         os.rename(old, path)
     for leftover in (partial, old):

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -229,7 +230,7 @@ def test_what_cannot_be_exported(tmp_path, capsys):
     cases = [
         ("moe", "out", [], "only models that take frames are exported"),
         ("random", "out", [], "give --student_frames=3"),
-        ("random", "mine", [], "exists and is no export"),
+        ("random", "mine", [], "exists, and 'thesis.txt' is not part of an export"),
         ("random", "out", ["--formats=saved_model,pmml"], "--formats=pmml is unknown"),
         ("random", "out", ["--litert_precisions=int8"], "--litert_precisions does nothing without litert"),
     ]
@@ -238,6 +239,60 @@ def test_what_cannot_be_exported(tmp_path, capsys):
         assert text in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_only_an_export_is_replaced(tmp_path, capsys):
+    write_run(tmp_path / "run", "FrameLevelLogistic", {})
+    write_run(tmp_path / "mine.old", "FrameLevelLogistic", {})  # a name that a user may choose for a copy
+    assert export(tmp_path / "run", tmp_path / "mine", "--eval_videos=0") == 0
+    (tmp_path / "mine" / "notes.txt").write_text("")
+    assert export(tmp_path / "run", tmp_path / "mine", "--eval_videos=0") == 2
+    assert "'notes.txt' is not part of an export, which would be lost" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "notes.txt").exists()
+    (tmp_path / "mine" / "notes.txt").unlink()
+    assert export(tmp_path / "run", tmp_path / "mine", "--eval_videos=0") == 0
+    assert (tmp_path / "mine.old" / "config.json").exists()
+
+
+def test_videos_that_cannot_be_read(tmp_path, caplog, capsys):
+    """The run's own may be gone; those that are asked for are needed."""
+    data = tmp_path / "test.tfrecord"
+    write_records(data, [record.SerializeToString() for record in videos()])
+    data.write_bytes(data.read_bytes()[:-3])
+    write_run(tmp_path / "run", "FrameLevelLogistic", {}, data_pattern=str(data))
+    caplog.set_level("INFO")
+    assert export(tmp_path / "run", tmp_path / "out") == 0
+    assert "GAP@20 is not measured" in caplog.text
+    assert description.read(tmp_path / "out").gap is None
+    assert export(tmp_path / "run", tmp_path / "other", f"--eval_data_pattern={data}") == 2
+    assert str(data) in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_vocabulary_of_other_classes_is_refused(tmp_path, capsys):
+    write_run(tmp_path / "run", "FrameLevelLogistic", {})
+    (tmp_path / "names.csv").write_text("index,name\n0,a\n5,b\n")
+    arguments = [f"--vocabulary={tmp_path / 'names.csv'}", "--eval_videos=0"]
+    assert export(tmp_path / "run", tmp_path / "out", *arguments) == 2
+    assert "is another model's: it names class 5, and this one has 5 classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["saved_model/saved_model.pb", "litert/float32.tflite", "model.onnx"])
+def test_damaged_files_are_named(exported, tmp_path, name):
+    shutil.copytree(exported[0], tmp_path / "copy")
+    file = tmp_path / "copy" / name
+    file.write_bytes(file.read_bytes()[:100])
+    chosen = name.partition("/")[0] if "saved_model" in name else name
+    with pytest.raises(UserError, match=chosen):
+        service.load(ServeConfig(str(tmp_path / "copy"), chosen))
+
+
+@pytest.mark.parametrize(("key", "value"), [("top_k", 0), ("frames", -1), ("frames", 1_000_000_000)])
+def test_damaged_descriptions_are_named(exported, tmp_path, key, value):
+    described = json.loads((exported[0] / "export.json").read_text())
+    (tmp_path / "export.json").write_text(json.dumps({**described, key: value}))
+    with pytest.raises(UserError, match=rf"export\.json: {key} must be"):
+        description.read(tmp_path)
 
 
 def test_a_model_of_segments_takes_frames_only(tmp_path):

@@ -6,6 +6,7 @@ import io
 import json
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,6 +20,7 @@ from yt8m_distill.data.framing import framed
 from yt8m_distill.dataset_spec import DatasetSpec
 from yt8m_distill.deployment.description import Description
 from yt8m_distill.frame_selection import frame_indices
+from yt8m_distill.serving import app
 from yt8m_distill.serving.app import create_app
 
 TFRECORD, JSON, NPZ = "application/x-tfrecord", "application/json", "application/x-npz"
@@ -44,8 +46,8 @@ def mean_bytes(frames: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
 @contextlib.contextmanager
 def serving(predict=mean_bytes, **limits) -> Iterator[int]:
     """The port of a service in a thread."""
-    app = create_app(DESCRIBED, predict, ServeConfig("", **limits))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
+    application = create_app(DESCRIBED, predict, ServeConfig("", **limits))
+    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="critical"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -120,6 +122,16 @@ def test_top_k_of_a_request(port):
 
 
 RECORD = videos()[3].SerializeToString()
+ARRAY_HEADER = "{'descr': %s, 'fortran_order': False, 'shape': %s}"
+
+
+def npz_header(header: str) -> bytes:
+    """An .npz file with an array "frames" of this header and no values."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        text = header.encode().ljust(63) + b"\n"
+        archive.writestr("frames.npy", np.lib.format.magic(1, 0) + len(text).to_bytes(2, "little") + text)
+    return file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -132,6 +144,8 @@ RECORD = videos()[3].SerializeToString()
         (b'{"videos": [{"frames": [[1, 2]]}]}', JSON, "/predict", 400, "video 0: its frames must be a list of lists"),
         (b'{"videos": [{"frames": [[0,0,0,0,0,0,0,256]]}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
         (b'{"videos": [{"frames": [[0,0,0,0,0,0,0,0.5]]}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
+        (b'{"videos": [{"frames": [[true,0,0,0,0,0,0,0]]}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
+        (b'{"videos": [{"frames": [["text",0,0,0,0,0,0,0]]}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
         (b'{"videos": [{"frames": null}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
         (b'{"videos": [{"id": 1, "frames": []}]}', JSON, "/predict", 400, "its id must be a text"),
         (b"PK", NPZ, "/predict", 400, "the .npz file cannot be read"),
@@ -139,6 +153,11 @@ RECORD = videos()[3].SerializeToString()
         (npz(frames=np.zeros((1, 2, 8), np.float32)), NPZ, "/predict", 400, "uint8 (videos, frames, 8)"),
         (npz(frames=np.zeros((9, 2, 8), np.uint8)), NPZ, "/predict", 400, "more than 8 videos"),
         (npz(frames=np.zeros((1, 2, 8), np.uint8), num_frames=np.array([3])), NPZ, "/predict", 400, "from 0 to 2"),
+        (npz(frames=np.empty((2**40, 0, 8), np.uint8)), NPZ, "/predict", 400, "more than 8 videos"),
+        (npz_header("{[]: 1}"), NPZ, "/predict", 400, "damaged header"),
+        (npz_header("("), NPZ, "/predict", 400, "damaged header"),
+        (npz_header(ARRAY_HEADER % ("()", "(1, 0, 8)")), NPZ, "/predict", 400, "damaged header"),
+        (npz_header(ARRAY_HEADER % ("'|u1'", f"({10**30}, 0, 8)")), NPZ, "/predict", 400, "as its header says"),
         (framed(RECORD) + framed(b"\xff\xff"), TFRECORD, "/predict", 400, "record 2: it is no"),
         (framed(RECORD)[:-1], TFRECORD, "/predict", 400, "record 1: cut short"),
         (b"0" * 100, TFRECORD, "/predict", 400, "no TFRecord file"),
@@ -170,10 +189,7 @@ def test_requests_at_the_same_time_are_a_batch_and_too_many_are_refused():
         scores = [pool.submit(score, 10)]
         assert entered.wait(30)
         scores += [pool.submit(score, value) for value in (20, 30, 40, 50)]
-        end = time.monotonic() + 30
-        while "yt8m_waiting_videos 4\n" not in ask(port, None, path="/metrics")[1]:
-            assert time.monotonic() < end, "the requests do not wait"
-            time.sleep(0.01)
+        wait_for(port, "waiting_videos 4")
         status, text, headers = ask(port, one_video(60), NPZ)
         assert (status, headers["retry-after"]) == (503, "1"), text
         released.set()
@@ -182,6 +198,70 @@ def test_requests_at_the_same_time_are_a_batch_and_too_many_are_refused():
         told = ask(port, None, path="/metrics")[1]
     lines = ('requests_total{status="200"} 5', 'requests_total{status="503"} 1', "batches_total 2", "videos_total 5")
     assert all(f"yt8m_{line}\n" in told for line in lines), told
+
+
+def wait_for(port: int, line: str):
+    """Until the metrics have it."""
+    end = time.monotonic() + 30
+    while f"yt8m_{line}\n" not in (told := ask(port, None, path="/metrics")[1]):
+        assert time.monotonic() < end, told
+        time.sleep(0.01)
+
+
+def begun(port: int, body: bytes, sent: int) -> http.client.HTTPConnection:
+    """A connection on which so many bytes of a request have been sent."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.putrequest("POST", "/predict")
+    connection.putheader("Content-Type", NPZ)
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[:sent])
+    return connection
+
+
+def test_a_client_that_leaves_is_not_waited_for():
+    entered, released, batches = threading.Event(), threading.Event(), []
+
+    def slow(frames, num_frames):
+        batches.append(int(frames[0, 0, 0]))
+        entered.set()
+        assert released.wait(30)
+        return mean_bytes(frames, num_frames)
+
+    with serving(slow) as port, ThreadPoolExecutor(1) as pool:
+        begun(port, one_video(1), 5).close()
+        wait_for(port, 'requests_total{status="499"} 1')
+        first = pool.submit(ask, port, one_video(2), NPZ)
+        assert entered.wait(30)
+        left = begun(port, one_video(3), len(one_video(3)))
+        wait_for(port, "waiting_videos 1")
+        left.close()
+        wait_for(port, 'requests_total{status="499"} 2')
+        released.set()
+        assert first.result()[0] == 200
+        assert ask(port, one_video(4), NPZ)[0] == 200
+    assert batches == [2, 4]
+
+
+def test_no_more_is_received_at_a_time_than_fits(monkeypatch):
+    monkeypatch.setattr(app, "BODIES_AT_ONCE", 1)
+    body = npz(frames=np.zeros((1, 4000, FRAME_SIZE), np.uint8))
+    with serving(max_request_mb=0.05) as port:
+        first = begun(port, body, 30_000)
+        answers = []
+        while 503 not in answers:  # until the service has got the first's bytes
+            answers.append(ask(port, body, NPZ)[0])
+            assert len(answers) < 1000
+        first.send(body[30_000:])
+        assert first.getresponse().status == 200
+        first.close()
+        assert ask(port, body, NPZ)[0] == 200
+    assert set(answers) <= {200, 503}
+
+
+def test_labels_of_records_do_not_matter(port):
+    record = videos()[3]
+    record.context.feature["labels"].int64_list.value[:] = [CLASSES + 3]
+    assert ask(port, framed(record.SerializeToString()), TFRECORD)[0] == 200
 
 
 def test_a_failure_of_the_model_is_not_the_end():

@@ -1,10 +1,11 @@
 """Holds exported files to the Keras model they were made from."""
 
+import contextlib
 import dataclasses
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,23 +38,36 @@ class Probe:
     expected: np.ndarray
 
 
-def probes(network: Network, reference: Callable, videos: VideoFiles | None) -> list[Probe]:
-    """Random videos, among them an empty and a full one, with anything as padding; and real ones, where there are.
+def random_probe(network: Network, reference: Callable) -> Probe:
+    """Random videos, among them an empty and a full one, with anything as padding.
 
     Args:
         network: what is exported.
         reference: see `evaluation.prediction_function`.
-        videos: real ones.
     """
     rng = np.random.default_rng(0)
     longest = network.frames or FRAMES_WITHOUT_LIMIT
     num_frames = rng.integers(0, longest + 1, RANDOM_VIDEOS, np.int32)
     num_frames[:3] = 0, 1, longest
     frames = rng.integers(0, 256, (RANDOM_VIDEOS, longest, network.spec.frame_size), np.uint8)
-    batches = [{"frames": frames, "num_frames": num_frames}]
-    if videos is not None:
-        batches += [next(videos.ordered_batches(View(network.selection), REAL_VIDEOS))]
-    return [Probe(each["frames"], each["num_frames"], reference(each)) for each in batches]
+    return _probe({"frames": frames, "num_frames": num_frames}, reference)
+
+
+def real_probe(network: Network, reference: Callable, videos: VideoFiles) -> Probe:
+    """The first videos of files.
+
+    Raises:
+        UserError: there are none.
+    """
+    with contextlib.closing(videos.ordered_batches(View(network.selection), REAL_VIDEOS)) as batches:
+        batch = next(batches, None)
+    if batch is None:
+        raise UserError("--eval_data_pattern: no video was chosen out of these files; give more --eval_videos.")
+    return _probe(batch, reference)
+
+
+def _probe(batch: Mapping[str, np.ndarray], reference: Callable) -> Probe:
+    return Probe(batch["frames"], batch["num_frames"], reference(batch))
 
 
 def check(name: str, predict: Predict, given: Sequence[Probe], bound: float) -> float:

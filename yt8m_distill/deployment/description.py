@@ -75,6 +75,14 @@ class Description:
         return self.selection.describe() if self.selection else "all"
 
 
+def most_frames(spec: DatasetSpec, selection: FrameSelection | None) -> int | None:
+    """Frames that a model gets of a video at most; None: there is no limit."""
+    longest = spec.longest_example
+    if selection is not None and selection.k is not None:
+        return selection.frames(longest or selection.k)
+    return (selection.frames(longest) if selection else longest) if longest else None
+
+
 def write(description: Description, folder: pathlib.Path):
     """Writes `export.json`."""
     run_dir.write_json(folder / FILE_NAME, dataclasses.asdict(description))
@@ -92,6 +100,11 @@ def read(folder: pathlib.Path) -> Description:
     found = configuration.from_values(Description, run_dir.read_json(path), str(path))
     if found.class_names is not None and len(found.class_names) != found.data.num_classes:
         raise UserError(f"{path}: class_names must have {found.data.num_classes} names, as many as there are classes.")
+    if not 1 <= found.top_k <= found.data.num_classes:
+        raise UserError(f"{path}: top_k must be from 1 to {found.data.num_classes}, the number of classes.")
+    expected = most_frames(found.data, found.selection)
+    if found.frames != expected:
+        raise UserError(f"{path}: frames must be {expected}, by its data and selection, not {found.frames}.")
     for file in found.files:
         if pathlib.PurePath(file.path).is_absolute() or ".." in pathlib.PurePath(file.path).parts:
             raise UserError(f"{path}: '{file.path}' is not a file in the export's folder.")

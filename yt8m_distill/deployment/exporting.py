@@ -3,13 +3,16 @@
 import dataclasses
 import importlib.util
 import logging
+import os
 import pathlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import tensorflow as tf
+
 from yt8m_distill import predictions_csv, run_dir, trained_model
-from yt8m_distill.config import ExportConfig
-from yt8m_distill.data.dataset import VideoFiles, View, check_view, estimated_videos
+from yt8m_distill.config import EXPORT_FORMATS, ExportConfig
+from yt8m_distill.data.dataset import VideoFiles, View, check_segments, check_view, estimated_videos
 from yt8m_distill.dataset_spec import SEGMENT
 from yt8m_distill.deployment import checking, description, litert, model_card, onnx, runners, saved_model
 from yt8m_distill.deployment.description import Description, ExportedFile
@@ -20,6 +23,7 @@ from yt8m_distill.metrics import EvaluationMetrics
 
 log = logging.getLogger(__name__)
 
+ENTRIES = (description.FILE_NAME, model_card.FILE_NAME, "saved_model", "litert", "model.onnx")
 PACKAGES = {"saved_model": (), "litert": ("ai_edge_litert",), "onnx": ("tf2onnx", "onnxruntime")}
 BATCH_SIZE = 64
 
@@ -65,17 +69,15 @@ def run_export(config: ExportConfig) -> Description:
             export is to go, a file that predicts otherwise than the model. Nothing is written then.
     """
     _check_packages(config)
-    target = pathlib.Path(config.output_dir)
+    target = pathlib.Path(os.path.abspath(config.output_dir))
     _check_target(target)
-    vocabulary = predictions_csv.load_vocabulary(config.vocabulary) if config.vocabulary else None
+    _use_no_gpu()
     trained = trained_model.load(config.train_dir, config.which, branch=config.branch)
     network = of_trained(trained, config.selection)
-    classes = range(network.spec.num_classes)
-    names = None if vocabulary is None else tuple(vocabulary.get(i, f"class {i}") for i in classes)
-    videos = _videos(config, trained, network)
+    names = _class_names(config, network.spec.num_classes)
+    standard = _standard(config, trained, network)
     with run_dir.directory_written_beside(target) as folder:
         _write_files(config, network, names, folder)
-        standard = _standard(network, videos)
         described = Description(
             model=trained.config.model,
             which=trained.role,
@@ -83,7 +85,7 @@ def run_export(config: ExportConfig) -> Description:
             data=network.spec,
             selection=network.selection,
             frames=network.frames,
-            top_k=min(config.top_k, len(classes)),
+            top_k=min(config.top_k, network.spec.num_classes),
             class_names=names,
             files=tuple(_checked_file(folder, planned, standard) for planned in _planned(config)),
             gap=standard.gap,
@@ -104,26 +106,40 @@ def _check_packages(config: ExportConfig):
 
 def _check_target(target: pathlib.Path):
     """Only an earlier export is replaced."""
-    if not target.exists() or (target / description.FILE_NAME).is_file():
+    if not target.exists():
         return
-    if not target.is_dir() or any(target.iterdir()):
+    others = {each.name for each in target.iterdir()} - set(ENTRIES) if target.is_dir() else {target.name}
+    if others:
         raise UserError(
-            f"--output_dir={target} exists and is no export (it has no {description.FILE_NAME}); name a new folder."
+            f"--output_dir={target} exists, and '{min(others)}' is not part of an export, which would be lost; name a "
+            "new folder."
         )
 
 
-def _videos(config: ExportConfig, trained: trained_model.TrainedModel, network: Network) -> VideoFiles | None:
-    """Labelled videos, about as many as wanted; None where there are none."""
-    if not config.eval_videos:
-        return None
+def _use_no_gpu():
+    """Files are for any processor: they are traced, compared and measured on this machine's."""
     try:
-        videos = evaluation_videos(config.eval_data_pattern, trained.config, "eval_data_pattern")
-        check_view(videos.spec, View(network.selection), "eval_data_pattern")
-    except UserError as error:
-        if config.eval_data_pattern:
-            raise
-        log.info("GAP@20 is not measured: %s", error)
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError as error:
+        raise UserError("TensorFlow uses a GPU already; export in a process of its own.") from error
+
+
+def _class_names(config: ExportConfig, num_classes: int) -> tuple[str, ...] | None:
+    if not config.vocabulary:
         return None
+    vocabulary = predictions_csv.load_vocabulary(config.vocabulary, num_classes)
+    return tuple(vocabulary.get(i, f"class {i}") for i in range(num_classes))
+
+
+def _videos(config: ExportConfig, trained: trained_model.TrainedModel, network: Network) -> VideoFiles:
+    """Labelled videos, about as many as wanted.
+
+    Raises:
+        UserError: there are none.
+    """
+    videos = evaluation_videos(config.eval_data_pattern, trained.config, "eval_data_pattern")
+    check_view(videos.spec, View(network.selection), "eval_data_pattern")
+    check_segments(videos, "eval_data_pattern")
     expected = max(estimated_videos(videos), 1)
     return dataclasses.replace(videos, fraction=min(1.0, config.eval_videos / expected))
 
@@ -149,15 +165,24 @@ def _planned(config: ExportConfig) -> list[_Planned]:
         ],
         "onnx": [_Planned("model.onnx", "onnx")],
     }
-    return [planned for each in config.formats for planned in files[each]]
+    return [planned for each in EXPORT_FORMATS if each in config.formats for planned in files[each]]
 
 
-def _standard(network: Network, videos: VideoFiles | None) -> _Standard:
+def _standard(config: ExportConfig, trained: trained_model.TrainedModel, network: Network) -> _Standard:
     predict = prediction_function(network.model)
-    standard = _Standard(network, predict, checking.probes(network, predict, videos), videos)
-    if videos is None:
-        return standard
-    result = _evaluated("Keras", predict, standard)
+    without_videos = _Standard(network, predict, [checking.random_probe(network, predict)], None)
+    if not config.eval_videos:
+        return without_videos
+    try:
+        videos = _videos(config, trained, network)
+        probes = [*without_videos.probes, checking.real_probe(network, predict, videos)]
+        standard = dataclasses.replace(without_videos, probes=probes, videos=videos)
+        result = _evaluated("Keras", predict, standard)
+    except UserError as error:
+        if config.eval_data_pattern:
+            raise
+        log.info("GAP@20 is not measured: %s", error)  # the run's own videos may be elsewhere by now
+        return without_videos
     return dataclasses.replace(standard, gap=result["GAP@20"], gap_videos=int(result["examples"]))
 
 

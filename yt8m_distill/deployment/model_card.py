@@ -12,6 +12,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.run_dir import RunDir
 from yt8m_distill.trained_model import TrainedModel
 
+FILE_NAME = "README.md"
 METRICS = ("GAP@20", "mAP", "mAP_full", "Hit@1", "PERR", "MAP@100000")
 FRAMES_OF_SELECTION = {
     "uniform": "frame `(2 * i + 1) * n // {twice}` for i from 0 to {last}, the middle of {k} equal parts; of a video "
@@ -35,7 +36,7 @@ def write(described: Description, trained: TrainedModel, train_dir: str, folder:
     """
     parts = [_head(described), _model(described, trained), _quality(described, trained, train_dir), _files(described)]
     parts += [_input(described), _licence(described.data)]
-    run_dir.write_text(folder / "README.md", "\n\n".join(parts) + "\n")
+    run_dir.write_text(folder / FILE_NAME, "\n\n".join(parts) + "\n")
 
 
 def table(described: Description) -> str:

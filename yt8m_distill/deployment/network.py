@@ -12,6 +12,7 @@ import tensorflow as tf
 from yt8m_distill import trained_model
 from yt8m_distill.config import FrameSelection
 from yt8m_distill.dataset_spec import VIDEO, DatasetSpec
+from yt8m_distill.deployment import description
 from yt8m_distill.errors import UserError
 from yt8m_distill.layers import StackedLSTM
 
@@ -35,10 +36,7 @@ class Network:
     @property
     def frames(self) -> int | None:
         """Frames that it gets of a video at most; None: there is no limit."""
-        if self.selection is not None and self.selection.k is not None:
-            return self.selection.frames(self.spec.longest_example or self.selection.k)
-        longest = self.spec.longest_example
-        return (self.selection.frames(longest) if self.selection else longest) if longest else None
+        return description.most_frames(self.spec, self.selection)
 
     def checked_frames(self, file_format: str) -> int:
         """`frames`, for a format in which their number is fixed.
@@ -86,8 +84,8 @@ def of_trained(trained: trained_model.TrainedModel, selection: FrameSelection | 
     selection = selection or trained.selection
     if selection is not None and selection.sampling == "random":
         raise UserError(
-            "the student was trained on frames drawn at random, by the video's id; an exported model sees fixed ones: "
-            f"give --student_frames={selection.k}, the uniform ones, or another --frame_sampling with it."
+            "these frames are drawn at random, by the video's id; an exported model sees fixed ones: give "
+            f"--student_frames={selection.k} --frame_sampling=uniform, or another --frame_sampling."
         )
     return Network(trained.model, trained.config.data, selection)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from yt8m_distill.checked_files import in_short
 from yt8m_distill.errors import UserError
 
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -19,23 +20,25 @@ def load(path: pathlib.Path) -> Predict:
             fewer, which are padded.
 
     Raises:
-        UserError: the runtime is not installed.
+        UserError: the runtime is not installed, or the file is missing or damaged.
     """
     loaders = {".tflite": _litert, ".onnx": _onnx}
     try:
         return loaders.get(path.suffix, _saved_model)(path)
     except ImportError as error:
         raise UserError(f"'{path.name}' needs {error.name}: {EXTRA}") from error
+    except Exception as error:  # each runtime has its own
+        raise UserError(f"'{path}' cannot be loaded: {in_short(error)}. Export it again.") from error
 
 
 def _saved_model(path: pathlib.Path) -> Predict:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
+    run = loaded.signatures["frames"]
 
-    def predict(frames, num_frames):
-        # Of `loaded` itself, as the signature does not keep its variables alive.
-        outputs = loaded.signatures["frames"](frames=tf.constant(frames), num_frames=tf.constant(num_frames))
+    def predict(frames, num_frames, loaded=loaded):  # `loaded`, as the signature does not keep its variables alive
+        outputs = run(frames=tf.constant(frames), num_frames=tf.constant(num_frames))
         return outputs["predictions"].numpy()
 
     return predict

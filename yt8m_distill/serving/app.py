@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.requests import ClientDisconnect
 
 from yt8m_distill.config import ServeConfig
 from yt8m_distill.deployment.description import Description
@@ -22,6 +23,9 @@ from yt8m_distill.serving.counters import Counters
 log = logging.getLogger(__name__)
 
 SECONDS_TO_SEND = 30.0  # that a client has for its request
+BODIES_AT_ONCE = 8  # of the largest size, that are received or parsed at a time
+PARSERS_AT_ONCE = 2
+CLIENT_HAS_GONE = 499  # as servers count it; nobody reads it
 
 
 def create_app(described: Description, predict: Callable[[np.ndarray, np.ndarray], np.ndarray], config: ServeConfig):
@@ -34,9 +38,11 @@ def create_app(described: Description, predict: Callable[[np.ndarray, np.ndarray
     """
     app = FastAPI(title=f"{described.model}, {described.which}")
     counters, batcher = Counters(), Batcher(predict, config.max_batch, config.max_waiting)
+    intake = Intake(described, config, batcher)
 
     @app.exception_handler(RequestValidationError)
     async def explain(_: Request, error: RequestValidationError) -> JSONResponse:
+        counters.note(400, 0.0)
         problems = ", ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
         return JSONResponse({"detail": problems}, status_code=400)
 
@@ -54,13 +60,16 @@ def create_app(described: Description, predict: Callable[[np.ndarray, np.ndarray
         status = 500
         try:
             k = _checked_top_k(top_k, described)
-            videos = await _videos(request, described, config)
-            predictions = await batcher.predictions(videos)
+            videos = await intake.videos(request)
+            predictions = await _while_connected(request, batcher.predictions(videos))
             response = JSONResponse(_labels(videos, predictions, k, described))
             status = 200
         except OverloadedError:
             status = 503
             raise HTTPException(503, "too many videos are waiting; try again later", {"Retry-After": "1"}) from None
+        except ClientDisconnect:
+            status = CLIENT_HAS_GONE
+            return JSONResponse({}, status_code=status)
         except HTTPException as error:
             status = error.status_code
             raise
@@ -78,29 +87,88 @@ def _checked_top_k(given: int | None, described: Description) -> int:
     return given or described.top_k
 
 
-async def _videos(request: Request, described: Description, config: ServeConfig) -> Videos:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type not in PARSERS:
-        raise HTTPException(415, f"Content-Type must be one of {', '.join(PARSERS)}, not '{content_type}'")
+async def _while_connected(request: Request, predictions: Awaitable[np.ndarray]) -> np.ndarray:
+    """The predictions, which nobody has to compute any more when the client has gone.
+
+    Raises:
+        ClientDisconnect: it has.
+    """
+    answer, gone = asyncio.ensure_future(predictions), asyncio.ensure_future(_disconnected(request))
     try:
-        async with asyncio.timeout(SECONDS_TO_SEND):
-            body = await _body(request, config.max_request_mb)
-        return await run_in_threadpool(parse, content_type, body, described, config.max_batch)
-    except TimeoutError as error:
-        raise HTTPException(408, f"the request was not there within {SECONDS_TO_SEND:.0f} seconds") from error
-    except BadBodyError as error:
-        raise HTTPException(400, str(error)) from error
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    finally:
+        answer.cancel()
+        gone.cancel()
 
 
-async def _body(request: Request, max_mb: float) -> bytes:
-    """No more of it is kept than is taken, whatever its header says."""
-    parts, left = [], int(max_mb * 1e6)
-    async for part in request.stream():
-        left -= len(part)
-        if left < 0:
-            raise HTTPException(413, f"the request is larger than {max_mb:g} MB", {"Connection": "close"})
-        parts.append(part)
-    return b"".join(parts)
+async def _disconnected(request: Request):
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class Intake:
+    """Receives and parses requests, so many at a time that they fit into memory.
+
+    Args:
+        described: the model that is to see them.
+        config: the service's limits.
+        batcher: while it is full, nothing is parsed.
+    """
+
+    def __init__(self, described: Description, config: ServeConfig, batcher: Batcher):
+        self._described = described
+        self._config = config
+        self._batcher = batcher
+        self._left = int(BODIES_AT_ONCE * config.max_request_mb * 1e6)  # bytes
+        self._parsers = asyncio.Semaphore(PARSERS_AT_ONCE)
+
+    async def videos(self, request: Request) -> Videos:
+        """The videos of a request.
+
+        Raises:
+            HTTPException: what is wrong with it.
+            OverloadedError: too many videos wait, or too much is being received.
+            ClientDisconnect: it broke off.
+        """
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type not in PARSERS:
+            raise HTTPException(415, f"Content-Type must be one of {', '.join(PARSERS)}, not '{content_type}'")
+        parts: list[bytes] = []
+        try:
+            async with asyncio.timeout(SECONDS_TO_SEND):
+                await self._receive(request, parts)
+            body = b"".join(parts)
+            async with self._parsers:
+                return await run_in_threadpool(parse, content_type, body, self._described, self._config.max_batch)
+        except TimeoutError as error:
+            raise HTTPException(408, f"the request was not there within {SECONDS_TO_SEND:.0f} seconds") from error
+        except BadBodyError as error:
+            raise HTTPException(400, str(error)) from error
+        finally:
+            self._left += sum(map(len, parts))
+
+    async def _receive(self, request: Request, parts: list[bytes]):
+        """No more of it is kept than is taken, whatever its header says.
+
+        What is refused for want of room is still received: a client that cannot send does not read the answer.
+        """
+        most, received = int(self._config.max_request_mb * 1e6), 0
+        kept = self._batcher.waiting < self._config.max_waiting
+        async for part in request.stream():
+            received += len(part)
+            if received > most:
+                raise HTTPException(
+                    413, f"the request is larger than {self._config.max_request_mb:g} MB", {"Connection": "close"}
+                )
+            kept = kept and len(part) <= self._left
+            if kept:
+                self._left -= len(part)
+                parts.append(part)
+        if not kept:
+            raise OverloadedError
 
 
 def _labels(videos: Videos, predictions: np.ndarray, top_k: int, described: Description) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import numpy as np
 
 from yt8m_distill.serving.bodies import Videos
 
+MOST_BATCH_BYTES = 1 << 30  # of frames, padded to the longest video, that requests share
+
 
 class OverloadedError(Exception):
     """More videos are waiting than may."""
@@ -70,28 +72,34 @@ class Batcher:
     async def _run(self):
         """Until nothing waits."""
         loop = asyncio.get_running_loop()
-        while batch := self._next_batch():
-            frames, num_frames = _joined([each.videos for each in batch])
-            try:
-                predictions = await loop.run_in_executor(self._thread, self._predict, frames, num_frames)
-            except Exception as error:
-                _give(batch, [error] * len(batch))
-                continue
-            self.batches += 1
-            self.videos += len(frames)
-            ends = np.cumsum([len(each.videos) for each in batch])[:-1]
-            _give(batch, np.split(predictions, ends))
-        self._runner = None
+        try:
+            while batch := self._next_batch():
+                try:
+                    frames, num_frames = _joined([each.videos for each in batch])
+                    predictions = await loop.run_in_executor(self._thread, self._predict, frames, num_frames)
+                    ends = np.cumsum([len(each.videos) for each in batch])[:-1]
+                    _give(batch, np.split(predictions, ends))
+                except Exception as error:
+                    _give(batch, [error] * len(batch))
+                    continue
+                self.batches += 1
+                self.videos += len(frames)
+        finally:
+            self._runner = None
 
     def _next_batch(self) -> list[_Waiting]:
-        batch, size = [], 0
-        while self._queue and (not batch or size + len(self._queue[0].videos) <= self._max_batch):
+        batch: list[_Waiting] = []
+        while self._queue and (not batch or self._fits(batch, self._queue[0])):
             first = self._queue.popleft()
             self._waiting -= len(first.videos)
             if not first.answer.done():  # else the client has gone
                 batch.append(first)
-                size += len(first.videos)
         return batch
+
+    def _fits(self, batch: list[_Waiting], following: _Waiting) -> bool:
+        together = [each.videos for each in (*batch, following)]
+        videos, longest = sum(map(len, together)), max(each.frames.shape[1] for each in together)
+        return videos <= self._max_batch and videos * longest * together[0].frames.shape[2] <= MOST_BATCH_BYTES
 
 
 def _give(batch: list[_Waiting], results: list):

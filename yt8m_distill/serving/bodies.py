@@ -4,6 +4,7 @@ import dataclasses
 import io
 import itertools
 import json
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -57,11 +58,7 @@ def parse(content_type: str, body: bytes, described: Description, most_videos: i
     Raises:
         BadBodyError: it is not what `content_type` says, or not for this model; it has no video, or too many.
     """
-    videos = []
-    for video in PARSERS[content_type](body, described.data):
-        if len(videos) == most_videos:
-            raise BadBodyError(f"more than {most_videos} videos; send them in several requests")
-        videos.append(video)
+    videos = list(PARSERS[content_type](body, described.data, most_videos))
     if not videos:
         raise BadBodyError("there is no video in it")
     batch = View(described.selection).batch(videos, described.data, seed=0)
@@ -69,10 +66,15 @@ def parse(content_type: str, body: bytes, described: Description, most_videos: i
     return Videos(ids, batch["frames"], batch["num_frames"])
 
 
-def _records(body: bytes, spec: DatasetSpec) -> Iterator[Video]:
+def _check_count(videos: int, most_videos: int):
+    if videos > most_videos:
+        raise BadBodyError(f"more than {most_videos} videos; send them in several requests")
+
+
+def _records(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
     if spec.level == SEGMENT:
         raise BadBodyError("the model was trained on segments, and records hold whole videos: send frames")
-    whole = dataclasses.replace(spec, thin_frames=None)
+    whole = dataclasses.replace(spec, thin_frames=None, num_classes=sys.maxsize)  # their labels do not matter
     records = records_of_bytes(body)
     for number in itertools.count(1):
         try:
@@ -82,7 +84,8 @@ def _records(body: bytes, spec: DatasetSpec) -> Iterator[Video]:
             raise BadBodyError(f"record {number}: {error}") from error
         if video is None:
             return
-        yield video
+        _check_count(number, most_videos)
+        yield dataclasses.replace(video, labels=())
 
 
 def _id_key(data: memoryview, spec: DatasetSpec) -> str:
@@ -92,7 +95,7 @@ def _id_key(data: memoryview, spec: DatasetSpec) -> str:
     return next((key for key in (spec.id_key, *ID_KEYS) if key in found), spec.id_key)
 
 
-def _json(body: bytes, spec: DatasetSpec) -> Iterator[Video]:
+def _json(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -100,6 +103,7 @@ def _json(body: bytes, spec: DatasetSpec) -> Iterator[Video]:
     videos = content.get("videos") if isinstance(content, dict) else None
     if not isinstance(videos, list) or not all(isinstance(each, dict) for each in videos):
         raise BadBodyError('{"videos": [{"id": "...", "frames": [[0, 255, ...], ...]}]} is needed')
+    _check_count(len(videos), most_videos)
     for place, each in enumerate(videos):
         video_id = each.get("id", str(place))
         if not isinstance(video_id, str):
@@ -110,25 +114,25 @@ def _json(body: bytes, spec: DatasetSpec) -> Iterator[Video]:
 def _bytes(rows: Any, place: int, spec: DatasetSpec) -> np.ndarray:
     """Lists of numbers as uint8 (frames, features)."""
     problem = f"video {place}: its frames must be a list of lists of {spec.frame_size} whole numbers from 0 to 255"
-    if rows == []:
-        return np.empty((0, spec.frame_size), np.uint8)
+    if not isinstance(rows, list):
+        raise BadBodyError(problem)
+    for row in rows:  # looked at before numpy sees them, as it would give a long text's memory to every value
+        if not isinstance(row, list) or len(row) != spec.frame_size or set(map(type, row)) != {int}:
+            raise BadBodyError(problem)
     try:
-        array = np.asarray(rows)
+        values = b"".join(map(bytes, rows))
     except (ValueError, OverflowError) as error:
         raise BadBodyError(problem) from error
-    if array.ndim != 2 or array.dtype.kind not in "iu" or array.shape[1] != spec.frame_size:
-        raise BadBodyError(problem)
-    if array.min() < 0 or array.max() > 255:
-        raise BadBodyError(problem)
-    return array.astype(np.uint8)
+    return np.frombuffer(values, np.uint8).reshape(len(rows), spec.frame_size)
 
 
-def _npz(body: bytes, spec: DatasetSpec) -> Iterator[Video]:
+def _npz(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
     arrays = _arrays(body)
     frames = arrays.get("frames")
     if frames is None or frames.dtype != np.uint8 or frames.ndim != 3 or frames.shape[2] != spec.frame_size:
         raise BadBodyError(f"the .npz file must hold 'frames', uint8 (videos, frames, {spec.frame_size})")
-    num_frames = arrays.get("num_frames", np.full(len(frames), frames.shape[1]))
+    _check_count(len(frames), most_videos)
+    num_frames = arrays["num_frames"] if "num_frames" in arrays else np.full(len(frames), frames.shape[1])
     if num_frames.dtype.kind not in "iu" or num_frames.shape != frames.shape[:1]:
         raise BadBodyError("'num_frames' in the .npz file must be whole numbers, one for each video")
     if np.any(num_frames < 0) or np.any(num_frames > frames.shape[1]):
@@ -155,7 +159,7 @@ def _video(video_id: str, frames: np.ndarray, spec: DatasetSpec) -> Video:
     return Video(video_id.encode(errors="replace"), (), tuple(np.split(frames, ends, axis=1)), num_frames)
 
 
-PARSERS: dict[str, Callable[[bytes, DatasetSpec], Iterator[Video]]] = {
+PARSERS: dict[str, Callable[[bytes, DatasetSpec, int], Iterator[Video]]] = {
     "application/x-tfrecord": _records,
     "application/json": _json,
     "application/x-npz": _npz,

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from yt8m_distill.checked_files import in_short
 from yt8m_distill.config import ServeConfig
 from yt8m_distill.deployment import description, runners
 from yt8m_distill.deployment.description import Description, ExportedFile
@@ -38,7 +39,7 @@ def run_service(config: ServeConfig):
             host=config.host,
             port=config.port,
             log_level="warning",
-            limit_concurrency=config.max_connections,  # beyond it: 503
+            limit_concurrency=config.max_connections + 1,  # at which it answers 503; it counts the one that asks, too
         )
     )
     print(f"Serving {described.model} ({described.which}) on http://{config.host}:{config.port}", flush=True)
@@ -54,9 +55,17 @@ def load(config: ServeConfig) -> tuple[Description, Predict]:
     described = description.read(folder)
     file = _chosen(config, described)
     predict = runners.load(folder / file.path)
-    log.info("Loaded %s", folder / file.path)
     size = described.data.frame_size
-    predict(np.zeros((1, described.frames or 1, size), np.uint8), np.zeros(1, np.int32))  # the first call is slow
+    try:  # also because the first call is slow
+        predictions = predict(np.zeros((1, described.frames or 1, size), np.uint8), np.zeros(1, np.int32))
+    except Exception as error:  # of any of the runtimes
+        raise UserError(f"'{folder / file.path}' cannot be run: {in_short(error)}. Export it again.") from error
+    if predictions.shape != (1, described.data.num_classes):
+        raise UserError(
+            f"'{folder / file.path}' gives predictions of shape {predictions.shape}, not of the "
+            f"{described.data.num_classes} classes that the export describes. Export it again."
+        )
+    log.info("Loaded %s", folder / file.path)
     return described, predict
 
 
