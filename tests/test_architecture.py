@@ -92,7 +92,7 @@ TABLE = {
     "prediction_parts": row("config predictions_csv resumable_files", "numpy"),
     "prediction": row(f"{RUNNING} evaluation prediction_parts predictions_csv segments_csv", RUNNING_INSTALLED),
     "beam_pipeline": row(
-        "config data dataset_spec evaluation prediction prediction_parts predictions_csv trained_model",
+        "checked_files config data dataset_spec evaluation prediction prediction_parts predictions_csv trained_model",
         "apache_beam numpy",
     ),
     "segment_evaluation": row("config data dataset_spec predictions_csv run_dir segments_csv", "numpy tqdm"),
@@ -100,8 +100,8 @@ TABLE = {
     "thinning": row("config data dataset_spec frame_selection run_dir", "numpy tqdm"),
     "verification": row("config data dataset_spec run_dir", "tqdm"),
     "deployment": row(
-        "compute config data dataset_spec evaluation frame_selection layers metrics predictions_csv run_dir "
-        "trained_model",
+        "checked_files compute config data dataset_spec evaluation frame_selection layers metrics predictions_csv "
+        "run_dir trained_model",
         "ai_edge_litert keras numpy onnxruntime tensorflow tf2onnx",
     ),
     "serving": row(

@@ -1,16 +1,20 @@
 """python -m yt8m_distill.beam_inference: what inference.py predicts, each video once, and bad records in a list."""
 
 import csv
+import gzip
 import pathlib
+import struct
 import sys
 
 import pytest
 
 from tests.helpers import learnable_videos, rated_video, video_level, write_records, write_run
+from yt8m_distill import beam_pipeline
 from yt8m_distill.commands import beam_main, inference_main, merge_main
 from yt8m_distill.config import FrameSelection, TrainConfig
 from yt8m_distill.data.framing import frames_of_file
 from yt8m_distill.dataset_spec import SEGMENT, VIDEO, DatasetSpec
+from yt8m_distill.errors import UserError
 
 SPEC = DatasetSpec("own features", "id", ("rgb", "audio"), (6, 2), 10, 12)
 
@@ -100,6 +104,44 @@ def test_an_empty_file_may_be_all_that_is_bad(folder, tmp_path, caplog):
     assert "1.tfrecord,1,0,the file is empty" in (tmp_path / "out.bad_records.csv").read_text()
 
 
+def test_parts_of_predictions_with_like_names_are_not_removed(folder, tmp_path, capsys):
+    other = tmp_path / "p-other-00000-of-00001.csv"
+    other.write_text("somebody's")
+    flags = [f"--train_dir={folder}/run", f"--input_data_pattern={folder}/0.tfrecord", f"--output={tmp_path}/p.csv"]
+    assert beam_main(["beam", *flags]) == 2
+    assert f"Beam would remove {other}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [other.name]
+
+
+def test_files_are_those_of_inference(folder, tmp_path, monkeypatch):
+    """Also of a pattern without a folder; what `thin` is still writing begins with a dot."""
+    write_records(tmp_path / "0.tfrecord", learnable_videos(3))
+    (tmp_path / ".1.tfrecord").write_bytes(b"half")
+    monkeypatch.chdir(tmp_path)
+    assert beam_main(["b", f"--train_dir={folder}/run", "--input_data_pattern=*.tfrecord", "--output=out/x.csv"]) == 0
+    assert sum(len(read_predictions(path)) for path in tmp_path.glob("out/x-*.csv")) == 3
+
+
+def test_a_file_that_a_worker_does_not_see_is_an_error(tmp_path):
+    assert beam_pipeline._seen(__file__) == __file__
+    with pytest.raises(UserError, match=r"0\.tfrecord is not there for this worker"):
+        beam_pipeline._seen(str(tmp_path / "0.tfrecord"))
+
+
+def test_damage_that_takes_memory_or_cannot_be_unpacked(tmp_path):
+    length = struct.pack("<Q", 1 << 62)
+    vast = length + struct.pack("<I", beam_pipeline._TFRecordUtil._masked_crc32c(length)) + bytes(100)
+    write_records(tmp_path / "0.tfrecord", learnable_videos(2))
+    packed = bytearray(gzip.compress((tmp_path / "0.tfrecord").read_bytes()))
+    packed[len(packed) // 2] ^= 255
+    contents = {"vast.tfrecord": vast, "0.tfrecord.gz": bytes(packed), "1.tfrecord.gz": b"no gzip"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        with beam_pipeline.FileSystems.open(str(tmp_path / name)) as file:
+            *_, last = beam_pipeline.records_of(file)
+        assert last.problem == "damaged or cut short; the rest of the file is lost"
+
+
 def test_video_level_models(tmp_path):
     means = [video_level({"mean_rgb": [0.1 * n, 1, 2, 3, 4, 5], "mean_audio": [n, 1]}, f"v{n}") for n in range(9)]
     write_records(tmp_path / "1.tfrecord", means)
@@ -114,6 +156,15 @@ def test_video_level_models(tmp_path):
 def test_senseless_wishes_are_refused(folder, tmp_path, capsys, monkeypatch):
     assert predict(folder, "beam_.csv", "--topk=4") == 2
     assert "neither this program nor Beam knows --topk" in capsys.readouterr().err
+    for flags, told in (
+        (["--runner=direct", "--topk=4"], "neither this program nor Beam knows --topk"),
+        (["0.tfrecord"], "unexpected argument '0.tfrecord'"),
+        (["--runner=None"], "the pipeline has failed: Unexpected pipeline runner: None"),
+        (["--output=nowhere://bucket/x.csv"], "nowhere://bucket/x.csv cannot be reached by Beam"),
+        (["--input_data_pattern=nowhere://bucket/*"], "nowhere://bucket/* cannot be reached by Beam"),
+    ):
+        assert predict(folder, "beam_.csv", *flags) == 2
+        assert told in capsys.readouterr().err
     write_records(tmp_path / "1.tfrecord", [rated_video([(0, 1, 1.0)])])
     spec = DatasetSpec("own features", "id", ("rgb", "audio"), (6, 2), 10, 12, level=SEGMENT)
     write_run(tmp_path / "run", TrainConfig("FrameLevelLogistic", "teacher", data=spec))

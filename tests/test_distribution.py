@@ -230,9 +230,10 @@ def test_one_device_is_no_distribution(monkeypatch, caplog):
 
 @pytest.mark.parametrize("name", ["none", "mirrored"])
 def test_workers_that_are_not_asked_for_are_refused(monkeypatch, name):
-    monkeypatch.setenv("TF_CONFIG", tf_config(["127.0.0.1:1", "127.0.0.1:2"])["TF_CONFIG"])
-    with pytest.raises(UserError, match="TF_CONFIG names 2 workers: give --distribution=multiworker"):
-        open_devices(name)
+    for wrong in ({}, {"index": "0"}, {"ps": ["127.0.0.1:3"]}):  # several they are, whatever else may be wrong
+        monkeypatch.setenv("TF_CONFIG", tf_config(["127.0.0.1:1", "127.0.0.1:2"], **wrong)["TF_CONFIG"])
+        with pytest.raises(UserError, match="TF_CONFIG names 2 workers: give --distribution=multiworker"):
+            open_devices(name)
 
 
 def test_experiments_do_not_take_it():

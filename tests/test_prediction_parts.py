@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.helpers import learnable_videos, write_records, write_run
+from tests.helpers import learnable_videos, sequence_example, write_records, write_run
 from yt8m_distill.commands import inference_main, merge_main
 from yt8m_distill.config import FrameSelection, InferenceConfig, Shard, TrainConfig
 from yt8m_distill.dataset_spec import DatasetSpec
@@ -65,6 +65,40 @@ def test_parts_in_their_order_are_the_whole(made, tmp_path, capsys):
     assert merge(tmp_path / "x.csv.gz", f"--parts={made}/p-*.csv") == 0
     assert gzip.decompress((tmp_path / "x.csv.gz").read_bytes()) == (made / "whole.csv").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"x.csv.gz"}
+
+
+def test_parts_of_predictions_with_like_names_are_not_taken(parts, capsys):
+    assert merge(parts / "p.csv") == 0
+    (parts / "p.csv").rename(parts / "p-other-00000-of-00001.csv")
+    before = (parts / "p-other-00000-of-00001.csv").read_bytes()
+    assert merge(parts / "p.csv") == 0
+    assert (parts / "p.csv").read_bytes() == before
+    for path in parts.glob("p-0*"):
+        path.unlink()
+    assert merge(parts / "p.csv") == 2
+    assert "no part matches" in capsys.readouterr().err
+
+
+def test_names_without_an_ending(made, tmp_path):
+    for index in range(PARTS):
+        name = f"{tmp_path}/bare-{index:05d}-of-{PARTS:05d}"
+        shutil.copy(made / f"p-{index:05d}-of-{PARTS:05d}.csv", name)
+        shutil.copy(made / f"p-{index:05d}-of-{PARTS:05d}.csv.json", f"{name}.json")
+    assert merge(tmp_path / "bare") == 0
+    assert (tmp_path / "bare").read_bytes() == (made / "whole.csv").read_bytes()
+
+
+def test_an_id_that_no_line_can_hold_is_a_bad_record(made, tmp_path, capsys):
+    write_records(tmp_path / "0.tfrecord", [*learnable_videos(3), sequence_example("a,b", num_frames=2)])
+    where = [
+        f"--train_dir={made}/run",
+        f"--input_data_pattern={tmp_path}/*.tfrecord",
+        f"--output_file={tmp_path}/x.csv",
+    ]
+    assert inference_main(["inference.py", *where]) == 2
+    assert "0.tfrecord, record 4: The video id 'a,b' has a comma" in capsys.readouterr().err
+    assert inference_main(["inference.py", *where, "--on_bad_record=skip", "--max_bad_fraction=1"]) == 0
+    assert len((tmp_path / "x.csv").read_text().splitlines()) == 1 + 3
 
 
 def test_a_part_says_which_it_is(made, capsys):
@@ -154,7 +188,7 @@ def take_other_file(folder):
         (cut_in_a_line, (), "p-00001-of-00003.csv is cut short or damaged"),
         (cut_after_a_line, (), "p-00001-of-00003.csv has 8 videos; it was written with 9"),
         (take_other_file, (), "p-00001-of-00003.csv is no file of predictions"),
-        (lambda folder: None, ("--parts={0}/x*",), "no file matches"),
+        (lambda folder: None, ("--parts={0}/x*",), "no part matches"),
         (lambda folder: None, ("--parts={0}/p-00000-of-00003.csv.json",), "not named as a part is"),
     ],
 )

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from typing import Any, BinaryIO
 import apache_beam as beam
 import numpy as np
 from apache_beam.io.filebasedsource import ReadAllFiles
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.tfrecordio import _TFRecordSource, _TFRecordUtil
 from apache_beam.metrics import Metrics
@@ -29,16 +30,16 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from yt8m_distill import prediction, predictions_csv, trained_model
+from yt8m_distill import checked_files, prediction, predictions_csv, trained_model
 from yt8m_distill.config import BeamConfig, InferenceConfig
 from yt8m_distill.data import readers
-from yt8m_distill.data.dataset import RECORDS_TO_DETECT_BY, Batch, View, check_view, find_files
-from yt8m_distill.data.framing import DamagedRecord
+from yt8m_distill.data.dataset import RECORDS_TO_DETECT_BY, Batch, View, check_view, files_here, find_files
+from yt8m_distill.data.framing import MAX_RECORD_BYTES, DamagedRecord
 from yt8m_distill.data.videos import Video
 from yt8m_distill.dataset_spec import SEGMENT, DatasetSpec, SpecOverrides
 from yt8m_distill.errors import TooManyBadRecords, UserError
 from yt8m_distill.evaluation import evaluation_pattern, input_spec, level_of, overrides_of, prediction_function
-from yt8m_distill.prediction_parts import split_name
+from yt8m_distill.prediction_parts import is_part_of, split_name
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ FLAG = "input_data_pattern"
 COUNTERS = "yt8m_distill"  # their namespace
 BAD_RECORDS_HEADER = "file,record,bytes,problem"
 # Whose flags Beam knows; other runners are asked for theirs when the job starts.
-RUNNERS_WITH_KNOWN_FLAGS = (None, "DirectRunner", "DataflowRunner", "PrismRunner")
+RUNNERS_WITH_KNOWN_FLAGS = ("direct", "dataflow", "prism")
 
 
 @dataclass(frozen=True)
@@ -93,19 +94,51 @@ def run_beam_inference(config: BeamConfig) -> int:
     view = View(config.predictions.selection or trained.selection)
     check_view(spec, view, FLAG)
     log.info("Predicting %d files with the %s from %s", len(files), trained.role, trained.source)
+    _check_output(config.predictions.output_file)
     with _packed_beside(config.predictions.output_file, trained) as model_file:
         handler = VideoModelHandler(model_file, config.predictions, spec, view, trained.config.learning.seed)
-        counts = _run(_pipeline(config, options, files, empty, handler))
+        counts = _run(lambda: _pipeline(config, options, files, empty, handler))
     return _report(config, {**counts, "bad": counts.get("bad", 0) + len(empty)})
 
 
 def _options(arguments: Sequence[str]) -> PipelineOptions:
+    for before, each in itertools.pairwise(("", *arguments)):
+        if not each.startswith("-") and ("=" in before or not before.startswith("--")):  # not the value of a flag
+            raise UserError(
+                f"unexpected argument '{each}'; settings are given as --flag=value, patterns in quotes, or the shell "
+                "replaces them by the files."
+            )
     options = PipelineOptions(list(arguments))
     known = options.get_all_options()
     unknown = sorted(options.get_all_options(retain_unknown_options=True).keys() - known.keys())
-    if unknown and known["runner"] in RUNNERS_WITH_KNOWN_FLAGS:
+    if unknown and (known["runner"] or "direct").lower().removesuffix("runner") in RUNNERS_WITH_KNOWN_FLAGS:
         raise UserError(f"neither this program nor Beam knows --{unknown[0]}; --help shows this program's flags.")
+    FileSystems.set_options(options)  # some need theirs before there is a pipeline
     return options
+
+
+@contextlib.contextmanager
+def _file_system_errors(path: str) -> Iterator[None]:
+    """What Beam's file systems raise, as a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (BeamIOError, ValueError, ImportError) as error:
+        raise UserError(f"{path} cannot be reached by Beam: {checked_files.in_short(error)}.") from error
+
+
+def _check_output(output: str):
+    """Beam removes older parts by a pattern that also matches those of predictions whose names begin alike."""
+    stem, ending = split_name(output)
+    with _file_system_errors(output):
+        (match,) = FileSystems.match([f"{stem}-*-of-*{ending}"])
+    others = [file.path for file in match.metadata_list if not is_part_of(output, file.path)]
+    if others:
+        raise UserError(
+            f"--output={output}: Beam would remove {others[0]}, which it cannot tell from an older part of this "
+            "prediction; give another name or folder."
+        )
 
 
 def _file_sizes(pattern: str) -> dict[str, int]:
@@ -113,9 +146,12 @@ def _file_sizes(pattern: str) -> dict[str, int]:
     sizes: dict[str, int] = {}
 
     def matching(wanted: str) -> list[str]:
-        found = {file.path: file.size_in_bytes for match in FileSystems.match([wanted]) for file in match.metadata_list}
-        sizes.update(found)
-        return list(found)
+        if not FileSystems.get_scheme(wanted):
+            return files_here(wanted)
+        with _file_system_errors(wanted):
+            (match,) = FileSystems.match([wanted])
+        sizes.update({file.path: file.size_in_bytes for file in match.metadata_list})
+        return [file.path for file in match.metadata_list]
 
     files = find_files(pattern, FLAG, matching)
     if globs := [path for path in files if set(path) & set("*?[")]:
@@ -127,7 +163,7 @@ def _detect(files: Sequence[str], overrides: SpecOverrides) -> DatasetSpec:
     """The format by the first record that shows one."""
     problem = None
     for path in files:
-        with FileSystems.open(path) as file:
+        with _file_system_errors(path), FileSystems.open(path) as file:
             for record in itertools.islice(records_of(file), RECORDS_TO_DETECT_BY):
                 where = f"{path}, record {record.number}"
                 try:
@@ -148,9 +184,10 @@ def _packed_beside(output: str, trained: trained_model.TrainedModel) -> Iterator
         packed = os.path.join(local, "model.tgz")
         trained_model.pack(trained, packed)
         try:
-            if folder and not FileSystems.exists(folder):
-                FileSystems.mkdirs(folder)
+            if not FileSystems.get_scheme(output) and folder:
+                os.makedirs(folder, exist_ok=True)
             with (
+                _file_system_errors(path),
                 open(packed, "rb") as source,
                 FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as target,
             ):
@@ -223,20 +260,33 @@ class RecordSource(_TFRecordSource):
                 yield record
 
 
+class _BoundedReads:
+    """A file of which nothing larger than a record may be is read at a time."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        if size > MAX_RECORD_BYTES + 4:
+            raise ValueError(f"longer than {MAX_RECORD_BYTES:,} bytes")
+        return self._file.read(size)
+
+
 def records_of(file: BinaryIO) -> Iterator[Record]:
     """The records of an open TFRecord file, read by Beam; after one without an end there is none."""
-    begin = 0
+    begin, bounded = 0, _BoundedReads(file)
     for number in itertools.count(1):
         data, problem, more = b"", None, True
         try:
-            data = _TFRecordUtil.read_record(file)
-        except ValueError as error:
+            data = _TFRecordUtil.read_record(bounded)
+        except (ValueError, EOFError, zlib.error) as error:
             more = "data mask" in str(error)  # the only damage that leaves the reader at the next record
             problem = "damaged: its checksum is wrong" if more else "damaged or cut short; the rest of the file is lost"
         if data is None:
             return
-        while not more and file.read(1 << 20):
-            pass
+        with contextlib.suppress(EOFError, zlib.error):
+            while not more and file.read(1 << 20):
+                pass
         begin, before = file.tell(), begin
         yield Record(number, begin - before, data, problem)
         if not more:
@@ -260,7 +310,7 @@ class ReadVideos(beam.DoFn):
         self.bytes.inc(record.num_bytes)
         try:
             video = self._video(record)
-        except (DamagedRecord, UserError) as error:
+        except DamagedRecord as error:
             if not self.skip_bad_records:
                 raise UserError(f"{path}, record {record.number}: {error}.") from error
             self.bad.inc()
@@ -276,7 +326,7 @@ class ReadVideos(beam.DoFn):
         if record.problem:
             raise DamagedRecord(record.problem)
         video = readers.read_video(record.data, self.spec)
-        predictions_csv.checked_id(video.video_id)
+        prediction.check_id(video)
         return video
 
 
@@ -303,6 +353,7 @@ def _pipeline(
     read = (
         pipeline
         | "Files" >> beam.Create(files)
+        | "Seen" >> beam.Map(_seen)
         | "Records" >> _read_all()
         | "Videos" >> beam.ParDo(ReadVideos(handler.spec, wanted.bad_records.skip)).with_outputs(
             ReadVideos.BAD, main="good"
@@ -328,6 +379,13 @@ def _pipeline(
     return pipeline
 
 
+def _seen(path: str) -> str:
+    """The path, as the source takes a file that this worker does not see for one without records."""
+    if not FileSystems.exists(path):
+        raise UserError(f"{path} is not there for this worker, or no longer.")
+    return path
+
+
 def _read_all() -> ReadAllFiles:
     return ReadAllFiles(
         splittable=False,
@@ -345,10 +403,10 @@ def _bad_records_file(output: str) -> str:
     return f"{split_name(output)[0]}.bad_records.csv"
 
 
-def _run(pipeline: beam.Pipeline) -> dict[str, int]:
-    """Runs it to its end; returns what was counted."""
+def _run(built: Callable[[], beam.Pipeline]) -> dict[str, int]:
+    """Runs a pipeline to its end; returns what was counted."""
     try:
-        result = pipeline.run()
+        result = built().run()
         state = result.wait_until_finish()
     except Exception as error:  # every runner has its own
         raise UserError(f"the pipeline has failed: {_cause(error)}") from error

@@ -100,7 +100,7 @@ class LabelTrainer(keras.Model):
         )
         gradients = replicas.summed(gradients)
         if self.clip_gradient_norm:
-            gradients = [_clipped(gradient, scale * self.clip_gradient_norm) for gradient in gradients]
+            gradients = [_clipped(gradient, self.clip_gradient_norm, scale) for gradient in gradients]
         replicas.apply_sums(self.optimizer, gradients, variables)
 
     def track(self, terms: Mapping[str, tf.Tensor], videos: tf.Tensor) -> dict:
@@ -347,9 +347,14 @@ def check_frame_states(student: keras.Model, teacher: keras.Model):
         )
 
 
-def _clipped(gradient: tf.Tensor, norm: float) -> tf.Tensor:
-    """What `tf.clip_by_norm` gives, without the two tensors of the gradient's size that it makes on the way."""
-    length = tf.sqrt(2.0 * tf.nn.l2_loss(gradient))
+def _clipped(gradient: tf.Tensor, norm: float, scale: tf.Tensor) -> tf.Tensor:
+    """What `tf.clip_by_norm` gives, without the two tensors of the gradient's size that it makes on the way.
+
+    Args:
+        norm: of the gradient without its scale.
+        scale: that the gradient has been multiplied by.
+    """
+    length = tf.sqrt(2.0 * tf.nn.l2_loss(gradient / scale))  # scaled, its square can be infinite, and nothing be left
     return gradient * (norm / tf.maximum(length, norm))
 
 

@@ -16,6 +16,8 @@ from yt8m_distill import prediction_parts, predictions_csv, trained_model
 from yt8m_distill.config import DEFAULT_SEGMENT_MAX_PRED, InferenceConfig, Shard
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.dataset import BEGINNING, Batch, Position, VideoFiles, View, check_view, position_after
+from yt8m_distill.data.framing import DamagedRecord
+from yt8m_distill.data.videos import Video
 from yt8m_distill.dataset_spec import FRAME, SEGMENT
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation import evaluation_videos, level_of, prediction_function, predictions
@@ -49,6 +51,7 @@ def run_inference(config: InferenceConfig) -> int:
     _check_segment_settings(config, in_segments)
     level = FRAME if in_segments else level  # all segments are predicted, rated or not
     videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern", level, skip)
+    videos = dataclasses.replace(videos, check=check_id)
     view = View(config.selection or trained.selection, in_segments=in_segments)
     check_view(videos.spec, view, "input_data_pattern")
     output_file = prediction_parts.part_path(config.output_file, config.shard) if config.shard else config.output_file
@@ -66,6 +69,14 @@ def run_inference(config: InferenceConfig) -> int:
         print(f"Predictions with class names are in {predictions_csv.listing_path(output_file)}")
     report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
     return count
+
+
+def check_id(video: Video):
+    """Raises DamagedRecord where a line of a CSV cannot hold a video's id."""
+    try:
+        predictions_csv.checked_id(video.video_id)
+    except UserError as error:
+        raise DamagedRecord(str(error).removesuffix(".")) from error
 
 
 def load_trained(config: InferenceConfig) -> trained_model.TrainedModel:

@@ -57,6 +57,12 @@ def part_path(path: str, shard: Shard) -> str:
     return f"{stem}-{shard.index:05d}-of-{shard.count:05d}{ending}"
 
 
+def is_part_of(path: str, other: str) -> bool:
+    """Whether `other` is named as a part of the prediction that is called `path`, and not of one named like it."""
+    stem, ending = split_name(path)
+    return re.fullmatch(re.escape(stem) + r"-\d{5,}-of-\d{5,}" + re.escape(ending), other) is not None
+
+
 def run_merging(config: MergeConfig) -> int:
     """Writes one file of all parts, in their order; returns the number of videos.
 
@@ -128,12 +134,15 @@ def _describe_repeated(parts: Sequence[PredictionPart], hashes: set[int]) -> str
 def _found_parts(config: MergeConfig) -> list[PredictionPart]:
     """All parts in their order, none missing, of one run."""
     stem, ending = split_name(config.output_file)
-    patterns = [f"{glob.escape(stem)}-*-of-*{glob.escape(ending)}"]
-    if config.parts is not None:
+    if config.parts is None:
+        patterns = [f"{glob.escape(stem)}-*-of-*{glob.escape(ending)}"]
+        found = [path for path in glob.glob(patterns[0]) if is_part_of(config.output_file, path)]
+    else:
         patterns = [each.strip() for each in config.parts.split(",") if each.strip()]
-    paths = {os.path.realpath(path): path for pattern in patterns for path in sorted(glob.glob(pattern))}
+        found = [path for pattern in patterns for path in sorted(glob.glob(pattern))]
+    paths = {os.path.realpath(path): path for path in found}
     if not paths:
-        raise UserError(f"no file matches {' or '.join(patterns)}; --parts says where the parts are.")
+        raise UserError(f"no part matches {' or '.join(patterns)}; --parts says where the parts are.")
     parts = sorted((_part(path) for path in paths.values()), key=lambda part: part.shard.index)
     _check_complete(parts)
     _check_same_run(parts)

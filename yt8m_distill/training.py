@@ -786,8 +786,9 @@ def _compiled_step_on_all(
         return step_model.track(dict(zip(names, terms, strict=True)), videos)["loss"], wishes
 
     def of_batch(batch: Batch, wish: bool):
-        parts = {name: batch[name] for name in inputs}, {name: batch[name] for name in targets}
-        return step(*parts, videos_in(batch), int(wish))
+        with tf.device("CPU:0"):
+            parts = ({name: tf.convert_to_tensor(batch[name]) for name in each} for each in (inputs, targets))
+            return step(*parts, videos_in(batch), int(wish))
 
     return of_batch
 

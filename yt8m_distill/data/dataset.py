@@ -30,11 +30,11 @@ BATCHES_AHEAD = 2  # read while one is used
 RECORDS_TO_DETECT_BY = 16  # of every file, where bad ones are skipped
 
 
-def _files_here(wanted: str) -> list[str]:
+def files_here(wanted: str) -> list[str]:
     return [path for path in glob.glob(wanted) if os.path.isfile(path)]
 
 
-def find_files(pattern: str, flag: str, matching: Callable[[str], Iterable[str]] = _files_here) -> list[str]:
+def find_files(pattern: str, flag: str, matching: Callable[[str], Iterable[str]] = files_here) -> list[str]:
     """The files that `pattern` names, each once: in the order of its parts, sorted within each.
 
     Args:
@@ -175,6 +175,7 @@ class VideoFiles:
         bad_records: what happens to bad records, and what has happened.
         fraction: share of the records that is read, always the same ones; those of a smaller share are among those of
             a larger one.
+        check: raises DamagedRecord where a video is no use for what is done with it.
         num_bytes: of all files, for estimates of the number of videos.
     """
 
@@ -182,6 +183,7 @@ class VideoFiles:
     spec: DatasetSpec
     bad_records: BadRecords = field(default_factory=BadRecords)
     fraction: float = 1.0
+    check: Callable[[Video], object] = lambda video: None
     num_bytes: int = field(init=False)
 
     def __post_init__(self):
@@ -364,7 +366,9 @@ class VideoFiles:
                 begin, end = end, end + num_bytes
                 try:
                     record = read_record(descriptors[file], offset, buffer[begin:end])
-                    videos.append(readers.read_video(record, self.spec))
+                    video = readers.read_video(record, self.spec)
+                    self.check(video)
+                    videos.append(video)
                     positions.append(position)
                 except DamagedRecord as error:
                     self.bad_records.note(path, BadRecord(number, num_bytes, str(error)))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
-from starlette.requests import ClientDisconnect
 
 from yt8m_distill.config import ServeConfig
 from yt8m_distill.deployment.description import Description
@@ -26,6 +25,10 @@ SECONDS_TO_SEND = 30.0  # that a client has for its request
 BODIES_AT_ONCE = 8  # of the largest size, that are received or parsed at a time
 PARSERS_AT_ONCE = 2
 CLIENT_HAS_GONE = 499  # as servers count it; nobody reads it
+
+
+class ClientGoneError(Exception):
+    """Nobody waits for the answer."""
 
 
 def create_app(described: Description, predict: Callable[[np.ndarray, np.ndarray], np.ndarray], config: ServeConfig):
@@ -67,7 +70,7 @@ def create_app(described: Description, predict: Callable[[np.ndarray, np.ndarray
         except OverloadedError:
             status = 503
             raise HTTPException(503, "too many videos are waiting; try again later", {"Retry-After": "1"}) from None
-        except ClientDisconnect:
+        except ClientGoneError:
             status = CLIENT_HAS_GONE
             return JSONResponse({}, status_code=status)
         except HTTPException as error:
@@ -91,13 +94,13 @@ async def _while_connected(request: Request, predictions: Awaitable[np.ndarray])
     """The predictions, which nobody has to compute any more when the client has gone.
 
     Raises:
-        ClientDisconnect: it has.
+        ClientGoneError: it has.
     """
     answer, gone = asyncio.ensure_future(predictions), asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise ClientDisconnect
+            raise ClientGoneError
         return answer.result()
     finally:
         answer.cancel()
@@ -107,6 +110,21 @@ async def _while_connected(request: Request, predictions: Awaitable[np.ndarray])
 async def _disconnected(request: Request):
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def _received(request: Request) -> AsyncIterator[bytes]:
+    """The request's body, part after part.
+
+    Raises:
+        ClientGoneError: it broke off.
+    """
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
 
 
 class Intake:
@@ -131,7 +149,7 @@ class Intake:
         Raises:
             HTTPException: what is wrong with it.
             OverloadedError: too many videos wait, or too much is being received.
-            ClientDisconnect: it broke off.
+            ClientGoneError: it broke off.
         """
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type not in PARSERS:
@@ -157,7 +175,7 @@ class Intake:
         """
         most, received = int(self._config.max_request_mb * 1e6), 0
         kept = self._batcher.waiting < self._config.max_waiting
-        async for part in request.stream():
+        async for part in _received(request):
             received += len(part)
             if received > most:
                 raise HTTPException(
