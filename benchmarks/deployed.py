@@ -61,7 +61,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def runs(arguments: argparse.Namespace, folder: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
     """Name and run directory of every model."""
     if arguments.train_dir:
-        yield from ((pathlib.Path(path).name, pathlib.Path(path)) for path in arguments.train_dir.split(","))
+        yield from ((path, pathlib.Path(path)) for path in arguments.train_dir.split(","))
         return
     model_args = registry.parse_model_args("NeXtVLAD", arguments.model_args)
     students = {f"k = {k}": FrameSelection(int(k)) for k in arguments.students.split(",")}

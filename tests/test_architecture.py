@@ -102,7 +102,7 @@ TABLE = {
     "deployment": row(
         "checked_files compute config data dataset_spec evaluation frame_selection layers metrics predictions_csv "
         "run_dir trained_model",
-        "ai_edge_litert keras numpy onnxruntime tensorflow tf2onnx",
+        "ai_edge_litert keras numpy onnx onnxruntime tensorflow tf2onnx",
     ),
     "serving": row(
         "checked_files config data dataset_spec deployment.description deployment.runners predictions_csv",

@@ -24,7 +24,7 @@ from yt8m_distill.metrics import EvaluationMetrics
 log = logging.getLogger(__name__)
 
 ENTRIES = (description.FILE_NAME, model_card.FILE_NAME, "saved_model", "litert", "model.onnx")
-PACKAGES = {"saved_model": (), "litert": ("ai_edge_litert",), "onnx": ("tf2onnx", "onnxruntime")}
+PACKAGES = {"saved_model": (), "litert": ("ai_edge_litert",), "onnx": ("onnx", "tf2onnx", "onnxruntime")}
 BATCH_SIZE = 64
 
 

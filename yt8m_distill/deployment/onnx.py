@@ -2,6 +2,7 @@
 
 import pathlib
 
+import keras
 import tensorflow as tf
 
 from yt8m_distill.deployment.network import Network, portable
@@ -15,12 +16,25 @@ def write(network: Network, path: pathlib.Path):
     Raises:
         UserError: the number of frames has no limit.
     """
+    import onnx
     import tf2onnx
 
+    variables = {f"weight_{number}": variable for number, variable in enumerate(network.model.weights)}
+
+    def predict(frames: tf.Tensor, num_frames: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
+        with keras.StatelessScope(list(zip(variables.values(), values, strict=True))):
+            return network.predict(frames, num_frames)
+
+    # The converter copies constants many times over, 20 GB for the paper's NeXtVLAD; so weights are inputs for it.
     signature = network.signature(None, network.checked_frames("onnx"))
+    weights = [tf.TensorSpec(variable.shape, variable.dtype, name=name) for name, variable in variables.items()]
     with portable(network.model, unroll=True):
-        function = tf.function(network.predict)
-        converted, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    for value in (*converted.graph.input, *converted.graph.output):
+        converted, _ = tf2onnx.convert.from_function(tf.function(predict), [*signature, *weights], opset=OPSET)
+    graph = converted.graph
+    for value in [each for each in graph.input if each.name in variables]:
+        graph.input.remove(value)
+    for name in sorted(variables.keys() & {name for node in graph.node for name in node.input}):
+        graph.initializer.append(onnx.numpy_helper.from_array(variables[name].numpy(), name))
+    for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     path.write_bytes(converted.SerializeToString())
