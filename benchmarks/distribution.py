@@ -7,13 +7,12 @@ NeXtVLAD on random videos, the training steps that `train.py` compiles. Each pro
 exchange gradients over the loopback address, and every one has `--batch_size` videos a step, as more machines would be
 used: so twice the videos a second would be no loss at all. Processor time by video says what the exchange costs where
 other work on the machine disturbs the clock; what a real network costs has to be added (docs/scaling.md).
-Measured with --frames=100 --repetitions=6 (2 cores of a server of 2021 with AVX2, in a virtual machine of which other
-work took nine tenths, so that the clock says nothing; TensorFlow 2.21):
+Measured with --frames=100 --repetitions=6 (2 cores of a virtual machine with AVX-512; TensorFlow 2.21):
 
-| 100 frames, 32 videos a step of each process | processor s a step, each |
-|----------------------------------------------|--------------------------|
-| 1 process                                    | 0.56                     |
-| 2 processes, gradients of 56 MB              | 0.76                     |
+| 100 frames, 32 videos a step of each process | s a step | videos/s, all | processor s a step, each |
+|----------------------------------------------|----------|---------------|--------------------------|
+| 1 process                                    | 0.487    | 65.7          | 0.489                    |
+| 2 processes, gradients of 56 MB              | 0.758    | 84.4          | 0.692                    |
 """
 
 import argparse
