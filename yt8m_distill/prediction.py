@@ -42,13 +42,13 @@ def run_inference(config: InferenceConfig) -> int:
         TooManyBadRecords: at the end, more of the input than allowed was skipped.
     """
     trained = load_trained(config)
-    names = None
-    if config.vocabulary:
-        names = predictions_csv.load_vocabulary(config.vocabulary, trained.config.data.num_classes)
     skip = config.bad_records.skip
     level = level_of(config.segments, trained.config)
     in_segments = level == SEGMENT
     _check_segment_settings(config, in_segments)
+    names = None
+    if config.vocabulary:
+        names = predictions_csv.load_vocabulary(config.vocabulary, trained.config.data.num_classes)
     level = FRAME if in_segments else level  # all segments are predicted, rated or not
     videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern", level, skip)
     videos = dataclasses.replace(videos, check=check_id)
