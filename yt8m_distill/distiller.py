@@ -354,8 +354,10 @@ def _clipped(gradient: tf.Tensor, norm: float, scale: tf.Tensor) -> tf.Tensor:
         norm: of the gradient without its scale.
         scale: that the gradient has been multiplied by.
     """
-    length = tf.sqrt(2.0 * tf.nn.l2_loss(gradient / scale))  # scaled, its square can be infinite, and nothing be left
-    return gradient * (norm / tf.maximum(length, norm))
+    length, norm = tf.sqrt(2.0 * tf.nn.l2_loss(gradient)), scale * norm
+    # A scaled gradient whose length overflows is to be left out as any that does; without this it would become 0.
+    overflow = tf.where(scale > 1.0, length - length, 0.0)
+    return gradient * (norm / tf.maximum(length, norm) + overflow)
 
 
 def _regularization(variables: Iterable) -> tf.Tensor:

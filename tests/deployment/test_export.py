@@ -250,6 +250,10 @@ def test_only_an_export_is_replaced(tmp_path, capsys):
     assert "'notes.txt' is not part of an export, which would be lost" in capsys.readouterr().err
     assert (tmp_path / "mine" / "notes.txt").exists()
     (tmp_path / "mine" / "notes.txt").unlink()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "README.md").write_text("of something else")
+    assert export(tmp_path / "run", tmp_path / "theirs", "--eval_videos=0") == 2
+    assert "'README.md' is not part of an export" in capsys.readouterr().err
     assert export(tmp_path / "run", tmp_path / "mine", "--eval_videos=0") == 0
     assert (tmp_path / "mine.old" / "config.json").exists()
 

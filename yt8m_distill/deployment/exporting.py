@@ -108,7 +108,8 @@ def _check_target(target: pathlib.Path):
     """Only an earlier export is replaced."""
     if not target.exists():
         return
-    others = {each.name for each in target.iterdir()} - set(ENTRIES) if target.is_dir() else {target.name}
+    found = {each.name for each in target.iterdir()} if target.is_dir() else {target.name}
+    others = found - set(ENTRIES) if description.FILE_NAME in found else found
     if others:
         raise UserError(
             f"--output_dir={target} exists, and '{min(others)}' is not part of an export, which would be lost; name a "
