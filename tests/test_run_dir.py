@@ -1,9 +1,12 @@
 """The run directory: nothing half-written ever takes the place of something whole."""
 
 import errno
+import shutil
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from yt8m_distill import run_dir
 from yt8m_distill.errors import UserError
@@ -75,9 +78,24 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_content(tmp_path):
     target = tmp_path / "best"
     with run_dir.directory_written_beside(target) as folder:
         (folder / "weights").write_text("old")
-    with pytest.raises(UserError, match="no space left"), run_dir.directory_written_beside(target):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    of_tensorflow = tf.errors.ResourceExhaustedError(None, None, "variables.data; No space left on device")
+    for error in (OSError(errno.ENOSPC, "No space left on device"), of_tensorflow):
+        with pytest.raises(UserError, match="no space left"), run_dir.directory_written_beside(target):
+            raise error
     assert (target / "weights").read_text() == "old"
+
+
+def test_weights_that_do_not_fit_are_not_begun(tmp_path, monkeypatch):
+    """HDF5 ends the process where it cannot write to the end."""
+    model = keras.Sequential([keras.layers.Input((1000,)), keras.layers.Dense(1000)])
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(run_dir.shutil, "disk_usage", lambda path: usage._replace(free=4_000_000))
+    with pytest.raises(UserError, match=r"the model's weights in .* would take 4\.0 MB, and 4\.0 MB are free"):
+        run_dir.save_weights(model, tmp_path, "teacher")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(run_dir.shutil, "disk_usage", lambda path: usage._replace(free=5_000_000))
+    run_dir.save_weights(model, tmp_path, "teacher")
+    assert run_dir.weights_file(tmp_path, "teacher").stat().st_size < 5_000_000
 
 
 def test_text_files_appear_whole(tmp_path):

@@ -205,7 +205,7 @@ def test_too_little_space_ends_with_a_sentence_and_keeps_what_was_there(data, tm
         stop_after(patched, 0)
         assert train(data, tmp_path / "run", *arguments) == 2
     message = capsys.readouterr().err
-    assert "GB are free; what was written before is intact" in message
+    assert "MB are free; what was written before is intact" in message
     assert checkpoints(RunDir(tmp_path / "run"))[-1].step == 2
     assert train(data, tmp_path / "run", *arguments) == 0
 

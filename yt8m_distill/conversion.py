@@ -201,7 +201,7 @@ def _write(run: RunDir, settings: TrainConfig, model: Any, step: int | None):
     """A finished run; its report, which says that it is, comes last."""
     role = "student" if settings.selection else "teacher"
     with run_dir.directory_written_beside(run.best) as folder:
-        model.save_weights(run_dir.weights_file(folder, role))
+        run_dir.save_weights(model, folder, role)
         run_dir.write_json(folder / "best.json", {} if step is None else {"step": step})
     run_dir.write_text(run.config_file, to_json(settings))
     frames = trained_model.frames_of(settings, settings.selection)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import math
 import os
 import pathlib
 import re
@@ -190,8 +191,10 @@ def directory_written_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def _full_disk_named(path: pathlib.Path):
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        numbers = errno.ENOSPC, errno.EDQUOT
+        # TensorFlow's and HDF5's errors have the words, not the number.
+        if getattr(error, "errno", None) not in numbers and not any(os.strerror(n) in str(error) for n in numbers):
             raise
         raise UserError(f"no space left on the disk for '{path}'; what was written before is intact.") from error
 
@@ -263,7 +266,7 @@ def save_checkpoint(
         UserError: the disk has not enough space; nothing has changed then.
     """
     make_directory(run.checkpoints)
-    _check_space(run.checkpoints, sum(array.nbytes for array in arrays.values()))
+    _check_space(run.checkpoints, sum(array.nbytes for array in arrays.values()), "a checkpoint")
     with directory_written_beside(run.checkpoints / f"step-{step:08d}") as folder:
         np.savez(Checkpoint(folder, step).state_file, **arrays)
         for name, values in (("progress", progress), ("logs", log_sizes)):
@@ -272,11 +275,21 @@ def save_checkpoint(
         shutil.rmtree(old.path, ignore_errors=True)
 
 
-def _check_space(folder: pathlib.Path, num_bytes: int):
+def save_weights(model: Any, folder: pathlib.Path, role: str):
+    """Writes a Keras model's weights.
+
+    Raises:
+        UserError: the disk has not enough space, which HDF5 would not survive.
+    """
+    _check_space(folder, 4 * sum(math.prod(variable.shape) for variable in model.variables), "the model's weights")
+    model.save_weights(weights_file(folder, role))
+
+
+def _check_space(folder: pathlib.Path, num_bytes: int, what: str):
     free = shutil.disk_usage(folder).free
     if free < num_bytes * SPACE_FACTOR:
         raise UserError(
-            f"a checkpoint in '{folder}' needs {num_bytes / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free; "
+            f"{what} in '{folder}' would take {num_bytes / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free; "
             "what was written before is intact. Make room, and the same command continues."
         )
 

@@ -302,12 +302,14 @@ def pack(trained: TrainedModel, path: str):
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         best = RunDir(folder).best
         best.mkdir()
-        trained.model.save_weights(run_dir.weights_file(best, trained.role))
+        run_dir.save_weights(trained.model, best, trained.role)
         write_config(RunDir(folder), trained)
-        with tarfile.open(f"{path}.partial", "w:gz") as archive:
+        with (
+            run_dir.file_written_beside(target, binary=True) as packed,
+            tarfile.open(fileobj=packed, mode="w:gz") as archive,
+        ):
             for file in (RunDir(folder).config_file, run_dir.weights_file(best, trained.role)):
                 archive.add(file, arcname=str(file.relative_to(folder)))
-    os.replace(f"{path}.partial", path)
 
 
 def write_config(run: RunDir, trained: TrainedModel):

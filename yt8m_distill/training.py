@@ -686,7 +686,7 @@ class TrainingLoop:
         run_dir.make_directory(path.parent)
         with run_dir.directory_written_beside(path) as folder:
             for role in self.trained_roles:
-                self.models[role].save_weights(run_dir.weights_file(folder, role))
+                run_dir.save_weights(self.models[role], folder, role)
             if description:
                 run_dir.write_json(folder / "best.json", description)
 
