@@ -35,10 +35,10 @@ def _saved_model(path: pathlib.Path) -> Predict:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
-    run = loaded.signatures["frames"]
 
-    def predict(frames, num_frames, loaded=loaded):  # `loaded`, as the signature does not keep its variables alive
-        outputs = run(frames=tf.constant(frames), num_frames=tf.constant(num_frames))
+    def predict(frames, num_frames):
+        # Of `loaded` itself, as the signature does not keep its variables alive.
+        outputs = loaded.signatures["frames"](frames=tf.constant(frames), num_frames=tf.constant(num_frames))
         return outputs["predictions"].numpy()
 
     return predict
