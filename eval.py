@@ -2,7 +2,7 @@
 
 import sys
 
-from yt8m_distill.commands import eval_main
+from yt8m_distill.eval import main
 
 if __name__ == "__main__":
-    sys.exit(eval_main())
+    sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from yt8m_distill.commands import inference_main
+from yt8m_distill.inference import main
 
 if __name__ == "__main__":
-    sys.exit(inference_main())
+    sys.exit(main())

@@ -53,17 +53,17 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "yt8m-train = yt8m_distill.commands:train_main",
-            "yt8m-eval = yt8m_distill.commands:eval_main",
-            "yt8m-inference = yt8m_distill.commands:inference_main",
-            "yt8m-export = yt8m_distill.commands:export_main",
-            "yt8m-serve = yt8m_distill.commands:serve_main",
-            "yt8m-merge-predictions = yt8m_distill.commands:merge_main",
-            "yt8m-beam-inference = yt8m_distill.commands:beam_main",
-            "yt8m-verify = yt8m_distill.commands:verify_main",
-            "yt8m-thin = yt8m_distill.commands:thin_main",
-            "yt8m-flops = yt8m_distill.commands:flops_main",
-            "yt8m-experiment = yt8m_distill.commands:experiment_main",
+            "yt8m-train = yt8m_distill.cli.command:train_main",
+            "yt8m-eval = yt8m_distill.cli.command:eval_main",
+            "yt8m-inference = yt8m_distill.cli.command:inference_main",
+            "yt8m-export = yt8m_distill.cli.command:export_main",
+            "yt8m-serve = yt8m_distill.cli.command:serve_main",
+            "yt8m-merge-predictions = yt8m_distill.cli.command:merge_main",
+            "yt8m-beam-inference = yt8m_distill.cli.command:beam_main",
+            "yt8m-verify = yt8m_distill.cli.command:verify_main",
+            "yt8m-thin = yt8m_distill.cli.command:thin_main",
+            "yt8m-flops = yt8m_distill.cli.command:flops_main",
+            "yt8m-experiment = yt8m_distill.cli.command:experiment_main",
         ]
     },
     classifiers=[

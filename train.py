@@ -2,7 +2,7 @@
 
 import sys
 
-from yt8m_distill.commands import train_main
+from yt8m_distill.train import main
 
 if __name__ == "__main__":
-    sys.exit(train_main())
+    sys.exit(main())

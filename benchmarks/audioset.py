@@ -11,7 +11,7 @@ import pathlib
 
 from gap_runs import print_table, runs_of_seed
 
-from yt8m_distill.config import Learning, TrainConfig
+from yt8m_distill.config.training import Learning, TrainConfig
 
 MODEL_ARGS = {
     "NeXtVLAD": {"clusters": 32, "groups": 4, "hidden_size": 512},

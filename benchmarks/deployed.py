@@ -22,12 +22,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from measuring import print_machine, print_table, run_config, write_run
 
-from yt8m_distill import trained_model
-from yt8m_distill.config import EXPORT_FORMATS, ExportConfig, FrameSelection
+from yt8m_distill.config.deployment import EXPORT_FORMATS, ExportConfig
+from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.deployment import runners
-from yt8m_distill.deployment.exporting import run_export
-from yt8m_distill.evaluation import prediction_function
+from yt8m_distill.deployment.export import run_export
 from yt8m_distill.models import registry
+from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.runs import loading
 
 
 def main(argv: Sequence[str] | None = None):
@@ -84,7 +85,7 @@ def rows_of(
     )
     with contextlib.redirect_stdout(io.StringIO()):
         described = run_export(config)
-    model = prediction_function(trained_model.load(str(train_dir)).model)
+    model = prediction_function(loading.load(str(train_dir)).model)
     predicts = {file.path: runners.load(folder / file.path) for file in described.files}
     keras = {"Keras": lambda frames, num_frames: model({"frames": frames, "num_frames": num_frames})}
     video = one_video(described.frames, described.data.frame_size)

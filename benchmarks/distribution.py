@@ -31,12 +31,14 @@ import numpy as np
 import tensorflow as tf
 from measuring import print_machine, print_table, run_config
 
-from yt8m_distill import distribution, optimizers, trained_model, training
-from yt8m_distill.config import TrainConfig
-from yt8m_distill.data.dataset import Batch
-from yt8m_distill.dataset_spec import DatasetSpec
-from yt8m_distill.distribution import Devices
-from yt8m_distill.models import registry
+from yt8m_distill.config.dataset import DatasetSpec
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.data.views import Batch
+from yt8m_distill.devices import cluster
+from yt8m_distill.devices.cluster import Devices
+from yt8m_distill.models import building, registry
+from yt8m_distill.training import optimizers, stages
+from yt8m_distill.training import step as training
 
 SMALL = "clusters=32,groups=4,hidden_size=512"
 
@@ -87,12 +89,12 @@ def free_ports(number: int) -> list[int]:
 
 def work(arguments: argparse.Namespace):
     """One process: prints what it has measured as JSON."""
-    devices = distribution.open_devices("multiworker")
+    devices = cluster.open_devices("multiworker")
     args = registry.parse_model_args("NeXtVLAD", arguments.model_args)
     config = run_config(args, arguments.frames, batch_size=arguments.batch_size * devices.replicas)
     keras.utils.set_random_seed(0)
     with devices.scope():
-        models = trained_model.build_models(config)
+        models = building.build_models(config)
     step = training_step(config, models, devices)
     batch = random_part(arguments, config.data, devices.replicas)
     float(step(batch))  # compiles
@@ -116,7 +118,7 @@ def training_step(
     config: TrainConfig, models: dict[str, keras.Model], devices: Devices
 ) -> Callable[[Batch], tf.Tensor]:
     """The step of a teacher's training."""
-    stage = training.stages(config, models)[0]
+    stage = stages.stages(config, models)[0]
     step_model = stage.build()
     with devices.scope():
         optimizer = optimizers.make_optimizer(config)

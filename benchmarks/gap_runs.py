@@ -8,9 +8,11 @@ import pathlib
 import statistics
 from collections.abc import Sequence
 
-from yt8m_distill.config import Distillation, EvalConfig, FrameSelection, TrainConfig
-from yt8m_distill.evaluation import run_evaluation
-from yt8m_distill.training import run_training
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.inference import EvalConfig
+from yt8m_distill.config.training import Distillation, TrainConfig
+from yt8m_distill.evaluation.run import run_evaluation
+from yt8m_distill.training.run import run_training
 
 Results = dict[tuple[str, int], dict[str, float]]  # metrics by (role, frames); the teacher's under 0
 

@@ -53,14 +53,15 @@ from measuring import (
     write_run,
 )
 
-from yt8m_distill import trained_model
-from yt8m_distill.config import FrameSelection
-from yt8m_distill.data.dataset import VideoFiles, View
-from yt8m_distill.evaluation import prediction_function
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.data.views import View
+from yt8m_distill.devices.precision import has_units
 from yt8m_distill.models import registry
 from yt8m_distill.models.nextvlad import NeXtVLAD
-from yt8m_distill.precision import has_units
-from yt8m_distill.predictions_csv import PredictionsWriter
+from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.prediction.submission import PredictionsWriter
+from yt8m_distill.runs import loading
 
 PARTS = ("waiting for input", "model", "writing")
 
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None):
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         write_run(folder / "run", run_config(model_args(arguments), arguments.frames))
-        models = {precision: trained_model.load(str(folder / "run"), precision=precision) for precision in precisions}
+        models = {precision: loading.load(str(folder / "run"), precision=precision) for precision in precisions}
         report_end_to_end(arguments, folder, models)
         report_products(arguments, models)
 

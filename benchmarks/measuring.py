@@ -12,13 +12,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from yt8m_distill import run_dir, trained_model
-from yt8m_distill.config import Distillation, FrameSelection, Learning, TrainConfig, to_json
-from yt8m_distill.data.dataset import VideoFiles
+from yt8m_distill.config.dataset import YOUTUBE_8M_2018, DatasetSpec
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.json import to_json
+from yt8m_distill.config.recipes import with_recipe
+from yt8m_distill.config.training import Distillation, Learning, TrainConfig
 from yt8m_distill.data.sample import SampleSettings, write_sample
-from yt8m_distill.dataset_spec import YOUTUBE_8M_2018, DatasetSpec
-from yt8m_distill.recipes import with_recipe
-from yt8m_distill.run_dir import RunDir
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.files import atomic
+from yt8m_distill.models import building
+from yt8m_distill.runs import directory
+from yt8m_distill.runs.directory import RunDir
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def run_config(
 def write_run(folder: pathlib.Path, config: TrainConfig):
     """A run directory with the configuration, and a model with random weights as its best one."""
     run = RunDir(folder)
-    run_dir.make_directory(run.best)
-    for role, model in trained_model.build_models(config).items():
-        model.save_weights(run_dir.weights_file(run.best, role))
-    run_dir.write_text(run.config_file, to_json(config))
+    atomic.make_directory(run.best)
+    for role, model in building.build_models(config).items():
+        model.save_weights(directory.weights_file(run.best, role))
+    atomic.write_text(run.config_file, to_json(config))

@@ -12,7 +12,7 @@ import statistics
 
 from gap_runs import Results, print_table, runs_of_seed
 
-from yt8m_distill.config import Learning, TrainConfig
+from yt8m_distill.config.training import Learning, TrainConfig
 
 MODELS = ("NeXtVLAD", "NetVLAD", "HierarchicalRNN")
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from measuring import print_machine, print_table
 
-from yt8m_distill.deployment import description
+from yt8m_distill.deployment import manifest
 
 LOADS = "1x1,4x1,16x1,16x8,64x32"
 COLUMNS = ("", "requests/s", "videos/s", "p50, ms", "p99, ms", "200", "503", "others")
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_machine()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(arguments.model_dir or exported(arguments, pathlib.Path(name)))
-        described = description.read(folder)
+        described = manifest.read(folder)
         answers = {load: Answers() for load in arguments.loads.split(",")}
         with service(arguments, folder) as port:
             for load in list(answers) * arguments.repetitions:
@@ -86,8 +86,9 @@ def exported(arguments: argparse.Namespace, folder: pathlib.Path) -> pathlib.Pat
     """An export of a NeXtVLAD with random weights."""
     from measuring import run_config, write_run
 
-    from yt8m_distill.config import ExportConfig, FrameSelection
-    from yt8m_distill.deployment.exporting import run_export
+    from yt8m_distill.config.deployment import ExportConfig
+    from yt8m_distill.config.frames import FrameSelection
+    from yt8m_distill.deployment.export import run_export
     from yt8m_distill.models import registry
 
     model_args = registry.parse_model_args("NeXtVLAD", arguments.model_args)

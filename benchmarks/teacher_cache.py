@@ -39,11 +39,14 @@ from measuring import (
     write_run,
 )
 
-from yt8m_distill import optimizers, trained_model, training
-from yt8m_distill import teacher_cache as caches
-from yt8m_distill.config import Distillation, FrameSelection, Learning, TeacherCache, TrainConfig
-from yt8m_distill.data.dataset import StoredOutputs, VideoFiles
-from yt8m_distill.models import registry
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.training import Distillation, Learning, TeacherCache, TrainConfig
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.data.views import StoredOutputs
+from yt8m_distill.models import building, registry
+from yt8m_distill.runs import loading, trained_model
+from yt8m_distill.training import optimizers, stages, teacher_cache
+from yt8m_distill.training import step as training
 
 AUDIOSET_MODEL = {"clusters": 32, "groups": 4, "hidden_size": 512}
 WITHOUT = "without a cache"
@@ -80,10 +83,10 @@ def report_epochs(arguments: argparse.Namespace, folder: pathlib.Path):
     videos = full_size_videos(folder, arguments.videos, arguments.frames, 1)
     options = {"batch_size": arguments.batch_size, "num_epochs": 1}
     write_run(folder / "teacher", run_config(args, arguments.frames, **options))
-    teacher = trained_model.load(str(folder / "teacher"))
+    teacher = loading.load(str(folder / "teacher"))
     config = run_config(args, arguments.frames, FrameSelection(arguments.student_frames), Distillation(), **options)
     stored = {WITHOUT: None} | {
-        name: caches.open_cache(
+        name: teacher_cache.open_cache(
             dataclasses.replace(config, teacher_cache=TeacherCache(str(folder / name), top)), teacher, videos
         )
         for name, top in (("dense", None), (f"top {arguments.top}", arguments.top))
@@ -103,8 +106,8 @@ def epoch(
     config: TrainConfig, teacher: trained_model.TrainedModel, videos: VideoFiles, stored: StoredOutputs | None
 ) -> Callable[[], float]:
     """An epoch of training steps; returns the number of videos."""
-    models = {**trained_model.build_models(config), "teacher": teacher.model}
-    stage = training.stages(config, models, stored)[0]
+    models = {**building.build_models(config), "teacher": teacher.model}
+    stage = stages.stages(config, models, stored)[0]
     step_model, optimizer = stage.build(), optimizers.make_optimizer(config)
     step_model.compile(optimizer=optimizer)
     optimizer.build(step_model.trained_variables())

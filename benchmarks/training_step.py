@@ -29,12 +29,14 @@ import numpy as np
 import tensorflow as tf
 from measuring import Measured, measure_in_turn, median_of, print_machine, print_table, run_config
 
-from yt8m_distill import optimizers, trained_model, training
-from yt8m_distill.config import Distillation, FrameSelection, TrainConfig
-from yt8m_distill.data.dataset import Batch
-from yt8m_distill.evaluation import prediction_function
-from yt8m_distill.frame_selection import selected_indices
-from yt8m_distill.models import registry
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.training import Distillation, TrainConfig
+from yt8m_distill.data.frame_selection import selected_indices
+from yt8m_distill.data.views import Batch
+from yt8m_distill.models import building, registry
+from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.training import optimizers, stages
+from yt8m_distill.training import step as training
 
 FORWARD, ADAM, TEACHER = "teacher: forward pass", "bare Adam update", "teacher: training step"
 STUDENT, SERIAL = "student: training step on labels", "serial distillation step"
@@ -66,7 +68,7 @@ def tasks_of(arguments: argparse.Namespace) -> dict[str, Callable[[], float]]:
         "student": run_config(args, arguments.frames, selection, batch_size=arguments.batch_size),
         "serial": run_config(args, arguments.frames, selection, Distillation(), batch_size=arguments.batch_size),
     }
-    models = {role: trained_model.build_models(configs[role])[role] for role in ("teacher", "student")}
+    models = {role: building.build_models(configs[role])[role] for role in ("teacher", "student")}
     batches = random_batches(arguments, selection, configs["teacher"].data.num_classes)
     predict = prediction_function(models["teacher"])
     return {
@@ -99,7 +101,7 @@ def random_batches(arguments: argparse.Namespace, selection: FrameSelection, cla
 
 def training_step(config: TrainConfig, models: Mapping[str, keras.Model], batch: Batch) -> Callable[[], float]:
     """The step of the first stage of a training, on one batch; returns the number of videos."""
-    stage = training.stages(config, models)[0]
+    stage = stages.stages(config, models)[0]
     step_model, optimizer = stage.build(), optimizers.make_optimizer(config)
     step_model.compile(optimizer=optimizer)
     optimizer.build(step_model.trained_variables())

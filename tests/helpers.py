@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from yt8m_distill import trained_model
-from yt8m_distill.config import TrainConfig, to_json
-from yt8m_distill.run_dir import RunDir, weights_file
+from yt8m_distill.config.json import to_json
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.models import building
+from yt8m_distill.runs.directory import RunDir, weights_file
 
 REFERENCE_DIR = pathlib.Path(__file__).parent / "reference"
 SHARED_DIR = pathlib.Path(__file__).parents[2] / "shared"
@@ -86,7 +87,7 @@ def video_level(
 
 def write_run(folder: pathlib.Path, config: TrainConfig) -> str:
     """The run directory of a teacher or baseline with random weights; returns its path as text."""
-    run, (role, model) = RunDir(folder), *trained_model.build_models(config).items()
+    run, (role, model) = RunDir(folder), *building.build_models(config).items()
     run.best.mkdir(parents=True)
     model.save_weights(weights_file(run.best, role))
     run.config_file.write_text(to_json(config))

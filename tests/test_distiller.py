@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import load_case
-from yt8m_distill.config import LABEL_LOSSES, PREDICTION_DISTANCES, STUDENT_LOSSES
+from yt8m_distill.config.training import LABEL_LOSSES, PREDICTION_DISTANCES, STUDENT_LOSSES
 from yt8m_distill.distiller import Distiller, LabelTrainer, _clipped, start_from_classifier, student_view
 from yt8m_distill.errors import UserError
 from yt8m_distill.models.registry import build_model, model_names
 from yt8m_distill.quantization import dequantize
-from yt8m_distill.reference_weights import load_reference_weights
+from yt8m_distill.tf1.weights import load_reference_weights
 
 SMALL = {
     "HierarchicalRNN": {"cells": 3, "layers": 2, "block_length": 3},

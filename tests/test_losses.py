@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tests.helpers import load_case
 from yt8m_distill import losses
-from yt8m_distill.config import LABEL_LOSSES, PREDICTION_DISTANCES
+from yt8m_distill.config.training import LABEL_LOSSES, PREDICTION_DISTANCES
 from yt8m_distill.errors import UserError
 
 

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from tests.test_architecture import PACKAGE, ROOT, imported_names, package_files, parse
-from yt8m_distill import commands
+from yt8m_distill.cli import command
 
 # Where the name to import is not the name to install.
 DISTRIBUTIONS = {
@@ -74,8 +74,8 @@ def test_console_scripts_are_functions_without_required_arguments(arguments):
     assert sorted(scripts) == [f"yt8m-{name}" for name in names]
     for target in scripts.values():
         module, _, function = target.partition(":")
-        assert module == commands.__name__
-        inspect.signature(getattr(commands, function)).bind()  # TypeError where an argument is missing
+        assert module == command.__name__
+        inspect.signature(getattr(command, function)).bind()  # TypeError where an argument is missing
 
 
 def test_every_folder_with_modules_is_packaged(arguments):

@@ -2,7 +2,7 @@
 
 import sys
 
-from yt8m_distill.commands import beam_main
+from yt8m_distill.cli.command import beam_main
 
 if __name__ == "__main__":
     sys.exit(beam_main())

@@ -6,10 +6,10 @@ Imported, this module has `load_reference_weights`, which puts arrays under thei
 import sys
 
 if __name__ == "__main__":
-    from yt8m_distill.commands import conversion_main
+    from yt8m_distill.cli.command import conversion_main
 
     sys.exit(conversion_main())
 else:
-    from yt8m_distill.reference_weights import load_reference_weights
+    from yt8m_distill.tf1.weights import load_reference_weights
 
     __all__ = ["load_reference_weights"]

@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from yt8m_distill import losses as loss_functions
-from yt8m_distill import replicas
-from yt8m_distill.config import DISTILLING_MODES, STUDENT_LOSSES, Distillation
+from yt8m_distill.config.training import DISTILLING_MODES, STUDENT_LOSSES, Distillation
+from yt8m_distill.devices import collectives
 from yt8m_distill.errors import UserError
 
 
@@ -63,7 +63,7 @@ class LabelTrainer(keras.Model):
         return self.model(inputs, training=training)
 
     def train_step(self, data):
-        terms = self.learn(data, replicas.even_share())
+        terms = self.learn(data, collectives.even_share())
         return self.track(terms, tf.shape(keras.utils.unpack_x_y_sample_weight(data)[1])[0])
 
     def learn(self, data, share: float | tf.Tensor | None = None) -> dict[str, tf.Tensor]:
@@ -98,10 +98,10 @@ class LabelTrainer(keras.Model):
         gradients = tape.gradient(
             objective, [variable.value for variable in variables], output_gradients=scale, unconnected_gradients="zero"
         )
-        gradients = replicas.summed(gradients)
+        gradients = collectives.summed(gradients)
         if self.clip_gradient_norm:
             gradients = [_clipped(gradient, self.clip_gradient_norm, scale) for gradient in gradients]
-        replicas.apply_sums(self.optimizer, gradients, variables)
+        collectives.apply_sums(self.optimizer, gradients, variables)
 
     def track(self, terms: Mapping[str, tf.Tensor], videos: tf.Tensor) -> dict:
         """Adds the means over so many videos to the running means, and returns these."""

@@ -2,7 +2,7 @@
 
 import sys
 
-from yt8m_distill.commands import experiment_main
+from yt8m_distill.cli.command import experiment_main
 
 if __name__ == "__main__":
     sys.exit(experiment_main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from yt8m_distill.commands import export_main
+from yt8m_distill.cli.command import export_main
 
 if __name__ == "__main__":
     sys.exit(export_main())

@@ -11,10 +11,10 @@ Imported, this module has the counts of the whole model, of `yt8m_distill.comput
 import sys
 
 if __name__ == "__main__":
-    from yt8m_distill.commands import flops_main
+    from yt8m_distill.cli.command import flops_main
 
     sys.exit(flops_main())
 else:
-    from yt8m_distill.compute import multiply_accumulates, parameter_count
+    from yt8m_distill.models.cost import multiply_accumulates, parameter_count
 
     __all__ = ["multiply_accumulates", "parameter_count"]

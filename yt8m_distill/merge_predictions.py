@@ -2,7 +2,7 @@
 
 import sys
 
-from yt8m_distill.commands import merge_main
+from yt8m_distill.cli.command import merge_main
 
 if __name__ == "__main__":
     sys.exit(merge_main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from yt8m_distill.commands import segment_eval_main
+from yt8m_distill.cli.command import segment_eval_main
 
 if __name__ == "__main__":
     sys.exit(segment_eval_main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from yt8m_distill.commands import serve_main
+from yt8m_distill.cli.command import serve_main
 
 if __name__ == "__main__":
     sys.exit(serve_main())

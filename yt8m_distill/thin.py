@@ -2,7 +2,7 @@
 
 import sys
 
-from yt8m_distill.commands import thin_main
+from yt8m_distill.cli.command import thin_main
 
 if __name__ == "__main__":
     sys.exit(thin_main())

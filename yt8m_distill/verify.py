@@ -2,7 +2,7 @@
 
 import sys
 
-from yt8m_distill.commands import verify_main
+from yt8m_distill.cli.command import verify_main
 
 if __name__ == "__main__":
     sys.exit(verify_main())

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.data import sample
-from yt8m_distill.data.dataset import View, open_videos
 from yt8m_distill.data.sample import SampleSettings, ensure_sample, write_sample
-from yt8m_distill.dataset_spec import SpecOverrides
+from yt8m_distill.data.video_files import open_videos
+from yt8m_distill.data.views import View
 from yt8m_distill.errors import UserError
 from yt8m_distill.quantization import dequantize
 

@@ -7,11 +7,15 @@ import numpy as np
 import tensorflow as tf
 
 from tests.helpers import sequence_example
-from yt8m_distill import run_dir, trained_model
-from yt8m_distill.commands import export_main
-from yt8m_distill.config import FrameSelection, TrainConfig, to_json
-from yt8m_distill.dataset_spec import FRAME, DatasetSpec
-from yt8m_distill.run_dir import RunDir
+from yt8m_distill.cli.command import export_main
+from yt8m_distill.config.dataset import FRAME, DatasetSpec
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.json import to_json
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.files import atomic
+from yt8m_distill.models import building
+from yt8m_distill.runs import directory
+from yt8m_distill.runs.directory import RunDir
 
 CLASSES, FRAME_SIZE, MAX_FRAMES, K = 5, 8, 12, 3
 
@@ -33,14 +37,14 @@ def write_run(
     config = TrainConfig(
         model, mode, model_args, selection=selection, data=data, recipe="paper", eval_data_pattern=data_pattern
     )
-    ((role, built),) = trained_model.build_models(config).items()
+    ((role, built),) = building.build_models(config).items()
     rng = np.random.default_rng(0)
     for variable in built.trainable_variables:  # larger than they are drawn, so that predictions differ
         variable.assign(rng.normal(0, 0.5, variable.shape))
     run = RunDir(folder)
-    run_dir.make_directory(run.best)
-    built.save_weights(run_dir.weights_file(run.best, role))
-    run_dir.write_text(run.config_file, to_json(config))
+    atomic.make_directory(run.best)
+    built.save_weights(directory.weights_file(run.best, role))
+    atomic.write_text(run.config_file, to_json(config))
     return built
 
 

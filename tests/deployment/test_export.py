@@ -24,12 +24,13 @@ from tests.deployment.exports import (
 )
 from tests.helpers import learnable_videos, sequence_example, write_records
 from tests.models.test_every_model import TINY
-from yt8m_distill.config import FrameSelection, ServeConfig
-from yt8m_distill.dataset_spec import SEGMENT, VIDEO
-from yt8m_distill.deployment import description, onnx, runners
+from yt8m_distill.config.dataset import SEGMENT, VIDEO
+from yt8m_distill.config.deployment import ServeConfig
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.frame_selection import frame_indices
+from yt8m_distill.deployment import manifest, onnx, runners
 from yt8m_distill.errors import UserError
-from yt8m_distill.frame_selection import frame_indices
-from yt8m_distill.serving import service
+from yt8m_distill.serving import server
 
 PRECISIONS = {"float32": 1e-5, "float16": 1e-3, "int8": 0.05}
 FILES = ["saved_model", *(f"litert/{p}{batch}.tflite" for p in PRECISIONS for batch in ("", "_batch1")), "model.onnx"]
@@ -79,13 +80,13 @@ def test_service_loads_a_file_of_the_export(exported):
     expected = np.array(model({"frames": frames, "num_frames": num_frames})["predictions"])
 
     for file in (None, "litert/float32_batch1.tflite"):
-        described, predict = service.load(ServeConfig(str(folder), file))
+        described, predict = server.load(ServeConfig(str(folder), file))
         assert described.class_names[:2] == ("name 0", "name 1")
         np.testing.assert_allclose(predict(frames, num_frames), expected, rtol=0, atol=1e-5)
     with pytest.raises(UserError, match=r"--file=int8\.tflite: the export in .* has saved_model, litert"):
-        service.load(ServeConfig(str(folder), "int8.tflite"))
+        server.load(ServeConfig(str(folder), "int8.tflite"))
     with pytest.raises(UserError, match="holds no export"):
-        service.load(ServeConfig(str(folder.parent)))
+        server.load(ServeConfig(str(folder.parent)))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -137,7 +138,7 @@ def test_saved_model_holds_the_student_and_no_cudnn_kernels(exported):
 
 def test_description_and_model_card(exported):
     folder, _ = exported
-    described = description.read(folder)
+    described = manifest.read(folder)
     text = (folder / "README.md").read_text(encoding="utf-8")
 
     assert [file.path for file in described.files] == [
@@ -166,7 +167,7 @@ def test_other_families(tmp_path, name, formats):
     assert export(tmp_path / "run", tmp_path / "out", *arguments) == 0
     frames, num_frames = random_frames(2)
     expected = np.array(model({"frames": frames, "num_frames": num_frames})["predictions"])
-    for file in description.read(tmp_path / "out").files:
+    for file in manifest.read(tmp_path / "out").files:
         got = runners.load(tmp_path / "out" / file.path)(frames, num_frames)
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5, err_msg=file.path)
 
@@ -267,7 +268,7 @@ def test_videos_that_cannot_be_read(tmp_path, caplog, capsys):
     caplog.set_level("INFO")
     assert export(tmp_path / "run", tmp_path / "out") == 0
     assert "GAP@20 is not measured" in caplog.text
-    assert description.read(tmp_path / "out").gap is None
+    assert manifest.read(tmp_path / "out").gap is None
     assert export(tmp_path / "run", tmp_path / "other", f"--eval_data_pattern={data}") == 2
     assert str(data) in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
@@ -288,7 +289,7 @@ def test_damaged_files_are_named(exported, tmp_path, name):
     file.write_bytes(file.read_bytes()[:100])
     chosen = name.partition("/")[0] if "saved_model" in name else name
     with pytest.raises(UserError, match=chosen):
-        service.load(ServeConfig(str(tmp_path / "copy"), chosen))
+        server.load(ServeConfig(str(tmp_path / "copy"), chosen))
 
 
 @pytest.mark.parametrize(("key", "value"), [("top_k", 0), ("frames", -1), ("frames", 1_000_000_000)])
@@ -296,7 +297,7 @@ def test_damaged_descriptions_are_named(exported, tmp_path, key, value):
     described = json.loads((exported[0] / "export.json").read_text())
     (tmp_path / "export.json").write_text(json.dumps({**described, key: value}))
     with pytest.raises(UserError, match=rf"export\.json: {key} must be"):
-        description.read(tmp_path)
+        manifest.read(tmp_path)
 
 
 def test_a_model_of_segments_takes_frames_only(tmp_path):

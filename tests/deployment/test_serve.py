@@ -15,11 +15,12 @@ import pytest
 import uvicorn
 
 from tests.deployment.exports import CLASSES, FRAME_SIZE, MAX_FRAMES, K, frames_of, videos
-from yt8m_distill.config import FrameSelection, ServeConfig
-from yt8m_distill.data.framing import framed
-from yt8m_distill.dataset_spec import DatasetSpec
-from yt8m_distill.deployment.description import Description
-from yt8m_distill.frame_selection import frame_indices
+from yt8m_distill.config.dataset import DatasetSpec
+from yt8m_distill.config.deployment import ServeConfig
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.frame_selection import frame_indices
+from yt8m_distill.data.tfrecord import framed
+from yt8m_distill.deployment.manifest import Description
 from yt8m_distill.serving import app
 from yt8m_distill.serving.app import create_app
 

@@ -9,10 +9,12 @@ from google.protobuf import text_format
 from tensorboard.plugins.projector import ProjectorConfig
 
 from tests.helpers import learnable_videos, write_records
-from yt8m_distill import training
-from yt8m_distill.commands import eval_main, experiment_main
+from yt8m_distill.cli.command import eval_main, experiment_main
 from yt8m_distill.experiments import figures, speed
-from yt8m_distill.run_dir import RunDir, checkpoints, read_json
+from yt8m_distill.files.untrusted import read_json
+from yt8m_distill.runs.checkpoints import checkpoints
+from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.training import loop
 
 DRAWS = not figures._missing()
 
@@ -176,7 +178,7 @@ def test_a_stopped_experiment_goes_on_where_it_was(data, tmp_path, monkeypatch, 
     file.write_text(RUNS)
     arguments = [f"--experiment={file}", "--nomeasure_speed", "--checkpoint_every_steps=1"]
     output = tmp_path / "out"
-    count, steps = training.TrainingLoop._count, []
+    count, steps = loop.TrainingLoop._count, []
 
     def stop_in_the_third_run(self, *given):
         count(self, *given)
@@ -184,7 +186,7 @@ def test_a_stopped_experiment_goes_on_where_it_was(data, tmp_path, monkeypatch, 
         self.interrupted = len(steps) == 8
 
     with monkeypatch.context() as patched:
-        patched.setattr(training.TrainingLoop, "_count", stop_in_the_third_run)
+        patched.setattr(loop.TrainingLoop, "_count", stop_in_the_third_run)
         assert run(data, output, *arguments) == 1
     assert steps == ["teacher"] * 3 + ["one_2"] * 3 + ["two_2"] * 2
     assert "The same command continues" in capsys.readouterr().err

@@ -6,12 +6,14 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from yt8m_distill.config import Distillation, ExperimentConfig, FrameSelection, TrainConfig
+from yt8m_distill.config.experiment import ExperimentConfig
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.training import Distillation, TrainConfig
 from yt8m_distill.experiments import figures
 from yt8m_distill.experiments.plan import plan
 from yt8m_distill.experiments.results import Result
-from yt8m_distill.report import Row
-from yt8m_distill.run_dir import RunDir
+from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.training.report import Row
 
 
 def write_curve(result: Result, name: str, values: list[float]):

@@ -4,15 +4,9 @@ import dataclasses
 
 import pytest
 
-from yt8m_distill.config import (
-    Distillation,
-    ExperimentConfig,
-    FrameSelection,
-    Learning,
-    NamedRun,
-    TeacherCache,
-    TrainConfig,
-)
+from yt8m_distill.config.experiment import ExperimentConfig, NamedRun
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.training import Distillation, Learning, TeacherCache, TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments.plan import Run, plan
 

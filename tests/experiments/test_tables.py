@@ -7,13 +7,16 @@ import pathlib
 
 import pytest
 
-from yt8m_distill.config import Distillation, ExperimentConfig, FrameSelection, Learning, TrainConfig, to_json
-from yt8m_distill.dataset_spec import DatasetSpec
+from yt8m_distill.config.dataset import DatasetSpec
+from yt8m_distill.config.experiment import ExperimentConfig
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.json import to_json
+from yt8m_distill.config.training import Distillation, Learning, TrainConfig
 from yt8m_distill.experiments import published
 from yt8m_distill.experiments.plan import plan
 from yt8m_distill.experiments.results import Result, csv_text, references, speed_key
 from yt8m_distill.experiments.tables import markdown
-from yt8m_distill.report import Row
+from yt8m_distill.training.report import Row
 
 SPEC = DatasetSpec("AudioSet", "video_id", ("audio_embedding",), (128,), 527, 10)
 GAP = {"teacher": 0.9, "baseline": 0.5, "serial": 0.7, "parallel": 0.6}

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from tests.fuzz.attempts import attempt
 from tests.fuzz.records import CHANGES, ONCE, SPEC, mutated, record, video_or_none
-from yt8m_distill.config import FrameSelection
+from yt8m_distill.config.dataset import SpecOverrides
+from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.bad_records import BadRecords
-from yt8m_distill.data.dataset import Position, VideoFiles, View, open_videos
-from yt8m_distill.data.framing import frames_of_file
-from yt8m_distill.data.readers import read_video
+from yt8m_distill.data.reading import read_video
 from yt8m_distill.data.records import records_of_file
-from yt8m_distill.dataset_spec import SpecOverrides
+from yt8m_distill.data.tfrecord import frames_of_file
+from yt8m_distill.data.video_files import VideoFiles, open_videos
+from yt8m_distill.data.views import Position, View
 
 OVERRIDES = SpecOverrides(SPEC.feature_names, SPEC.feature_sizes, SPEC.num_classes, SPEC.max_frames)
 REORDERINGS = ("remove", "repeat", "swap", "replace")

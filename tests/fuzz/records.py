@@ -9,12 +9,12 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from tests.fuzz.attempts import attempt
-from yt8m_distill.data import encoding, readers
-from yt8m_distill.data.framing import DamagedRecord
-from yt8m_distill.data.readers import read_video
-from yt8m_distill.data.videos import Video, rated_segments
-from yt8m_distill.data.wire import Record, regular_record
-from yt8m_distill.dataset_spec import DatasetSpec
+from yt8m_distill.config.dataset import DatasetSpec
+from yt8m_distill.data import batches, encoding, record_format
+from yt8m_distill.data.reading import read_video
+from yt8m_distill.data.sequence_example import Record, regular_record
+from yt8m_distill.data.tfrecord import DamagedRecord
+from yt8m_distill.data.video import Video, rated_segments
 
 SPEC = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 50, 300)
 THIN_SPEC = dataclasses.replace(SPEC, thin_frames=3)
@@ -283,7 +283,7 @@ def check_video_level_record(data: bytes):
         return
     assert (video.video_id, list(video.labels), video.num_frames) == (*expected[:2], 1)
     np.testing.assert_array_equal(np.concatenate(video.features, axis=1)[0], expected[2])
-    norm = np.linalg.norm(readers.all_frames([video], MEANS_SPEC)["frames"].astype(np.float64))
+    norm = np.linalg.norm(batches.all_frames([video], MEANS_SPEC)["frames"].astype(np.float64))
     np.testing.assert_allclose(norm, min(1.0, np.linalg.norm(expected[2].astype(np.float64)) / 1e-6), rtol=1e-5)
 
 
@@ -296,7 +296,7 @@ def check_rated_record(data: bytes):
         assert video is expected
         return
     segments = rated_segments(video)
-    batch = readers.all_frames(segments, RATED_SPEC)
+    batch = batches.all_frames(segments, RATED_SPEC)
     assert {
         (segment.start, int(each)): batch["labels"][row, each]
         for row, segment in enumerate(segments)
@@ -403,7 +403,7 @@ def _assert_tensorflow_agrees(data: bytes, expected: tuple):
 
 def _assert_written_again_equal(data: bytes, spec: DatasetSpec, example: tf.train.SequenceExample, expected: tuple):
     """As thin shards are written: the context as it is, the frames anew."""
-    context = readers.serialized_context(data)
+    context = record_format.serialized_context(data)
     again = tf.train.Features.FromString(context)
     assert again.SerializeToString(deterministic=True) == example.context.SerializeToString(deterministic=True)
     frames = dict(zip(spec.feature_names, read_video(data, spec).features, strict=True))

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from tests.fuzz.attempts import attempt
 from tests.fuzz.records import CHANGES, SPEC, mutated, record
 from tests.fuzz.texts import json_texts
-from yt8m_distill.config import FrameSelection
-from yt8m_distill.data.framing import framed
-from yt8m_distill.deployment.description import Description
-from yt8m_distill.serving.bodies import PARSERS, BadBodyError, parse
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.tfrecord import framed
+from yt8m_distill.deployment.manifest import Description
+from yt8m_distill.serving.requests import PARSERS, BadBodyError, parse
 
 K, MOST_VIDEOS = 3, 4
 DESCRIBED = Description("NeXtVLAD", "student", None, SPEC, FrameSelection(K), K, 20, None, ())

@@ -15,13 +15,17 @@ from hypothesis import strategies as st
 
 from tests.fuzz.attempts import attempt
 from tests.fuzz.records import CHANGES, mutated
-from yt8m_distill.config import Distillation, FrameSelection, Learning, TrainConfig, from_json, from_values, to_json
-from yt8m_distill.data.dataset import Position
-from yt8m_distill.dataset_spec import DatasetSpec
-from yt8m_distill.predictions_csv import HEADER, PredictionsWriter, format_readable, format_row, load_vocabulary
-from yt8m_distill.report import Report, Row
-from yt8m_distill.run_dir import Checkpoint, read_json
-from yt8m_distill.training import Progress
+from yt8m_distill.config.dataset import DatasetSpec
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.json import from_json, from_values, to_json
+from yt8m_distill.config.training import Distillation, Learning, TrainConfig
+from yt8m_distill.data.views import Position
+from yt8m_distill.files.untrusted import read_json
+from yt8m_distill.prediction.submission import HEADER, PredictionsWriter, format_readable, format_row
+from yt8m_distill.prediction.vocabulary import load_vocabulary
+from yt8m_distill.runs.checkpoints import Checkpoint
+from yt8m_distill.training.loop import Progress
+from yt8m_distill.training.report import Report, Row
 
 CONFIG = TrainConfig(
     "NeXtVLAD",

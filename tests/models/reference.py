@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tests.helpers import case_weights
 from yt8m_distill.models import VideoModel
-from yt8m_distill.reference_weights import load_reference_weights
+from yt8m_distill.tf1.weights import load_reference_weights
 
 FEATURE_SIZES = (32, 8)
 

@@ -6,9 +6,9 @@ import pytest
 
 from tests.helpers import load_case
 from tests.models.reference import load_case_weights
-from yt8m_distill.compute import parameter_count
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import Dbof
+from yt8m_distill.models.cost import parameter_count
 
 OPTIONS = {
     "e_dbof_bn_random_sigmoid_max": {},

@@ -8,7 +8,7 @@ from tests.helpers import case_weights, load_case
 from tests.models.reference import cross_entropy
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import HierarchicalRNN
-from yt8m_distill.reference_weights import load_reference_weights
+from yt8m_distill.tf1.weights import load_reference_weights
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import tensorflow as tf
 from tests.helpers import load_case
 from tests.models.reference import FEATURE_SIZES, cross_entropy, load_case_weights, originals_of_variables
 from yt8m_distill import losses
-from yt8m_distill.compute import parameter_count
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import MixNeXtVLAD, mix_nextvlad
+from yt8m_distill.models.cost import parameter_count
 
 SIZES = {"branches": 3, "clusters": 8, "groups": 4, "hidden_size": 16, "gating_reduction": 4, "dropout": 0.0}
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from yt8m_distill.data.bad_records import BadRecord, BadRecords
-from yt8m_distill.data.framing import DamagedRecord, Frame, frames_of_file, place_problem, read_record
+from yt8m_distill.data.tfrecord import DamagedRecord, Frame, frames_of_file, place_problem, read_record
 
 Content = TypeVar("Content")
 

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from yt8m_distill.dataset_spec import YOUTUBE_8M_2018
+from yt8m_distill.config.dataset import YOUTUBE_8M_2018
 from yt8m_distill.errors import UserError
 from yt8m_distill.quantization import quantize
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from yt8m_distill.deployment.network import FRAMES_SIGNATURE, Network, portable, write_saved_model
+from yt8m_distill.deployment.exported_model import FRAMES_SIGNATURE, Network, portable, write_saved_model
 
 BATCHES = {"": None, "_batch1": 1}  # by what it adds to the name of a file
 

@@ -4,13 +4,14 @@ import os
 import pathlib
 import platform
 
-from yt8m_distill import compute, run_dir
-from yt8m_distill.config import FrameSelection
-from yt8m_distill.dataset_spec import EDITIONS, DatasetSpec
-from yt8m_distill.deployment.description import Description
+from yt8m_distill.config.dataset import EDITIONS, DatasetSpec
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.deployment.manifest import Description
 from yt8m_distill.errors import UserError
-from yt8m_distill.run_dir import RunDir
-from yt8m_distill.trained_model import TrainedModel
+from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.models import cost
+from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.trained_model import TrainedModel
 
 FILE_NAME = "README.md"
 METRICS = ("GAP@20", "mAP", "mAP_full", "Hit@1", "PERR", "MAP@100000")
@@ -20,7 +21,7 @@ FRAMES_OF_SELECTION = {
     "first": "the first {k} frames",
     "last": "the last {k} frames",
     "middle": "the {k} frames in the middle",
-    "first_middle_last": "{k} frames from the beginning, the middle and the end, as `yt8m_distill.frame_selection` "
+    "first_middle_last": "{k} frames from the beginning, the middle and the end, as `yt8m_distill.data.frame_selection` "
     "chooses them",
 }
 
@@ -36,7 +37,7 @@ def write(described: Description, trained: TrainedModel, train_dir: str, folder:
     """
     parts = [_head(described), _model(described, trained), _quality(described, trained, train_dir), _files(described)]
     parts += [_input(described), _licence(described.data)]
-    run_dir.write_text(folder / FILE_NAME, "\n\n".join(parts) + "\n")
+    atomic.write_text(folder / FILE_NAME, "\n\n".join(parts) + "\n")
 
 
 def table(described: Description) -> str:
@@ -71,9 +72,9 @@ def _model(described: Description, trained: TrainedModel) -> str:
     model, data = trained.model, described.data
     lines = [f"- Trained on: {data.describe()}.", f"- Arguments: {_arguments(trained)}."]
     frames = described.frames or 300
-    total, _ = compute.multiply_accumulates(model, frames)
+    total, _ = cost.multiply_accumulates(model, frames)
     lines.append(f"- Multiply-accumulates: {total / 1e6:,.2f} million for one video of {frames} frames.")
-    lines.append(f"- Trainable parameters: {compute.parameter_count(model):,}.")
+    lines.append(f"- Trainable parameters: {cost.parameter_count(model):,}.")
     return "## The model\n\n" + "\n".join(lines)
 
 
@@ -111,7 +112,7 @@ def _metrics(described: Description, trained: TrainedModel, train_dir: str) -> d
     for path, of_teacher in runs:
         file = RunDir(path).metrics_file(of_teacher=of_teacher, branch=described.branch)
         try:
-            found = run_dir.read_json(file) if file.is_file() else {}
+            found = untrusted.read_json(file) if file.is_file() else {}
         except UserError:
             continue
         if (found.get("which"), found.get("frames")) == (described.which, described.frames_text()):

@@ -5,7 +5,7 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from yt8m_distill.deployment.network import Network, portable
+from yt8m_distill.deployment.exported_model import Network, portable
 
 OPSET = 18
 

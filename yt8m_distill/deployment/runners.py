@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from yt8m_distill.checked_files import in_short
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.untrusted import in_short
 
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 EXTRA = "pip install 'yt8m_distill[export]'"

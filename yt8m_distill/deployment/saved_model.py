@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from yt8m_distill.data.readers import ID_KEYS, THIN_FRAMES_KEY, THIN_MAX_FRAMES_KEY
-from yt8m_distill.dataset_spec import SEGMENT
-from yt8m_distill.deployment.network import FRAMES_SIGNATURE, Network, portable, write_saved_model
-from yt8m_distill.frame_selection import fixed_indices, selected_counts
+from yt8m_distill.config.dataset import SEGMENT
+from yt8m_distill.data.frame_selection import fixed_indices, selected_counts
+from yt8m_distill.data.record_format import ID_KEYS, THIN_FRAMES_KEY, THIN_MAX_FRAMES_KEY
+from yt8m_distill.deployment.exported_model import FRAMES_SIGNATURE, Network, portable, write_saved_model
 
 SERIALIZED_SIGNATURE = "serialized"
 

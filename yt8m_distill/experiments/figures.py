@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from yt8m_distill import run_dir
-from yt8m_distill.config import ExperimentConfig
+from yt8m_distill.config.experiment import ExperimentConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments import representations
 from yt8m_distill.experiments.results import Result, by_cell, speed_key
-from yt8m_distill.predictions_csv import load_vocabulary
-from yt8m_distill.run_dir import RunDir
+from yt8m_distill.files import atomic
+from yt8m_distill.prediction.vocabulary import load_vocabulary
+from yt8m_distill.runs.directory import RunDir
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def draw(
     if missing := _missing():
         log.warning("No figures: %s missing; pip install 'yt8m_distill[plots]'.", " and ".join(missing))
         return []
-    run_dir.make_directory(folder)
+    atomic.make_directory(folder)
     paths = [*_draw_accuracy(results, speeds, folder), *_draw_epochs(results, folder)]
     if config.experiment == "figure3":
         paths += _draw_representations(config, results, folder)
@@ -189,7 +189,7 @@ def _write_image(path: pathlib.Path, folder: pathlib.Path):
 
     The embedding projector shows only folders with event files: that of figure 3 must be beside its representations.
     """
-    run_dir.make_directory(folder)
+    atomic.make_directory(folder)
     for earlier in folder.glob("events.out.tfevents.*"):
         earlier.unlink()
     writer = tf.summary.create_file_writer(str(folder))

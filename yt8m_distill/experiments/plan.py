@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from yt8m_distill.config import STUDENT_LOSSES, ExperimentConfig, FrameSelection, TeacherCache, TrainConfig
+from yt8m_distill.config.experiment import ExperimentConfig
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.training import STUDENT_LOSSES, TeacherCache, TrainConfig
 from yt8m_distill.errors import UserError
 
 PAPERS_FRAMES = {"table1": (6, 10, 15, 20, 30), "table5": (10, 30)}  # k = 30 in all others

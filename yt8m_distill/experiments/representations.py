@@ -13,11 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from yt8m_distill import run_dir, trained_model
-from yt8m_distill.data.dataset import VideoFiles, View
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.data.views import View
 from yt8m_distill.errors import UserError
-from yt8m_distill.evaluation import evaluation_videos
 from yt8m_distill.experiments.results import Result
+from yt8m_distill.files import atomic
+from yt8m_distill.runs import loading, trained_model
+from yt8m_distill.runs.inputs import evaluation_videos
 
 CLASSES = 5
 VIDEOS_OF_A_CLASS = 100
@@ -58,7 +60,7 @@ def collect(student: Result, names: Mapping[int, str]) -> Representations:
     Raises:
         UserError: too few such videos, or representations of different sizes.
     """
-    models = [trained_model.load(student.config.train_dir, role) for role in ("teacher", "student")]
+    models = [loading.load(student.config.train_dir, role) for role in ("teacher", "student")]
     videos = evaluation_videos(
         student.config.eval_data_pattern,
         models[1].config,
@@ -130,8 +132,8 @@ def in_a_plane(values: np.ndarray, seed: int) -> np.ndarray:
 def write_for_projector(shown: Representations, folder: pathlib.Path):
     """The files that TensorBoard's embedding projector reads."""
     rows = ("\t".join(f"{value:.6g}" for value in row) for row in shown.values)
-    run_dir.write_text(folder / "representations.tsv", "\n".join(rows) + "\n")
+    atomic.write_text(folder / "representations.tsv", "\n".join(rows) + "\n")
     described = zip(shown.roles, shown.classes, shown.video_ids, strict=True)
     lines = ["model\tclass\tvideo", *("\t".join(each) for each in described)]
-    run_dir.write_text(folder / "metadata.tsv", "\n".join(lines) + "\n")
-    run_dir.write_text(folder / "projector_config.pbtxt", PROJECTOR_CONFIG)
+    atomic.write_text(folder / "metadata.tsv", "\n".join(lines) + "\n")
+    atomic.write_text(folder / "projector_config.pbtxt", PROJECTOR_CONFIG)

@@ -6,13 +6,20 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from yt8m_distill import compute, run_dir, trained_model
-from yt8m_distill.config import DISTILLING_MODES, FrameSelection, TrainConfig, from_values, to_json
-from yt8m_distill.evaluation import evaluate, evaluation_videos, prediction_function, write_metrics
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.json import from_values, to_json
+from yt8m_distill.config.training import DISTILLING_MODES, TrainConfig
+from yt8m_distill.evaluation.evaluate import evaluate
+from yt8m_distill.evaluation.results import write_metrics
 from yt8m_distill.experiments.plan import Run
+from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.metrics import EvaluationMetrics
-from yt8m_distill.report import METRICS, Report, Row
-from yt8m_distill.run_dir import RunDir
+from yt8m_distill.models import cost
+from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.runs import loading, trained_model
+from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.inputs import evaluation_videos
+from yt8m_distill.training.report import METRICS, Report, Row
 
 BATCH_SIZE = 128
 ALL_METRICS = (METRICS[0], METRICS[1], "mAP_full", *METRICS[2:])
@@ -65,7 +72,7 @@ class Result:
 def read(run: Run) -> Stored:
     """What is known of a run; nothing of one that was never begun."""
     path = _file(run)
-    return from_values(Stored, run_dir.read_json(path), str(path)) if path.exists() else Stored()
+    return from_values(Stored, untrusted.read_json(path), str(path)) if path.exists() else Stored()
 
 
 def add_seconds(run: Run, seconds: float):
@@ -98,8 +105,8 @@ def measure(run: Run, full_map: bool):
     pattern = run.config.eval_data_pattern
     if pattern is not None:  # so that eval.py and inference.py find it, as after train.py
         config = dataclasses.replace(directory.read_config(), eval_data_pattern=pattern)
-        run_dir.write_text(directory.config_file, to_json(config))
-    trained = trained_model.load(run.config.train_dir)
+        atomic.write_text(directory.config_file, to_json(config))
+    trained = loading.load(run.config.train_dir)
     own = Report.read(directory.report_file).rows[-1]
     predict = prediction_function(trained.model)
     rows = tuple(_row(run, trained, predict, selection, own, full_map) for selection in run.evaluated_with())
@@ -134,7 +141,7 @@ def _row(
     frames = min(selection.k, own.frames) if selection and selection.k else own.frames
     if frames == own.frames:
         return dataclasses.replace(own, metrics=metrics)
-    computed = compute.multiply_accumulates(trained.model, frames)[0]
+    computed = cost.multiply_accumulates(trained.model, frames)[0]
     return dataclasses.replace(own, frames=frames, multiply_accumulates=computed, metrics=metrics)
 
 
@@ -143,7 +150,7 @@ def _file(run: Run):
 
 
 def _write(run: Run, stored: Stored):
-    run_dir.write_json(_file(run), dataclasses.asdict(stored))
+    atomic.write_json(_file(run), dataclasses.asdict(stored))
 
 
 def by_cell(results: Iterable[Result]) -> dict[tuple, list[Result]]:

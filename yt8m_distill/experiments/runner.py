@@ -10,15 +10,18 @@ from collections.abc import Sequence
 
 import keras
 
-from yt8m_distill import run_dir
-from yt8m_distill.config import ExperimentConfig, TrainConfig
+from yt8m_distill.config.experiment import ExperimentConfig
+from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments import figures, results, speed, tables
 from yt8m_distill.experiments.plan import Run, plan, runs_folder
 from yt8m_distill.experiments.results import Result
-from yt8m_distill.run_dir import RunDir
-from yt8m_distill.run_setup import changed_settings, has_trained, resolve
-from yt8m_distill.training import check_buildable, run_training
+from yt8m_distill.files import atomic
+from yt8m_distill.runs import directory as run_dir
+from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.training.opening import changed_settings, has_trained
+from yt8m_distill.training.resolve import resolve
+from yt8m_distill.training.run import check_buildable, run_training
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ def run_experiment(config: ExperimentConfig) -> pathlib.Path:
         figures.check_installed()
     if config.start_new_model:
         _move_aside(config, folder)
-    run_dir.make_directory(folder)
+    atomic.make_directory(folder)
     _check_runs(runs)
     _run_all(config, runs, folder)
     found = _found(runs, config.full_map)
@@ -174,5 +177,5 @@ def _found(runs: Sequence[Run], full_map: bool) -> list[Result]:
 def _write(config: ExperimentConfig, runs: Sequence[Run], folder: pathlib.Path):
     found = _found(runs, config.full_map)
     speeds = speed.read(folder / "speed.json")
-    run_dir.write_text(folder / "results.csv", results.csv_text(found, speeds))
-    run_dir.write_text(folder / "results.md", tables.markdown(config, found, len(runs), speeds))
+    atomic.write_text(folder / "results.csv", results.csv_text(found, speeds))
+    atomic.write_text(folder / "results.md", tables.markdown(config, found, len(runs), speeds))

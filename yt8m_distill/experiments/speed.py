@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass
 
 from tqdm import tqdm
 
-from yt8m_distill import run_dir, trained_model
-from yt8m_distill.config import from_values
-from yt8m_distill.data.dataset import Batch, VideoFiles, View
-from yt8m_distill.evaluation import evaluation_videos, prediction_function
+from yt8m_distill.config.json import from_values
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.data.views import Batch, View
 from yt8m_distill.experiments.results import Result, speed_key
-from yt8m_distill.predictions_csv import PredictionsWriter
+from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.prediction.submission import PredictionsWriter
+from yt8m_distill.runs import loading
+from yt8m_distill.runs.inputs import evaluation_videos
 
 BATCH_SIZE = 128
 REPETITIONS = 5
@@ -62,7 +65,7 @@ def read(path: pathlib.Path) -> dict[tuple, float]:
     """Videos per second by `speed_key`; nothing where there is no file."""
     if not path.exists():
         return {}
-    stored = from_values(Speeds, run_dir.read_json(path), str(path))
+    stored = from_values(Speeds, untrusted.read_json(path), str(path))
     return {each.key: each.videos_per_second for each in stored.speeds}
 
 
@@ -86,7 +89,7 @@ def measure(results: Sequence[Result], path: pathlib.Path) -> dict[tuple, float]
     medians = {key: statistics.median(values) for key, values in rates.items()}
     machine = f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}"
     speeds = tuple(Speed(*key, videos_per_second=rate) for key, rate in medians.items())
-    run_dir.write_json(path, asdict(Speeds(machine, speeds)))
+    atomic.write_json(path, asdict(Speeds(machine, speeds)))
     return medians
 
 
@@ -94,7 +97,7 @@ class _Task:
     """Predicts the evaluation videos of one result into a CSV, for a while."""
 
     def __init__(self, result: Result, folder: pathlib.Path):
-        trained = trained_model.load(result.config.train_dir)
+        trained = loading.load(result.config.train_dir)
         selections = result.run.evaluated_with()
         selection = next((each for each in selections if each and each.k == result.k), selections[0])
         self.predict: Callable = prediction_function(trained.model)

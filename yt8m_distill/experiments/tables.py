@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from yt8m_distill.config import ExperimentConfig
+from yt8m_distill.config.experiment import ExperimentConfig
 from yt8m_distill.experiments import published
 from yt8m_distill.experiments.results import Result, by_cell, references, speed_key
-from yt8m_distill.run_dir import RunDir
+from yt8m_distill.runs.directory import RunDir
 
 TITLES = {
     "table1": "Table 1: teacher, baselines, parallel and serial students",

@@ -2,9 +2,9 @@
 
 from yt8m_distill.layers.batch_normalization import MaskedBatchNormalization
 from yt8m_distill.layers.branch_mixture import BranchMixture
-from yt8m_distill.layers.common import MaskedLayer, append_frames, frame_mask, l2_normalize, mean_over_frames
+from yt8m_distill.layers.classifiers import LogisticClassifier, MixtureOfExperts
 from yt8m_distill.layers.gating import ContextGating, SEContextGating
-from yt8m_distill.layers.mixture_of_experts import LogisticClassifier, MixtureOfExperts
+from yt8m_distill.layers.masking import MaskedLayer, append_frames, frame_mask, l2_normalize, mean_over_frames
 from yt8m_distill.layers.netvlad import NetVLADPooling
 from yt8m_distill.layers.nextvlad import NeXtVLADPooling
 from yt8m_distill.layers.random_frames import RandomFrames

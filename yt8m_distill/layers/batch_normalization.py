@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from yt8m_distill import replicas
-from yt8m_distill.layers.common import MaskedLayer
+from yt8m_distill.devices import collectives
+from yt8m_distill.layers.masking import MaskedLayer
 
 # A step count after which the warm-up `(1 + step) / (10 + step)` is above any momentum in use.
 WARMED_UP_STEP = 1_000_000_000
@@ -120,12 +120,12 @@ def _moments(inputs: Any, mask: Any) -> tuple[Any, Any, Any]:
         rows = ops.sum(weights)
         weights = ops.expand_dims(weights, -1)
         keep = inputs * weights
-    total, rows = replicas.summed([ops.sum(keep, axis=axes), rows])
+    total, rows = collectives.summed([ops.sum(keep, axis=axes), rows])
     divisor = ops.maximum(rows, 1.0)
     mean = total / divisor
     # The variance does not change with the mean to first order, so its gradient need not pass through it.
     squares = ops.square(inputs - ops.stop_gradient(mean))
     if mask is not None:
         squares = squares * weights
-    (squares,) = replicas.summed([ops.sum(squares, axis=axes)])
+    (squares,) = collectives.summed([ops.sum(squares, axis=axes)])
     return mean, squares / divisor, rows

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from yt8m_distill.layers.mixture_of_experts import LogisticClassifier
+from yt8m_distill.layers.classifiers import LogisticClassifier
 
 
 @keras.saving.register_keras_serializable("yt8m_distill")

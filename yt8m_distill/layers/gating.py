@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from yt8m_distill.layers.batch_normalization import MaskedBatchNormalization
-from yt8m_distill.layers.common import MaskedLayer
+from yt8m_distill.layers.masking import MaskedLayer
 
 
 @keras.saving.register_keras_serializable("yt8m_distill")

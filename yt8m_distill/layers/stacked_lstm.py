@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from yt8m_distill.layers.common import MaskedLayer
+from yt8m_distill.layers.masking import MaskedLayer
 
 
 @keras.saving.register_keras_serializable("yt8m_distill")

@@ -8,14 +8,14 @@ import keras
 from keras import ops
 
 from yt8m_distill.layers import MaskedBatchNormalization, mean_over_frames
-from yt8m_distill.models.video_model import (
+from yt8m_distill.models.argument_checks import (
     MOST_SAMPLED_FRAMES,
-    VideoModel,
     checked_choice,
     checked_count,
     checked_flag,
     frame_sampler,
 )
+from yt8m_distill.models.video_model import VideoModel
 
 ACTIVATIONS = ("sigmoid", "relu6")
 POOLINGS = ("max", "average")

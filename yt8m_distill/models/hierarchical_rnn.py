@@ -7,7 +7,8 @@ import keras
 from keras import ops
 
 from yt8m_distill.layers import StackedLSTM, append_frames
-from yt8m_distill.models.video_model import VideoModel, checked_count, checked_rate
+from yt8m_distill.models.argument_checks import checked_count, checked_rate
+from yt8m_distill.models.video_model import VideoModel
 
 MOST_LAYERS = 64
 MOST_FRAMES_IN_BLOCK = 3600  # an hour; every video is padded to whole blocks

@@ -7,8 +7,9 @@ import keras
 from keras import ops
 
 from yt8m_distill.layers import StackedLSTM, append_frames
+from yt8m_distill.models.argument_checks import checked_choice, checked_count
 from yt8m_distill.models.hierarchical_rnn import MOST_LAYERS
-from yt8m_distill.models.video_model import VideoModel, checked_choice, checked_count
+from yt8m_distill.models.video_model import VideoModel
 
 FINAL_STATES = ("output", "all")
 

@@ -9,8 +9,9 @@ from keras import ops
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.layers import BranchMixture, MaskedBatchNormalization, mean_over_frames
+from yt8m_distill.models.argument_checks import checked_count, checked_number
 from yt8m_distill.models.nextvlad import NeXtVLAD
-from yt8m_distill.models.video_model import VideoModel, checked_count, checked_number
+from yt8m_distill.models.video_model import VideoModel
 
 MOST_BRANCHES = 64
 SMALLEST_TEMPERATURE = 0.01

@@ -9,15 +9,15 @@ from keras import ops
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.layers import ContextGating, MaskedBatchNormalization, NetVLADPooling
-from yt8m_distill.models.video_model import (
+from yt8m_distill.models.argument_checks import (
     MOST_SAMPLED_FRAMES,
     checked_choice,
     checked_count,
     checked_flag,
     checked_rate,
     frame_sampler,
-    stream_share,
 )
+from yt8m_distill.models.video_model import stream_share
 from yt8m_distill.models.vlad_model import VLADModel
 
 ACTIVATIONS = ("relu6", "none")

@@ -8,7 +8,8 @@ from keras import ops
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.layers import MaskedBatchNormalization, NeXtVLADPooling, SEContextGating
-from yt8m_distill.models.video_model import checked_count, checked_rate, stream_share
+from yt8m_distill.models.argument_checks import checked_count, checked_rate
+from yt8m_distill.models.video_model import stream_share
 from yt8m_distill.models.vlad_model import VLADModel
 
 

@@ -1,9 +1,6 @@
 """What every model of this package has in common: inputs, outputs, classifier, configuration."""
 
 import abc
-import inspect
-import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -19,14 +16,17 @@ from yt8m_distill.layers import (
     frame_mask,
     l2_normalize,
 )
+from yt8m_distill.models.argument_checks import (
+    checked_choice,
+    checked_count,
+    checked_feature_sizes,
+    checked_flag,
+    keyword_defaults,
+)
 from yt8m_distill.quantization import dequantize, reverse_whitening
 
 INPUT_NORMALIZATIONS = ("l2", "unwhiten", "none")
 MOE_GATINGS = ("none", "input", "prob")
-# Settings may come with a model from elsewhere: these are far above all that makes sense, and keep the work bounded.
-MOST_UNITS = 1 << 24
-MOST_FEATURES = 64
-MOST_SAMPLED_FRAMES = 1 << 16
 
 
 class VideoModel(keras.Model, abc.ABC):
@@ -93,7 +93,7 @@ class VideoModel(keras.Model, abc.ABC):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.feature_sizes = _checked_feature_sizes(feature_sizes)
+        self.feature_sizes = checked_feature_sizes(feature_sizes)
         self.num_classes = checked_count("num_classes", num_classes)
         self.input_normalization = self._checked_normalization(input_normalization)
         # Draws the frames that are trained on; None: all. For `build_encoder` to set.
@@ -142,12 +142,12 @@ class VideoModel(keras.Model, abc.ABC):
     def argument_defaults(cls) -> dict[str, Any]:
         """Names and defaults of the hyper-parameters, from the constructor's signature and this class's."""
         own = {"input_normalization": cls.input_normalization, "classifier": cls.classifiers[0]}
-        of_classifier = {**_keyword_defaults(VideoModel.__init__), **own}
+        of_classifier = {**keyword_defaults(VideoModel.__init__), **own}
         if "moe" not in cls.classifiers:
             of_classifier = own
         if len(cls.classifiers) == 1:
             del of_classifier["classifier"]
-        return {**of_classifier, **_keyword_defaults(cls.__init__)}
+        return {**of_classifier, **keyword_defaults(cls.__init__)}
 
     @abc.abstractmethod
     def build_encoder(self) -> int:
@@ -311,62 +311,9 @@ class VideoModel(keras.Model, abc.ABC):
         )
 
 
-def checked_count(name: str, value: Any, most: int = MOST_UNITS, least: int = 1) -> int:
-    """Returns `value`; raises UserError unless it is an integer from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise UserError(f"{name} must be an integer of at least {least}, not {value!r}.")
-    if value > most:
-        raise UserError(f"{name} must be at most {most}, not {value}.")
-    return int(value)
-
-
-def checked_rate(name: str, value: Any) -> float:
-    """Returns the dropout rate `value`; raises UserError unless it is in [0, 1)."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
-        raise UserError(f"{name} must be a number of at least 0 and below 1, not {value!r}.")
-    return float(value)
-
-
-def checked_number(name: str, value: Any, least: float) -> float:
-    """Returns `value`; raises UserError unless it is a finite number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not least <= value < math.inf:
-        raise UserError(f"{name} must be a number of at least {least:g}, not {value!r}.")
-    return float(value)
-
-
-def checked_flag(name: str, value: Any) -> bool:
-    """Returns `value`; raises UserError unless it is True or False."""
-    if not isinstance(value, bool):
-        raise UserError(f"{name} must be True or False, not {value!r}.")
-    return value
-
-
-def checked_choice(name: str, value: Any, known: tuple[str, ...]) -> str:
-    """Returns `value`; raises UserError unless it is one of `known`."""
-    if value not in known:
-        raise UserError(f"Unknown {name} {value!r}. Allowed: {', '.join(known)}.")
-    return value
-
-
-def frame_sampler(iterations: int, sample_random_frames: bool) -> RandomFrames | None:
-    """What draws `iterations` frames of each video to train on, independently or in a run; None for 0: all frames."""
-    if iterations:
-        return RandomFrames(iterations, contiguous=not sample_random_frames, name="frame_sampler")
-    if not sample_random_frames:
-        raise UserError("sample_random_frames=False does nothing without iterations, the number of frames to draw.")
-    return None
-
-
 def stream_share(count: int, stream: int) -> int:
     """A feature's part of `count` clusters or groups: the first has all, each further one half, at least 1."""
     return count if stream == 0 else max(count // 2, 1)
-
-
-def _checked_feature_sizes(feature_sizes: Sequence[int]) -> tuple[int, ...]:
-    sizes = tuple(feature_sizes)
-    if not 1 <= len(sizes) <= MOST_FEATURES:
-        raise UserError(f"feature_sizes must name at least one feature size and at most {MOST_FEATURES}.")
-    return tuple(checked_count("each of feature_sizes", size) for size in sizes)
 
 
 def _checked_classifier(layer: keras.layers.Layer, num_classes: int) -> keras.layers.Layer:
@@ -382,15 +329,6 @@ def _classifier_input_size(layer: keras.layers.Layer) -> int | None:
         return layer.input_size
     matrices = [variable for variable in layer.trainable_variables if len(variable.shape) == 2]
     return matrices[0].shape[0] if matrices else None
-
-
-def _keyword_defaults(function: Any) -> dict[str, Any]:
-    """Keyword-only arguments of a constructor that are hyper-parameters, with their defaults."""
-    parameters = inspect.signature(function).parameters.values()
-    others = ("classifier_layer", "model_args")
-    return {
-        each.name: each.default for each in parameters if each.kind == each.KEYWORD_ONLY and each.name not in others
-    }
 
 
 def _offsets(sizes: Sequence[int]) -> list[int]:

@@ -12,12 +12,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from yt8m_distill.config import ServeConfig
-from yt8m_distill.deployment.description import Description
-from yt8m_distill.predictions_csv import ranked_classes
+from yt8m_distill.config.deployment import ServeConfig
+from yt8m_distill.deployment.manifest import Description
+from yt8m_distill.ranking import ranked_classes
 from yt8m_distill.serving.batching import Batcher, OverloadedError
-from yt8m_distill.serving.bodies import PARSERS, BadBodyError, Videos, parse
 from yt8m_distill.serving.counters import Counters
+from yt8m_distill.serving.requests import PARSERS, BadBodyError, Videos, parse
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yt8m_distill.serving.bodies import Videos
+from yt8m_distill.serving.requests import Videos
 
 MOST_BATCH_BYTES = 1 << 30  # of frames, padded to the longest video, that requests share
 

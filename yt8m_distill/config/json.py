@@ -1,0 +1,120 @@
+"""Configurations to JSON and back, every field checked against its type."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import reprlib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.errors import UserError
+
+T = typing.TypeVar("T")
+
+
+def to_json(config: TrainConfig) -> str:
+    """The text of `config.json`."""
+    return json.dumps(dataclasses.asdict(config), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str, path: str) -> TrainConfig:
+    """A configuration out of the text of `config.json`.
+
+    Raises:
+        UserError: naming `path`: no JSON, an unknown or missing field, a value of the wrong type or out of its range.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no JSON ({error}).") from error
+    return from_values(TrainConfig, values, path)
+
+
+def from_values(kind: type[T], values: Any, path: str) -> T:
+    """An instance of a dataclass out of parsed JSON, every field checked against its type.
+
+    Args:
+        kind: the dataclass. Where a type says Any, a number, a text, true or false is taken.
+        values: of any form.
+        path: where they are from.
+
+    Raises:
+        UserError: naming `path`: an unknown or missing field, a value of the wrong type or out of its range.
+    """
+    try:
+        return _build(kind, values, "")
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _build(kind: type, values: Any, place: str):
+    """An instance of the dataclass `kind` out of parsed JSON."""
+    if not isinstance(values, dict):
+        raise UserError(f"{place or 'the file'} must be an object.")
+    known = typing.get_type_hints(kind)
+    names = {each.name for each in dataclasses.fields(kind) if each.init}
+    if unknown := sorted(set(values) - names):
+        raise UserError(f"unknown setting {place}{unknown[0]}; known are {', '.join(sorted(names))}.")
+    converted = {name: _convert(known[name], value, f"{place}{name}") for name, value in values.items()}
+    try:
+        return kind(**converted)
+    except TypeError as error:
+        raise UserError(f"{place or 'the file'}: {error}.") from error
+
+
+def _convert(hint: Any, value: Any, place: str):
+    """`value` as the type `hint`: one of several, a dataclass, a tuple, a list, a mapping, or a plain JSON type."""
+    options = typing.get_args(hint)
+    origin = typing.get_origin(hint) or hint
+    if origin in (types.UnionType, typing.Union):
+        return _convert_to_any_of(options, value, place)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, f"{place}.")
+    if origin in (tuple, list):
+        _check_type(value, list, place)
+        return origin(_convert(options[0], each, place) for each in value)
+    if origin in (Mapping, dict):
+        _check_type(value, dict, place)
+        return {name: _convert(options[1], each, f"{place}.{name}") for name, each in value.items()}
+    if hint is Any:
+        return _convert(bool | int | float | str, value, place)
+    if hint is float:
+        return _finite(value, place)
+    _check_type(value, hint, place)
+    return value
+
+
+def _convert_to_any_of(options: tuple, value: Any, place: str):
+    """`value` as the first type that fits."""
+    if value is None and types.NoneType in options:
+        return None
+    kinds = [option for option in options if option is not types.NoneType]
+    if len(kinds) == 1:
+        return _convert(kinds[0], value, place)
+    for kind in kinds:
+        with contextlib.suppress(UserError):
+            return _convert(kind, value, place)
+    names = " or ".join(kind.__name__ for kind in kinds)
+    raise UserError(f"{place} must be {names}, not {reprlib.repr(value)}.")
+
+
+def _finite(value: Any, place: str) -> float:
+    """A JSON number as a float; Python's parser also takes NaN, Infinity and whole numbers too large for one."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise UserError(f"{place} must be a number, not {reprlib.repr(value)}.")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise UserError(f"{place} must be a finite number, not {reprlib.repr(value)}.")
+    return number
+
+
+def _check_type(value: Any, kind: type, place: str):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"{place} must be {kind.__name__}, not {reprlib.repr(value)}.")

@@ -1,0 +1,138 @@
+"""Files that name the runs of an experiment, in TOML: shared settings, and runs with settings of their own.
+
+frames = [1, 2, 3]        # every k of the runs that do not say student_frames; as --frames
+seeds = [0, 1, 2]         # as --seeds
+
+[settings]                # flags of train.py, for all runs
+model = "NeXtVLAD"
+model_args = {clusters = 32, hidden_size = 512}
+
+[[runs]]
+name = "Uniform"
+training_mode = "baseline"
+
+[[runs]]
+name = "Student"          # serial training is the default; its teacher is trained once and shared
+student_init = "teacher"
+"""
+
+import difflib
+import pathlib
+import reprlib
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from yt8m_distill.errors import UserError
+
+KEYS = ("frames", "seeds", "settings", "runs")
+SET_BY_EXPERIMENT = ("seed", "train_dir", "start_new_model", "distribution")
+
+
+@dataclass(frozen=True)
+class FileRun:
+    """A run as the file has it.
+
+    Attributes:
+        name: the row of the table.
+        settings: flags of train.py by name, each as "--name=value".
+    """
+
+    name: str
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """The content of a file.
+
+    Attributes:
+        frames, seeds: None where the file does not say.
+        settings: of all runs, as `FileRun.settings`.
+        runs: at least one.
+    """
+
+    frames: tuple[int, ...] | None
+    seeds: tuple[int, ...] | None
+    settings: Mapping[str, str]
+    runs: tuple[FileRun, ...]
+
+
+def read_run_file(path: str, known: Collection[str]) -> RunFile:
+    """The runs that a file names.
+
+    Args:
+        path: of the TOML file.
+        known: names of train.py's flags.
+
+    Raises:
+        UserError: naming the file and the place in it: no TOML, an unknown setting, a value of the wrong type.
+    """
+    from yt8m_distill.files import untrusted  # imports numpy, which --help does not need
+
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"--experiment={path} is no file.")
+    try:
+        values = tomllib.loads(untrusted.read_text(pathlib.Path(path)))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is no TOML ({error}).") from error
+    _check_keys(values, KEYS, path)
+    shared = _settings(values.get("settings", {}), known, f"{path}, settings")
+    runs = values.get("runs")
+    if not isinstance(runs, list) or not runs:
+        raise UserError(f"{path}: at least one [[runs]] is needed.")
+    named = tuple(_run(run, known, f"{path}, run {number}") for number, run in enumerate(runs, 1))
+    return RunFile(_numbers(values, "frames", path), _numbers(values, "seeds", path), shared, named)
+
+
+def _run(values: Any, known: Collection[str], place: str) -> FileRun:
+    if not isinstance(values, dict) or not isinstance(values.get("name"), str) or not values["name"].strip():
+        raise UserError(f'{place}: name = "..." is needed.')
+    name = " ".join(values["name"].replace("|", "/").split())
+    own = {key: value for key, value in values.items() if key != "name"}
+    return FileRun(name, _settings(own, known, f"{place} ('{name}')"))
+
+
+def _settings(values: Any, known: Collection[str], place: str) -> dict[str, str]:
+    if not isinstance(values, dict):
+        raise UserError(f"{place} must be a table of settings.")
+    if forbidden := next((name for name in SET_BY_EXPERIMENT if name in values), None):
+        raise UserError(f"{place}: {forbidden} is set by the experiment; leave it out.")
+    _check_keys(values, known, place)
+    return {name: _argument(name, value, f"{place}: {name}") for name, value in values.items()}
+
+
+def _check_keys(values: Mapping[str, Any], known: Collection[str], place: str):
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else "settings are the flags of train.py without the dashes."
+            raise UserError(f"{place}: unknown setting '{name}'; {hint}")
+
+
+def _argument(name: str, value: Any, place: str) -> str:
+    """A setting as it would stand on the command line."""
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no{name}"
+    if isinstance(value, list):
+        return f"--{name}={','.join(_text(each, place) for each in value)}"
+    if isinstance(value, dict):
+        return f"--{name}={','.join(f'{key}={_text(each, place)}' for key, each in value.items())}"
+    return f"--{name}={_text(value, place)}"
+
+
+def _text(value: Any, place: str) -> str:
+    if not isinstance(value, str | int | float | bool):
+        raise UserError(
+            f"{place} must be a text, a number, true or false, or a list of them, not {reprlib.repr(value)}."
+        )
+    return str(value)
+
+
+def _numbers(values: Mapping[str, Any], key: str, path: str) -> tuple[int, ...] | None:
+    """A list of whole numbers, or None."""
+    numbers = values.get(key)
+    if numbers is not None and not (isinstance(numbers, list) and all(type(number) is int for number in numbers)):
+        raise UserError(f"{path}: {key} must be a list of whole numbers, not {reprlib.repr(numbers)}.")
+    return None if numbers is None else tuple(numbers)

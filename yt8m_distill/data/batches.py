@@ -1,0 +1,99 @@
+"""Videos to batches."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.frame_selection import selected_indices
+from yt8m_distill.data.video import Video
+
+
+def all_frames(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
+    """A batch with all frames.
+
+    Args:
+        videos: or segments.
+        spec: how they were read.
+
+    Returns:
+        "video_id" (batch,) bytes, "labels" (batch, classes) uint8 in {0, 1}, "num_frames" (batch,) int32, "frames"
+        (batch, frames of the longest, features), the features side by side in the order of `spec`, padding 0; uint8, of
+        the video level float32, prepared for a model. Of segments also "segment_start" (batch,) int64, and at the
+        segment level "labels" float32, the scores in [0, 1], and "label_weights" (batch, classes) float32, 1 where the
+        class was rated and 0 elsewhere.
+    """
+    counts = _counts(videos)
+    return {**_described(videos, spec), "num_frames": counts, "frames": _frames(videos, spec, counts)}
+
+
+def selected_frames(
+    videos: Sequence[Video], spec: DatasetSpec, selection: FrameSelection, seed: int
+) -> dict[str, np.ndarray]:
+    """A batch with only the selected frames; "num_frames" counts those. No other frame is copied."""
+    indices, counts = selected_indices(selection, _counts(videos), [video.key for video in videos], seed)
+    return {**_described(videos, spec), "num_frames": counts, "frames": _frames(videos, spec, counts, indices)}
+
+
+def frames_and_selection(
+    videos: Sequence[Video], spec: DatasetSpec, selection: FrameSelection, seed: int
+) -> dict[str, np.ndarray]:
+    """A batch with all frames and, in "student_indices" and "student_num_frames", those the student sees."""
+    indices, counts = selected_indices(selection, _counts(videos), [video.key for video in videos], seed)
+    return {**all_frames(videos, spec), "student_indices": indices, "student_num_frames": counts}
+
+
+def _counts(videos: Sequence[Video]) -> np.ndarray:
+    return np.array([video.num_frames for video in videos], np.int32)
+
+
+def _described(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
+    ids = np.empty(len(videos), object)
+    ids[:] = [video.video_id for video in videos]
+    described = {"video_id": ids, **(_scores(videos, spec) if spec.level == SEGMENT else _labels(videos, spec))}
+    if videos and videos[0].start is not None:
+        described["segment_start"] = np.array([video.start for video in videos], np.int64)
+    return described
+
+
+def _labels(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
+    labels = np.zeros((len(videos), spec.num_classes), np.uint8)
+    for row, video in zip(labels, videos, strict=True):
+        row[list(video.labels)] = 1
+    return {"labels": labels}
+
+
+def _scores(segments: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
+    labels, weights = np.zeros((2, len(segments), spec.num_classes), np.float32)
+    for row, segment in enumerate(segments):
+        classes = list(segment.scores)
+        labels[row, classes] = list(segment.scores.values())
+        weights[row, classes] = 1
+    return {"labels": labels, "label_weights": weights}
+
+
+def _frames(
+    videos: Sequence[Video], spec: DatasetSpec, counts: np.ndarray, indices: np.ndarray | None = None
+) -> np.ndarray:
+    """(batch, longest, features): the first frames of every video, as many as it has, or those at `indices`."""
+    frames = np.empty((len(videos), counts.max(initial=0), spec.frame_size), spec.frame_dtype)
+    for row, (video, count) in enumerate(zip(videos, counts, strict=True)):
+        begin = 0
+        for feature, size in zip(video.features, spec.feature_sizes, strict=True):
+            chosen = feature[:count] if indices is None else feature[indices[row, :count]]
+            if count:
+                frames[row, :count, begin : begin + size] = chosen
+            begin += size
+        frames[row, count:] = 0
+    return _l2_normalized(frames) if spec.level == VIDEO and spec.normalized else frames
+
+
+def _l2_normalized(frames: np.ndarray) -> np.ndarray:
+    """Each vector brought to 2-norm 1; 0 stays 0.
+
+    Source: the starter code, which does this to the input of every model. In float64, where no square of a float32
+    overflows.
+    """
+    squares = np.sum(np.square(frames, dtype=np.float64), axis=-1, keepdims=True)
+    return (frames / np.sqrt(np.maximum(squares, 1e-12))).astype(np.float32)

@@ -1,0 +1,173 @@
+"""The format of records, detected from the first one."""
+
+from collections.abc import Mapping
+
+from yt8m_distill.config.dataset import (
+    AUDIOSET,
+    EDITIONS,
+    FRAME,
+    SEGMENT,
+    VIDEO,
+    YOUTUBE_8M_2018,
+    DatasetSpec,
+    Edition,
+    SpecOverrides,
+)
+from yt8m_distill.data.record_format import (
+    ID_KEYS,
+    THIN_FRAMES_KEY,
+    THIN_MAX_FRAMES_KEY,
+    parsed_example,
+    row_size,
+    thin_values,
+    thinning,
+)
+from yt8m_distill.data.tfrecord import DamagedRecord
+from yt8m_distill.errors import UserError
+
+
+def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> DatasetSpec:
+    """How to read a data set, from its first record and the user's flags.
+
+    Args:
+        serialized: the first record.
+        where: "FILE, record N", for errors.
+        overrides: what the flags say; they win, and must agree with the record.
+
+    Raises:
+        UserError: no SequenceExample or Example, records of another level than the flags say, an unknown edition
+            without --feature_names and --num_classes, a feature that the record lacks or has in another size, a thin
+            shard that was made with another --max_frames.
+    """
+    try:
+        example = parsed_example(serialized)
+    except DamagedRecord as error:
+        raise UserError(f"{where}: {error}.") from error
+    context = example.context.feature
+    level = _detect_level(example, where, overrides)
+    id_key = next((key for key in ID_KEYS if key in context), None)
+    if id_key is None:
+        raise UserError(f"{where}: no video id; the context must hold one of {', '.join(ID_KEYS)}.")
+    found = _feature_names(example, level)
+    edition = _edition_of(id_key, found, level)
+    published = dict(edition.features_of(level)) if edition else {}
+    names = overrides.feature_names or tuple(name for name in published if name in found)
+    if not names or (edition is None and overrides.num_classes is None):
+        raise UserError(
+            f"{where}: unknown edition, with the {_kind(level)}s {', '.join(sorted(found))}; known are "
+            f"{', '.join(known.name for known in EDITIONS)}. "
+            "For features of your own give --feature_names and --num_classes."
+        )
+    if not set(names) & set(published):
+        edition, published = None, {}
+    thin_frames, longest = _detect_frames(context, where, level, overrides.max_frames)
+    return DatasetSpec(
+        edition=edition.name if edition else "own features",
+        id_key=id_key,
+        feature_names=names,
+        feature_sizes=_feature_sizes(example, where, names, overrides.feature_sizes, published, level),
+        num_classes=overrides.num_classes or _known_classes(edition, where),
+        max_frames=_first_set(longest, overrides.max_frames, (edition or YOUTUBE_8M_2018).max_frames),
+        thin_frames=thin_frames,
+        level=level,
+    )
+
+
+def _kind(level: str) -> str:
+    return "feature" if level == VIDEO else "feature list"
+
+
+def _detect_level(example, where: str, overrides: SpecOverrides) -> str:
+    """What the record is; an error where it is not what it should be."""
+    keys = ", ".join(sorted(example.context.feature)) or "none"
+    if example.feature_lists.feature_list:
+        found = FRAME
+    elif _feature_names(example, VIDEO):
+        found = VIDEO
+    else:
+        raise UserError(
+            f"{where}: neither a frame-level record, as it has no feature lists, nor a video-level one, as it has no "
+            f"floats (its keys: {keys})."
+        )
+    wanted = FRAME if overrides.level == SEGMENT else overrides.level or found
+    if wanted != found:
+        other = "one vector a video" if wanted == VIDEO else "one vector a second"
+        raise UserError(f"{where}: {found}-level records ({keys}); {wanted}-level ones are needed, with {other}.")
+    return SEGMENT if overrides.level == SEGMENT else found
+
+
+def _feature_names(example, level: str) -> set[str]:
+    """What may be a feature."""
+    if level == VIDEO:
+        return {key for key, value in example.context.feature.items() if value.WhichOneof("kind") == "float_list"}
+    return set(example.feature_lists.feature_list)
+
+
+def _detect_frames(context: Mapping, where: str, level: str, max_frames: int | None) -> tuple[int | None, int | None]:
+    """The k of thin shards, and how many frames a video has at most, where the record says so."""
+    if level != VIDEO:
+        thinned = _detect_thinning(context, where, max_frames)
+        if level == SEGMENT and thinned != (None, None):
+            raise UserError(f"{where}: --segment_labels needs the original shards; thin ones do not hold all frames.")
+        return thinned
+    if max_frames not in (None, 1):
+        raise UserError(f"{where}: --max_frames does nothing with video-level records; leave it out.")
+    return None, 1
+
+
+def _first_set(*values):
+    return next(value for value in values if value is not None)
+
+
+def _detect_thinning(context: Mapping, where: str, max_frames: int | None) -> tuple[int | None, int | None]:
+    """The k and --max_frames of a thin shard, None and None where the record holds all frames."""
+    found = thinning(thin_values(context))
+    if found is None:
+        return None, None
+    if None in found:
+        raise UserError(f"{where}: '{THIN_FRAMES_KEY}' and '{THIN_MAX_FRAMES_KEY}' of a thin shard must be int64.")
+    if max_frames not in (None, found[1]):
+        raise UserError(f"{where}: a thin shard that was made with --max_frames={found[1]}, not {max_frames}.")
+    return found
+
+
+def _known_classes(edition, where: str) -> int:
+    if edition is None:
+        raise UserError(f"{where}: for features of your own give --num_classes, too.")
+    return edition.num_classes
+
+
+def _edition_of(id_key: str, names: set[str], level: str) -> Edition | None:
+    """The edition with this id key whose first feature the record has; None for features of one's own."""
+    if AUDIOSET.features_of(level)[0][0] in names:
+        return AUDIOSET
+    for edition in EDITIONS:
+        if edition.id_key == id_key and names & {name for name, _ in edition.features_of(level)}:
+            return edition
+    return None
+
+
+def _feature_sizes(example, where: str, names, given, published: Mapping[str, int], level: str) -> tuple[int, ...]:
+    sizes = []
+    for position, name in enumerate(names):
+        found = _size_in_record(example, where, name, level)
+        wanted = given[position] if given else found or published.get(name)
+        if wanted is None:
+            raise UserError(f"{where}: a video without frames does not show the size of '{name}'; --feature_sizes.")
+        if found is not None and found != wanted:
+            source = "--feature_sizes, or what the model was trained on"
+            unit = "numbers" if level == VIDEO else "bytes a frame"
+            raise UserError(f"{where}: feature '{name}' has {found} {unit}, not {wanted} ({source}).")
+        sizes.append(wanted)
+    return tuple(sizes)
+
+
+def _size_in_record(example, where: str, name: str, level: str) -> int | None:
+    """None where the video has no frames."""
+    have = _feature_names(example, level)
+    if name not in have:
+        raise UserError(f"{where}: no {_kind(level)} '{name}' (--feature_names); it has {', '.join(sorted(have))}.")
+    if level == VIDEO:
+        return len(example.context.feature[name].float_list.value) or None
+    rows = example.feature_lists.feature_list[name].feature
+    return row_size(rows[0], where, name) if rows else None

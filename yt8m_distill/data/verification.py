@@ -1,0 +1,186 @@
+"""Checks shards whole, every record of every file: `run_verification`."""
+
+import functools
+import logging
+import os
+import pathlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+from tqdm import tqdm
+
+from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
+from yt8m_distill.config.shards import VerifyConfig
+from yt8m_distill.data import format_detection, reading, record_format
+from yt8m_distill.data.bad_records import BadRecords
+from yt8m_distill.data.files import find_files
+from yt8m_distill.data.records import records_of_file
+from yt8m_distill.errors import UserError
+from yt8m_distill.files import atomic
+
+log = logging.getLogger(__name__)
+
+RECORDS_TO_DETECT_BY = 16  # of several files: the first record may be the damaged one
+RECORDS_OF_A_FILE = 3  # of them
+MOST_WORKERS = 32
+PROGRESS_BYTES = 1 << 24  # between two movements of the progress bar
+LONGEST_TABLE = 20  # of more files, good ones are one line together
+COUNTED = ("videos", "frames", "without_frames", "without_labels", "bad_records", "bad_bytes")
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What a file holds.
+
+    Attributes:
+        path: of the file.
+        videos: good records.
+        frames: of them, as far as they are read.
+        without_frames, without_labels: of the videos.
+        bad_records: how many records are bad; that the file is empty or cannot be read counts as one.
+        bad_bytes: that cannot be used.
+        first_problem: number of the first bad record, and what is wrong with it; empty where none is.
+    """
+
+    path: str
+    videos: int
+    frames: int
+    without_frames: int
+    without_labels: int
+    bad_records: int
+    bad_bytes: int
+    first_problem: str
+
+
+def run_verification(config: VerifyConfig) -> bool:
+    """Checks all files, prints a table, and writes a list of the bad ones; returns whether all are good.
+
+    Raises:
+        UserError: no file matches, or the records are sound but of an unknown format.
+    """
+    files = find_files(config.pattern, "PATTERN")
+    spec, problem = _common_format(files, config.overrides)
+    if spec is None:
+        log.warning("The format of the records is not known, so only their structure is checked (%s)", problem)
+    else:
+        log.info("Checking %d files; %s", len(files), spec.describe())
+    reports = _check_files(files, spec, config.num_workers or min(MOST_WORKERS, 2 * (os.cpu_count() or 1)))
+    bad = [report.path for report in reports if report.bad_records]
+    if spec is None and not bad:
+        raise problem
+    print(table(reports))
+    _write_list(pathlib.Path(config.output_file), bad)
+    return not bad
+
+
+def _common_format(files: Sequence[str], overrides: SpecOverrides) -> tuple[DatasetSpec | None, UserError | None]:
+    """The format that most of some first records are of; None and the first problem where none shows one."""
+    found, problem = Counter(), None
+    for path in files:
+        for frame, _, record in islice(records_of_file(path, BadRecords(skip=True), bytes), RECORDS_OF_A_FILE):
+            try:
+                found[format_detection.detect_spec(record, f"{path}, record {frame.number}", overrides)] += 1
+            except UserError as error:
+                problem = problem or error
+        if found.total() >= RECORDS_TO_DETECT_BY:
+            break
+    return (found.most_common(1)[0][0] if found else None), problem
+
+
+def _check_files(files: Sequence[str], spec: DatasetSpec | None, num_workers: int) -> list[FileReport]:
+    """The reports in the order of the files, several of which are checked at once."""
+    # Threads: most of the time goes into reading and into numpy, which leave the interpreter to the other threads.
+    # Processes measured no faster on two cores, and would have to be ended with care.
+    with _Progress(files) as progress, ThreadPoolExecutor(num_workers) as pool:
+        checks = [pool.submit(check_file, path, spec, progress.add) for path in files]
+        try:
+            return [check.result() for check in checks]
+        except BaseException:
+            progress.stopped = True
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def check_file(path: str, spec: DatasetSpec | None, progress: Callable[[int], None]) -> FileReport:
+    """Reads a file to its end, whatever is wrong with some records.
+
+    Args:
+        path: of the file.
+        spec: the format; None: only framing, checksums and whether the records are SequenceExamples.
+        progress: is told about bytes that are done.
+    """
+    bad_records = BadRecords(skip=True)
+    read = functools.partial(reading.read_video, spec=spec) if spec else record_format.check_structure
+    videos = frames = without_frames = without_labels = done = 0
+    for frame, _, video in records_of_file(path, bad_records, read):
+        videos += 1
+        if video is not None:
+            frames += video.num_frames
+            without_frames += not video.num_frames
+            without_labels += not video.labels
+        if frame.offset - done >= PROGRESS_BYTES:
+            progress(frame.offset - done)
+            done = frame.offset
+    progress(bad_records.bytes_by_file().get(path, done) - done)
+    bad = bad_records.by_file().get(path, [])
+    first_problem = f"record {bad[0].number}: {bad[0].problem}" if bad else ""
+    num_bytes = sum(record.num_bytes for record in bad)
+    return FileReport(path, videos, frames, without_frames, without_labels, len(bad), num_bytes, first_problem)
+
+
+class _Progress:
+    """A progress bar in bytes that many threads may move, and by which they are stopped."""
+
+    def __init__(self, files: Sequence[str]):
+        total = sum(os.path.getsize(path) for path in files if os.path.exists(path))
+        self._bar = tqdm(total=total, desc="Checking", unit="B", unit_scale=True, mininterval=1.0)
+        self._lock = threading.Lock()
+        self.stopped = False
+
+    def add(self, num_bytes: int):
+        """Bytes are done. After a stop it raises, which ends the thread."""
+        if self.stopped:
+            raise CancelledError
+        with self._lock:
+            self._bar.update(num_bytes)
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *error):
+        self._bar.close()
+
+
+def table(reports: Sequence[FileReport]) -> str:
+    """The reports as text for the terminal, all bad files among them, and the totals."""
+    head = ["file", *(name.replace("_", " ") for name in COUNTED), "first problem"]
+    good = [report for report in reports if not report.bad_records]
+    shown = reports if len(reports) <= LONGEST_TABLE else [report for report in reports if report.bad_records]
+    lines = [head, *([report.path, *_counts([report]), report.first_problem] for report in shown)]
+    if len(shown) < len(reports):
+        lines.append([f"{len(good)} good files", *_counts(good), ""])
+    if len(reports) > 1:
+        lines.append([f"all {len(reports)} files", *_counts(reports), ""])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(_aligned(line, widths).rstrip() for line in lines)
+
+
+def _counts(reports: Sequence[FileReport]) -> list[str]:
+    return [f"{sum(getattr(report, name) for report in reports):,}" for name in COUNTED]
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    """Texts to the left, numbers to the right."""
+    numbers = (cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:-1], strict=True))
+    return "  ".join([line[0].ljust(widths[0]), *numbers, line[-1]])
+
+
+def _write_list(path: pathlib.Path, bad: Sequence[str]):
+    """The bad files, one a line. An older list is replaced also where no file is bad, as it would no longer be true."""
+    if bad or path.exists():
+        atomic.write_text(path, "".join(f"{each}\n" for each in bad))
+    print(f"Bad files: {len(bad)}, listed in {path}" if bad else "No bad files.")

@@ -1,0 +1,135 @@
+"""A trained model as it is deployed: what goes in, what comes out, and how it is traced."""
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from yt8m_distill.config.dataset import VIDEO, DatasetSpec
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.deployment import manifest
+from yt8m_distill.errors import UserError
+from yt8m_distill.layers import StackedLSTM
+from yt8m_distill.runs import trained_model
+
+FRAMES_SIGNATURE = "frames"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model and the frames that it sees.
+
+    Attributes:
+        model: built, with its weights.
+        spec: of the records that it was trained on.
+        selection: the frames it sees; None: all.
+    """
+
+    model: keras.Model
+    spec: DatasetSpec
+    selection: FrameSelection | None
+
+    @property
+    def frames(self) -> int | None:
+        """Frames that it gets of a video at most; None: there is no limit."""
+        return manifest.most_frames(self.spec, self.selection)
+
+    def checked_frames(self, file_format: str) -> int:
+        """`frames`, for a format in which their number is fixed.
+
+        Raises:
+            UserError: there is no limit.
+        """
+        if self.frames is None:
+            raise UserError(
+                f"--formats={file_format}: such a file takes a fixed number of frames, and this model takes all of "
+                "videos of any length (--max_frames=0). Export it as saved_model, or with --student_frames."
+            )
+        return self.frames
+
+    def signature(self, batch: int | None, frames: int | None) -> list[tf.TensorSpec]:
+        """Of `predict`: (batch, frames, features) uint8 and (batch,) int32; None: any number."""
+        return [
+            tf.TensorSpec([batch, frames, self.spec.frame_size], tf.uint8, name="frames"),
+            tf.TensorSpec([batch], tf.int32, name="num_frames"),
+        ]
+
+    def predict(self, frames: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Predictions (batch, classes) float32 in [0, 1], by name; the frames are those that the model is to see."""
+        outputs = self.model({"frames": frames, "num_frames": num_frames}, training=False)
+        return {"predictions": outputs["predictions"]}
+
+
+def of_trained(trained: trained_model.TrainedModel, selection: FrameSelection | None) -> Network:
+    """The network to export.
+
+    Args:
+        trained: a model out of a run.
+        selection: frames it is to see; None: those of its run.
+
+    Raises:
+        UserError: of video-level records, a teacher with a selection, or frames that are drawn at random.
+    """
+    if trained.config.data.level == VIDEO:
+        raise UserError(
+            f"{trained.config.model} takes video-level records, one vector a video, which are made from all of its "
+            "frames; only models that take frames are exported."
+        )
+    if trained.role == "teacher" and selection is not None:
+        raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
+    selection = selection or trained.selection
+    if selection is not None and selection.sampling == "random":
+        raise UserError(
+            "these frames are drawn at random, by the video's id; an exported model sees fixed ones: give "
+            f"--student_frames={selection.k} --frame_sampling=uniform, or another --frame_sampling."
+        )
+    return Network(trained.model, trained.config.data, selection)
+
+
+def write_saved_model(folder: pathlib.Path, functions: dict[str, tuple[Callable, list[tf.TensorSpec]]]):
+    """A SavedModel of functions, by the names of their signatures, with just the variables that they read.
+
+    The first one is also "serving_default". Keras's own export stores all variables twice.
+    """
+    traced = {
+        name: tf.function(function, input_signature=signature).get_concrete_function()
+        for name, (function, signature) in functions.items()
+    }
+    module = tf.Module()
+    # What is found by no attribute is not saved.
+    module.captured = list({id(each): each for one in traced.values() for each in one.variables}.values())
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": next(iter(traced.values())), **traced})
+
+
+@contextlib.contextmanager
+def portable(model: keras.Model, *, unroll: bool) -> Iterator[None]:
+    """What is traced of a model in this context has no cuDNN kernels.
+
+    Args:
+        model: any.
+        unroll: LSTMs without a loop, every step spelt out; their number of steps must be known then.
+    """
+    lstms = [lstm for stack in _lstm_stacks(model) for lstm in stack.lstms]
+    before = [(lstm.use_cudnn, lstm.unroll) for lstm in lstms]
+    try:
+        _set_kernels(lstms, [(False, unroll)] * len(lstms))
+        yield
+    finally:
+        _set_kernels(lstms, before)
+
+
+def _set_kernels(lstms: list[keras.layers.LSTM], settings: list[tuple[Any, bool]]):
+    for lstm, (use_cudnn, unroll) in zip(lstms, settings, strict=True):
+        lstm.use_cudnn, lstm.unroll = use_cudnn, unroll
+
+
+def _lstm_stacks(model: keras.Model) -> Iterator[StackedLSTM]:
+    for layer in model.layers:
+        if isinstance(layer, StackedLSTM):
+            yield layer
+        elif isinstance(layer, keras.Model):
+            yield from _lstm_stacks(layer)

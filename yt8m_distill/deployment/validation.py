@@ -1,0 +1,151 @@
+"""Holds exported files to the Keras model they were made from."""
+
+import contextlib
+import dataclasses
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from yt8m_distill.config.dataset import DatasetSpec
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.reading import read_video
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.data.views import View
+from yt8m_distill.deployment.exported_model import Network
+from yt8m_distill.deployment.runners import Predict
+from yt8m_distill.deployment.saved_model import SERIALIZED_SIGNATURE
+from yt8m_distill.errors import UserError
+
+# How far predictions, which are in [0, 1], may be from those of the Keras model.
+BOUNDS = {"float32": 1e-5, "float16": 1e-3, "int8": 0.05}
+MOST_GAP_LOSS = 0.01  # of int8, where there are videos to measure it on
+RANDOM_VIDEOS = 16
+REAL_VIDEOS = 64
+FRAMES_WITHOUT_LIMIT = 40  # of random videos, where a model takes any number
+MOST_RUNS, MOST_SECONDS = 50, 2.0  # of a measurement of time
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Videos, and what the Keras model says of them: frames and num_frames as `runners.load` has them."""
+
+    frames: np.ndarray
+    num_frames: np.ndarray
+    expected: np.ndarray
+
+
+def random_probe(network: Network, reference: Callable) -> Probe:
+    """Random videos, among them an empty and a full one, with anything as padding.
+
+    Args:
+        network: what is exported.
+        reference: see `evaluation.prediction_function`.
+    """
+    rng = np.random.default_rng(0)
+    longest = network.frames or FRAMES_WITHOUT_LIMIT
+    num_frames = rng.integers(0, longest + 1, RANDOM_VIDEOS, np.int32)
+    num_frames[:3] = 0, 1, longest
+    frames = rng.integers(0, 256, (RANDOM_VIDEOS, longest, network.spec.frame_size), np.uint8)
+    return _probe({"frames": frames, "num_frames": num_frames}, reference)
+
+
+def real_probe(network: Network, reference: Callable, videos: VideoFiles) -> Probe:
+    """The first videos of files.
+
+    Raises:
+        UserError: there are none.
+    """
+    with contextlib.closing(videos.ordered_batches(View(network.selection), REAL_VIDEOS)) as batches:
+        batch = next(batches, None)
+    if batch is None:
+        raise UserError("--eval_data_pattern: no video was chosen out of these files; give more --eval_videos.")
+    return _probe(batch, reference)
+
+
+def _probe(batch: Mapping[str, np.ndarray], reference: Callable) -> Probe:
+    return Probe(batch["frames"], batch["num_frames"], reference(batch))
+
+
+def check(name: str, predict: Predict, given: Sequence[Probe], bound: float) -> float:
+    """The largest difference of an exported file's predictions to the Keras model's.
+
+    Raises:
+        UserError: it is above the bound, or not a number.
+    """
+    differences = [np.abs(predict(each.frames, each.num_frames) - each.expected).max() for each in given]
+    return _checked(name, float(np.max(differences)), bound)
+
+
+def _checked(name: str, difference: float, bound: float) -> float:
+    if not difference <= bound:  # also where it is not a number
+        raise UserError(
+            f"'{name}' would predict otherwise than the Keras model, by {difference:.2g}, and at most {bound:.0e} is "
+            "allowed. Nothing was written."
+        )
+    return difference
+
+
+def check_gap(name: str, gap: float, of_keras: float):
+    """Raises UserError where an exported file's GAP@20 is too far below the Keras model's."""
+    if not of_keras - gap <= MOST_GAP_LOSS:
+        raise UserError(
+            f"'{name}' would have a GAP@20 of {gap:.4f} where the Keras model has {of_keras:.4f}, and a loss of at "
+            f"most {MOST_GAP_LOSS} is allowed. Nothing was written."
+        )
+
+
+def check_serialized(name: str, folder: pathlib.Path, network: Network, reference: Callable) -> float:
+    """Holds the signature "serialized" to this package's reader and the Keras model; the largest difference.
+
+    Raises:
+        UserError: other ids or classes, or a difference above the bound.
+    """
+    loaded = tf.saved_model.load(str(folder))
+    records = list(_records(network.spec))
+    outputs = loaded.signatures[SERIALIZED_SIGNATURE](serialized=tf.constant(records))
+    ids, classes, scores = (outputs[key].numpy() for key in ("video_ids", "class_indices", "scores"))
+    batch = _read(records, network.spec, network.selection)
+    expected = reference(batch)
+    if list(ids) != list(batch["video_id"]):
+        raise UserError(f"'{name}' would read other video ids than this package. Nothing was written.")
+    best = -np.sort(-expected, axis=1)[:, : classes.shape[1]]
+    of_classes = np.take_along_axis(expected, classes, axis=1)
+    difference = max(np.abs(scores - best).max(), np.abs(scores - of_classes).max())
+    return _checked(name, float(difference), BOUNDS["float32"])
+
+
+def _read(records: list[bytes], spec: DatasetSpec, selection: FrameSelection | None) -> dict[str, np.ndarray]:
+    whole = dataclasses.replace(spec, thin_frames=None)
+    return View(selection).batch([read_video(each, whole) for each in records], whole, seed=0)
+
+
+def _records(spec: DatasetSpec) -> Iterator[bytes]:
+    """Serialized random videos of all lengths, whose features differ in their number of frames."""
+    rng = np.random.default_rng(1)
+    longest = spec.max_frames or FRAMES_WITHOUT_LIMIT
+    for index, length in enumerate((0, 1, 2, longest // 2, longest, longest + 3)):
+        example = tf.train.SequenceExample()
+        example.context.feature[spec.id_key].bytes_list.value.append(b"video %d" % index)
+        for place, (name, size) in enumerate(zip(spec.feature_names, spec.feature_sizes, strict=True)):
+            rows = example.feature_lists.feature_list[name].feature
+            for frame in rng.integers(0, 256, (length + place, size), np.uint8):
+                rows.add().bytes_list.value.append(frame.tobytes())
+        yield example.SerializeToString(deterministic=True)
+
+
+def milliseconds(predict: Predict, probe: Probe) -> float:
+    """The median time of one video of full length, by itself."""
+    place = int(np.argmax(probe.num_frames))
+    one = probe.frames[place : place + 1], probe.num_frames[place : place + 1]
+    seconds: list[float] = []
+    predict(*one)
+    while len(seconds) < MOST_RUNS and sum(seconds) < MOST_SECONDS:
+        start = time.perf_counter()
+        predict(*one)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds)

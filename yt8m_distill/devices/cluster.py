@@ -1,0 +1,275 @@
+"""The devices of a training: one, several of one machine, or those of several machines; and their agreement.
+
+With several machines each runs a process of its own (a worker), which does the same as all others in the same order.
+The first one is the chief: it alone writes, and where a decision depends on what is on the disk, the others follow it.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.data.views import Part
+from yt8m_distill.errors import LostWorker, UserError
+
+log = logging.getLogger(__name__)
+
+# What TensorFlow raises in the other workers when one has gone.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+_HELP = "docs/scaling.md shows how to start several workers"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The workers of a training, and which of them this process is.
+
+    Attributes:
+        addresses: "host:port" of each worker, the chief's first.
+        index: of this process.
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+
+
+def read_cluster(environment: Mapping[str, str]) -> Cluster:
+    """What TF_CONFIG says.
+
+    Raises:
+        UserError: it is missing, no JSON, or does not describe workers.
+    """
+    text = environment.get("TF_CONFIG", "")
+    if not text.strip():
+        raise UserError(f"--distribution=multiworker needs the environment variable TF_CONFIG; {_HELP}.")
+    try:
+        values = json.loads(text)
+        jobs = {name: tuple(addresses) for name, addresses in values["cluster"].items()}
+        kind, index = values["task"]["type"], values["task"]["index"]
+        known = kind in jobs and type(index) is int and 0 <= index < len(jobs[kind])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            'TF_CONFIG must be JSON of the form {"cluster": {"worker": ["host:port", ...]}, '
+            f'"task": {{"type": "worker", "index": 0}}}}; it is {text[:200]!r}. {_HELP}.'
+        ) from error
+    if set(jobs) - {"chief", "worker"} or len(jobs.get("chief", ())) > 1:
+        raise UserError(f"TF_CONFIG: a cluster has workers and at most one chief, not {', '.join(sorted(jobs))}.")
+    addresses = jobs.get("chief", ()) + jobs.get("worker", ())
+    for address in addresses:
+        if not isinstance(address, str) or not re.fullmatch(r".+:[0-9]{1,5}", address):
+            raise UserError(f"TF_CONFIG: {address!r} is no address; each is 'host:port'.")
+    if len(set(addresses)) < len(addresses):
+        raise UserError("TF_CONFIG names an address twice; every worker has its own, on one machine by its own port.")
+    if not known:
+        described = ", ".join(f"{name} 0 to {len(found) - 1}" for name, found in jobs.items())
+        raise UserError(f"TF_CONFIG: this process is to be {kind} {index!r}; the cluster has {described or 'nobody'}.")
+    return Cluster(addresses, index if kind == "chief" else index + len(jobs.get("chief", ())))
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices of a training, as one of its processes has them.
+
+    Attributes:
+        strategy: None: one device, without any distribution.
+        worker: which process this is; 0 is the chief.
+        workers: how many there are.
+    """
+
+    strategy: tf.distribute.Strategy | None = None
+    worker: int = 0
+    workers: int = 1
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes."""
+        return self.worker == 0
+
+    @property
+    def replicas(self) -> int:
+        """Devices of all workers."""
+        return 1 if self.strategy is None else self.strategy.num_replicas_in_sync
+
+    @property
+    def part(self) -> Part | None:
+        """What this process reads of every batch; None: all."""
+        return None if self.workers == 1 else Part(self.worker, self.workers)
+
+    def scope(self) -> AbstractContextManager:
+        """In which models and optimizers are built."""
+        return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
+
+    def rows(self, videos: tf.Tensor, read: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Where the replica that calls this finds its videos, within `Strategy.run`.
+
+        Args:
+            videos: in the whole batch.
+            read: videos that this process has read, its part of the batch.
+
+        Returns:
+            First row and the one after the last, at least one row, and how many of the rows count: 0 where there are
+            fewer videos than replicas, else all.
+        """
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+        first = videos * (self.worker * (self.replicas // self.workers)) // self.replicas
+        begin, end = videos * replica // self.replicas, videos * (replica + 1) // self.replicas
+        row = tf.minimum(begin - first, read - 1)
+        return row, tf.maximum(end - first, row + 1), end - begin
+
+    def from_chief(self, number: int) -> int:
+        """The chief's number, in every worker. All have to call it, and wait for each other."""
+        return self._sum(int(number) if self.is_chief else 0)
+
+    def wait(self):
+        """Until all workers are here."""
+        self._sum(0)
+
+    def check_same(self, descriptions: Mapping[str, str]):
+        """Whether all workers were started to do the same.
+
+        Args:
+            descriptions: what has to be the same, by what it is called.
+
+        Raises:
+            UserError: in every worker, where something differs.
+        """
+        for name, text in descriptions.items():
+            own = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+            if self._sum(int(self.from_chief(own) != own)):
+                raise UserError(f"the workers do not all have the same {name}; start them with the same command.")
+
+    def separate_random_states(self, variables: Iterable[Any]):
+        """Lets every replica draw numbers of its own, where all have the first one's states.
+
+        The first replica's states, which are those that a checkpoint holds, stay as they are.
+
+        Args:
+            variables: of a model; those of random generators are found by name.
+        """
+        if self.replicas == 1:
+            return
+        of_worker = self.replicas // self.workers
+        for variable in variables:
+            if variable.name == "seed_generator_state":
+                for place, state in enumerate(self.strategy.experimental_local_results(variable.value)):
+                    state.assign_add(tf.constant([self.worker * of_worker + place, 0], state.dtype))
+
+    def _sum(self, number: int) -> int:
+        """Over all workers."""
+        if self.workers == 1:
+            return number
+
+        def own(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+            first = context.replica_id_in_sync_group % (self.replicas // self.workers) == 0
+            return tf.constant(number if first else 0, tf.int64)
+
+        values = self.strategy.experimental_distribute_values_from_function(own)
+        return int(self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None))
+
+
+ONE_DEVICE = Devices()
+
+
+def open_devices(name: str) -> Devices:
+    """The devices of one of `config.DISTRIBUTIONS`; several workers are connected when this returns.
+
+    Raises:
+        UserError: TF_CONFIG is missing or wrong, or names several workers that are not asked for; or the connection
+            fails.
+    """
+    if name != "multiworker":
+        _check_alone(name)
+    if name == "none":
+        return ONE_DEVICE
+    devices = _mirrored() if name == "mirrored" else _workers()
+    if devices.replicas > 1:
+        log.info("Training on %d devices in %d process(es)", devices.replicas, devices.workers)
+    return devices
+
+
+def _check_alone(name: str):
+    """Several workers that know nothing of each other would all write into one run directory."""
+    try:
+        cluster = json.loads(os.environ.get("TF_CONFIG", "{}"))["cluster"]
+        workers = sum(len(cluster.get(job, ())) for job in ("chief", "master", "worker"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # whatever it is there for
+    if workers > 1:
+        raise UserError(
+            f"--distribution={name}, but TF_CONFIG names {workers} workers: give --distribution=multiworker, or unset "
+            "TF_CONFIG."
+        )
+
+
+def _mirrored() -> Devices:
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(found) == 1:
+        log.warning("There is only one device, %s: it trains as with --distribution=none.", found[0].name)
+        return ONE_DEVICE
+    return Devices(tf.distribute.MirroredStrategy([device.name for device in found]))
+
+
+def _workers() -> Devices:
+    cluster = read_cluster(os.environ)
+    if len(cluster.addresses) == 1:
+        return _mirrored()
+    log.info("Worker %d of %s waits for the others", cluster.index, ", ".join(cluster.addresses))
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"worker {cluster.index} of {', '.join(cluster.addresses)} cannot begin ({_in_short(error)}); is every "
+            "address of TF_CONFIG its machine's own, its port free and reachable by the others?"
+        ) from error
+    return Devices(strategy, cluster.index, len(cluster.addresses))
+
+
+@contextlib.contextmanager
+def loss_of_workers_named(devices: Devices) -> Iterator[None]:
+    """What happens to a worker when another one has gone, in a sentence."""
+    try:
+        yield
+    except _LOST as error:
+        if devices.workers == 1:
+            raise
+        raise LostWorker(
+            f"Worker {devices.worker} has lost another one ({_in_short(error)}); the output of the first that stopped "
+            "says why. Start all of them again with the same command: the training goes on from its last checkpoint."
+        ) from error
+
+
+def _in_short(error: Exception) -> str:
+    """The line that says something, out of TensorFlow's many."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return next((line for line in lines if "aborted by" in line), lines[0])[:200].rstrip(": ")
+
+
+def check_batch_size(config: TrainConfig, devices: Devices):
+    """Raises UserError where a resolved configuration's batches have fewer videos than there are devices."""
+    if config.learning.batch_size < devices.replicas:
+        raise UserError(
+            f"--batch_size={config.learning.batch_size} is the number of videos on all {devices.replicas} devices "
+            "together; give at least one for each."
+        )
+
+
+def described(config: TrainConfig, train_files: Any) -> dict[str, str]:
+    """What all workers of a training must have in common, for `Devices.check_same`."""
+    return {
+        "settings": json.dumps(dataclasses.asdict(config), sort_keys=True, default=str),
+        "training files": json.dumps(train_files),
+    }

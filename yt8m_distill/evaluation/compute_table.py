@@ -1,0 +1,164 @@
+"""What a model costs, as text: `run_flops`."""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from yt8m_distill.config.dataset import AUDIOSET, YOUTUBE_8M_2018, SpecOverrides
+from yt8m_distill.config.models import FlopsConfig
+from yt8m_distill.errors import UserError
+from yt8m_distill.models import VideoModel, building, cost, registry
+from yt8m_distill.runs import trained_model
+
+GIGA = 1e9
+TEXT_WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A model, without values in its variables, for a number of frames: a column of the tables."""
+
+    frames: int
+    model: VideoModel
+
+
+def run_flops(config: FlopsConfig):
+    """Prints parameters, memory and multiply-accumulates of a model, and what papers print for it.
+
+    Raises:
+        UserError: unknown model, argument or feature, a value that the model refuses, or no such run.
+    """
+    columns = _of_run(config) if config.train_dir is not None else _of_settings(config)
+    print("\n\n".join([_description(columns), _whole_model(columns), _papers_convention(columns)]))
+
+
+def _of_settings(config: FlopsConfig) -> list[Sized]:
+    """The model of the flags; arguments that follow from the number of frames are those a training would take."""
+    name = registry.model_class(config.model).__name__
+    sizes, num_classes = _sizes(config.overrides)
+    given = registry.parse_model_args(name, ",".join(f"{key}={value}" for key, value in config.model_args.items()))
+
+    def args_for(frames: int) -> dict[str, Any]:
+        return {**registry.model_class(name).args_for_frames(frames), **given}
+
+    return _columns(config.frames, args_for, name, sizes, num_classes)
+
+
+def _of_run(config: FlopsConfig) -> list[Sized]:
+    """The model of a run, with the arguments it was trained with, whatever its frames."""
+    directory, run, role = trained_model.find(config.train_dir, config.which)
+    if role == trained_model.ENSEMBLE:
+        members = ", ".join(run.teacher_dirs)
+        raise UserError(f"the teacher of '{config.train_dir}' is an ensemble; count its members: {members}.")
+    args, data = trained_model.model_args_of(run, role), run.data
+    selection = None if role == "teacher" else run.selection
+    frames = config.frames or (selection.drawn_from if selection else ()) or (building.frames_of(run, selection),)
+    try:
+        return _columns(frames, lambda _: args, run.model, data.feature_sizes, data.num_classes)
+    except (ValueError, TypeError) as error:  # the configuration may be from elsewhere
+        problem = str(error).removesuffix(".")
+        raise UserError(f"the model of '{directory.config_file}' cannot be built: {problem}.") from error
+
+
+def _sizes(overrides: SpecOverrides) -> tuple[tuple[int, ...], int]:
+    """Length of each feature, and the number of classes: what is given, and the rest from the edition it is of."""
+    names = overrides.feature_names or tuple(name for name, _ in YOUTUBE_8M_2018.features)
+    edition = next((each for each in (YOUTUBE_8M_2018, AUDIOSET) if set(names) <= dict(each.features).keys()), None)
+    if edition is None and not (overrides.feature_sizes and overrides.num_classes):
+        raise UserError(
+            f"--feature_names={','.join(names)} are features of no known edition: give --feature_sizes and "
+            "--num_classes, too."
+        )
+    sizes = overrides.feature_sizes or tuple(dict(edition.features)[name] for name in names)
+    return sizes, overrides.num_classes or edition.num_classes
+
+
+def _columns(
+    frames: Sequence[int],
+    args_for: Callable[[int], Mapping[str, Any]],
+    name: str,
+    feature_sizes: tuple[int, ...],
+    num_classes: int,
+) -> list[Sized]:
+    """A model for each number of frames; its variables have shapes, but take no memory."""
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            sizes = {"feature_sizes": feature_sizes, "num_classes": num_classes, "classifier_layer": None}
+            return [Sized(each, registry.build_model(name, **sizes, **args_for(each))) for each in frames]
+    finally:
+        keras.utils.clear_session(free_memory=False)  # else the variables would get their memory at the next chance
+
+
+def _description(columns: Sequence[Sized]) -> str:
+    model = columns[0].model
+    args = [(column.frames, column.model.model_args) for column in columns]
+    by_frames = [name for name in model.model_args if len({own[name] for _, own in args}) > 1]
+    shared = ", ".join(f"{name}={value}" for name, value in model.model_args.items() if name not in by_frames)
+    lines = [
+        _wrapped(f"{type(model).__name__}: {shared}"),
+        *(f"{name}, by frames: {', '.join(f'{k}: {own[name]}' for k, own in args)}" for name in by_frames),
+        f"Input: features of {' + '.join(map(str, model.feature_sizes))} values a frame; {model.num_classes} classes.",
+        f"Trainable parameters: {cost.parameter_count(model):,}",
+        f"Memory of all weights, the statistics of batch normalization included, in float32: "
+        f"{cost.weight_bytes(model):,} bytes",
+    ]
+    return "\n".join(lines)
+
+
+def _whole_model(columns: Sequence[Sized]) -> str:
+    counts = [cost.multiply_accumulates(column.model, column.frames)[1] for column in columns]
+    text = (
+        "Multiply-accumulates for one video, the whole model: all matrix products, an LSTM's in every step; "
+        "element-wise work is not counted. Floating-point operations are twice as many."
+    )
+    return f"{_wrapped(text)}\n\n{_table('layer', columns, counts)}"
+
+
+def _papers_convention(columns: Sequence[Sized]) -> str:
+    """The paper's figures beside the same parts of these models."""
+    model = columns[0].model
+    convention = cost.paper_convention(model)
+    if convention is None:
+        return f"No compute is published for {type(model).__name__}."
+    counts = [convention.parts(column.model, column.frames) for column in columns]
+    text = _wrapped(
+        f"In the convention of {convention.source}, which is not the whole model. Counted: {convention.counted}. "
+        f"Left out: {convention.left_out}. The paper prints these numbers as GFLOPs."
+    )
+    published = convention.published_for(model)
+    if published:
+        rows = [
+            ("total, in 10^9", [f"{sum(parts.values()) / GIGA:.3f}" for parts in counts]),
+            ("published", [f"{published[each.frames]:.3f}" if each.frames in published else "-" for each in columns]),
+        ]
+        return f"{text}\n\n{_table('part', columns, counts, rows)}"
+    sizes = ", ".join(f"{name}={value}" for name, value in convention.sizes.items())
+    other_size = f"The published figures are for a model of another size, {sizes}, and so not shown."
+    return f"{text}\n\n{_table('part', columns, counts)}\n\n{_wrapped(other_size)}"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, TEXT_WIDTH, break_on_hyphens=False)
+
+
+def _table(
+    head: str,
+    columns: Sequence[Sized],
+    counts: Sequence[Mapping[str, int]],
+    more_rows: Sequence[tuple[str, Sequence[str]]] = (),
+) -> str:
+    """Counts by name, one column for each number of frames, and their totals, as an aligned Markdown table."""
+    rows = [
+        (head, [f"{column.frames} frame{'s' * (column.frames != 1)}" for column in columns]),
+        *((name, [f"{by_name[name]:,}" for by_name in counts]) for name in counts[0]),
+        ("total", [f"{sum(by_name.values()):,}" for by_name in counts]),
+        *more_rows,
+    ]
+    first = max(len(name) for name, _ in rows)
+    widths = [max(map(len, cells)) for cells in zip(*(cells for _, cells in rows), strict=True)]
+    lines = ["| " + " | ".join([name.ljust(first), *map(str.rjust, cells, widths)]) + " |" for name, cells in rows]
+    rule = "|" + "|".join(["-" * (first + 2), *("-" * (width + 1) + ":" for width in widths)]) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])

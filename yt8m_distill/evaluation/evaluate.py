@@ -1,0 +1,46 @@
+"""Metrics of a model over videos."""
+
+from collections.abc import Callable
+
+from yt8m_distill import losses
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.data.views import View
+from yt8m_distill.metrics import EvaluationMetrics
+from yt8m_distill.prediction.predict import predictions
+
+
+def evaluate(
+    predict: Callable,
+    videos: VideoFiles,
+    selection: FrameSelection | None,
+    metrics: EvaluationMetrics,
+    *,
+    batch_size: int,
+    seed: int,
+    description: str,
+) -> dict[str, float]:
+    """Metrics over all videos, or over all rated segments, of which only the rated classes count.
+
+    Args:
+        predict: see `prediction_function`.
+        videos: what to evaluate on.
+        selection: frames the model sees; None: all. They are selected before they are decoded.
+        metrics: empty; holds the per-class results afterwards.
+        batch_size: changes no metric.
+        seed: of the frames of a "random" selection.
+        description: of the progress bar.
+
+    Raises:
+        UserError: no videos, or a bad record.
+
+    Source: the starter code, which sets the predictions of classes that are not rated to 0.
+    """
+    view = View(selection)
+    for batch, scores in predictions(predict, videos, view, batch_size=batch_size, seed=seed, description=description):
+        labels, weights = batch["labels"], batch.get("label_weights")
+        loss = float(losses.cross_entropy(labels, scores, weights))
+        if weights is not None:
+            scores, labels = scores * weights, labels > 0
+        metrics.update(scores, labels, loss=loss)
+    return metrics.result()

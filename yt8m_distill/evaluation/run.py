@@ -1,0 +1,115 @@
+"""Evaluates a trained model on labelled videos: `run_evaluation`."""
+
+import logging
+import pathlib
+import time
+from collections.abc import Mapping
+
+from yt8m_distill.config.inference import EvalConfig
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.data.bad_records import report_skipped
+from yt8m_distill.data.estimates import estimated_videos
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.data.view_checks import check_segments, check_view
+from yt8m_distill.data.views import View
+from yt8m_distill.devices.precision import warn_where_slow
+from yt8m_distill.errors import UserError
+from yt8m_distill.evaluation.evaluate import evaluate
+from yt8m_distill.evaluation.results import frames_text, write_metrics, write_per_class
+from yt8m_distill.metrics import EvaluationMetrics
+from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.runs import checkpoints, loading, trained_model
+from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.inputs import evaluation_videos, level_of
+
+log = logging.getLogger(__name__)
+SECONDS_BETWEEN_LOOKS = 2.0  # of --follow for a new checkpoint
+
+
+def run_evaluation(config: EvalConfig) -> dict[str, float]:
+    """Evaluates a run's student or teacher, prints and writes the metrics; returns the last ones.
+
+    Raises:
+        UserError: no run, no model, no files, files of another format, or a bad record.
+    """
+    train_config = RunDir(config.train_dir).read_config()
+    _check_selection(config, train_config)
+    warn_where_slow(config.precision)
+    skip = config.bad_records.skip
+    level = level_of(config.segments, train_config)
+    videos = evaluation_videos(config.eval_data_pattern, train_config, "eval_data_pattern", level, skip)
+    check_segments(videos, "eval_data_pattern")
+    if config.follow:
+        result = _follow(config, videos)
+    else:
+        trained = _load(config)
+        result = _evaluate_once(config, trained, videos)
+    report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
+    return result
+
+
+def _check_selection(config: EvalConfig, train_config: TrainConfig):
+    teacher = config.which == "teacher" or (config.which is None and train_config.training_mode == "teacher")
+    if teacher and config.selection is not None:
+        raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
+
+
+def _load(config: EvalConfig, checkpoint: checkpoints.Checkpoint | None = None) -> trained_model.TrainedModel:
+    return loading.load(config.train_dir, config.which, checkpoint, config.precision, config.branch)
+
+
+def _evaluate_once(config: EvalConfig, trained: trained_model.TrainedModel, videos: VideoFiles) -> dict[str, float]:
+    selection = config.selection or trained.selection
+    check_view(videos.spec, View(selection), "eval_data_pattern")
+    log.info("Evaluating the %s from %s on %d files", trained.role, trained.source, len(videos.files))
+    # Half of the estimate: what is hopeless is refused at once, without an estimate too high refusing what would fit.
+    expected = estimated_videos(videos) // 2
+    metrics = EvaluationMetrics(videos.spec.num_classes, full_map=config.full_map, expected_examples=expected)
+    result = evaluate(
+        prediction_function(trained.model, config.xla),
+        videos,
+        selection,
+        metrics,
+        batch_size=config.batch_size,
+        seed=trained.config.learning.seed,
+        description=f"Evaluating the {trained.role}",
+    )
+    _write(config, trained, selection, result, metrics, videos.spec.level)
+    return result
+
+
+def _write(config: EvalConfig, trained, selection, result: Mapping[str, float], metrics: EvaluationMetrics, level: str):
+    pattern = config.eval_data_pattern or trained.config.eval_data_pattern
+    target = write_metrics(RunDir(config.train_dir), trained, selection, result, pattern, level, config.output_file)
+    for name, value in result.items():
+        print(f"{name:10} {value:.6g}")
+    print(f"Metrics of the {trained.role} ({frames_text(selection)} frames) are in {target}")
+    if config.per_class_file:
+        write_per_class(pathlib.Path(config.per_class_file), metrics)
+        print(f"Results by class are in {config.per_class_file}")
+
+
+def _follow(config: EvalConfig, videos: VideoFiles) -> dict[str, float]:
+    """Evaluates each checkpoint that appears until the run has its report, and then the best epoch's weights."""
+    run = RunDir(config.train_dir)
+    if config.which == "teacher" and run.read_config().training_mode == "serial":
+        raise UserError("--follow --which=teacher: the teacher of serial training is a run of its own; follow that.")
+    done = set()
+    while True:
+        finished = run.report_file.exists()
+        new = [each for each in checkpoints.checkpoints(run) if each.step not in done]
+        for checkpoint in new:
+            done.add(checkpoint.step)
+            try:
+                trained = _load(config, checkpoint)
+            except UserError:
+                if checkpoint.path.exists():
+                    raise
+                continue  # the training has removed it meanwhile
+            print(f"Step {checkpoint.step}")
+            _evaluate_once(config, trained, videos)
+        if finished and not new:
+            print("Best epoch")
+            return _evaluate_once(config, _load(config), videos)
+        if not new:
+            time.sleep(SECONDS_BETWEEN_LOOKS)

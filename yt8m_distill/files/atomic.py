@@ -1,0 +1,111 @@
+"""Writing that a kill or a full disk cannot spoil."""
+
+import contextlib
+import errno
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from yt8m_distill.errors import UserError
+
+_PARTIAL = ".partial"
+SPACE_FACTOR = 1.02  # of a file of arrays to the arrays
+
+
+def make_directory(path: pathlib.Path):
+    """Creates `path` and its parents.
+
+    Raises:
+        UserError: it cannot be created or not be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder '{path}' cannot be created: {error.strerror}.") from error
+    if not os.access(path, os.W_OK):
+        raise UserError(f"the folder '{path}' cannot be written to.")
+
+
+@contextlib.contextmanager
+def file_written_beside(path: pathlib.Path, *, binary: bool = False) -> Iterator[IO]:
+    """An open file that takes the place of `path` when all went well, so that `path` never holds half of it.
+
+    Until then its name begins with a dot, so that a pattern which matches `path` does not match it.
+    """
+    make_directory(path.parent)
+    partial = path.with_name(f".{path.name}{_PARTIAL}")
+    try:
+        with (
+            _full_disk_named(path),
+            open(partial, "wb" if binary else "w", encoding=None if binary else "utf-8") as file,
+        ):
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: pathlib.Path, text: str):
+    """Writes a whole file beside its place and renames it."""
+    with file_written_beside(path) as file:
+        file.write(text)
+
+
+def write_json(path: pathlib.Path, values: Mapping[str, Any]):
+    """`write_text` of JSON."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def directory_written_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to fill; when all went well it takes the place of `path`, whose old content then goes."""
+    # Hidden, as whatever is left under these names is removed: NAME.old may be somebody's copy of NAME.
+    partial, old = path.with_name(f".{path.name}{_PARTIAL}"), path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():  # killed between the two renames below
+        os.rename(old, path)
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    make_directory(partial)
+    try:
+        with _full_disk_named(path):
+            yield partial
+            _sync_files(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if path.exists():
+        os.rename(path, old)
+    os.rename(partial, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _full_disk_named(path: pathlib.Path):
+    try:
+        yield
+    except Exception as error:
+        numbers = errno.ENOSPC, errno.EDQUOT
+        # TensorFlow's and HDF5's errors have the words, not the number.
+        if getattr(error, "errno", None) not in numbers and not any(os.strerror(n) in str(error) for n in numbers):
+            raise
+        raise UserError(f"no space left on the disk for '{path}'; what was written before is intact.") from error
+
+
+def _sync_files(folder: pathlib.Path):
+    for file in filter(pathlib.Path.is_file, folder.rglob("*")):
+        with open(file, "rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def check_space(folder: pathlib.Path, num_bytes: int, what: str):
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes * SPACE_FACTOR:
+        raise UserError(
+            f"{what} in '{folder}' would take {num_bytes / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free; "
+            "what was written before is intact. Make room, and the same command continues."
+        )

@@ -1,0 +1,452 @@
+"""Predicts videos as an Apache Beam pipeline, on one machine or on many: `run_beam_inference`.
+
+Shards are read by Beam's TFRecord source, on any file system that Beam knows; records, frames and rows of the CSV are
+those of inference.py. The model travels to the workers as a packed file beside the output.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import itertools
+import logging
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, BinaryIO
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.io.filebasedsource import ReadAllFiles
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.tfrecordio import _TFRecordSource, _TFRecordUtil
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler, RunInference
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineResult, PipelineState
+
+from yt8m_distill.config.dataset import SEGMENT, DatasetSpec, SpecOverrides
+from yt8m_distill.config.inference import BeamConfig, InferenceConfig
+from yt8m_distill.data import format_detection, reading
+from yt8m_distill.data.files import files_here, find_files
+from yt8m_distill.data.tfrecord import MAX_RECORD_BYTES, DamagedRecord
+from yt8m_distill.data.video import Video
+from yt8m_distill.data.video_files import RECORDS_TO_DETECT_BY
+from yt8m_distill.data.view_checks import check_view
+from yt8m_distill.data.views import Batch, View
+from yt8m_distill.errors import TooManyBadRecords, UserError
+from yt8m_distill.files import untrusted
+from yt8m_distill.prediction import run as prediction
+from yt8m_distill.prediction import submission
+from yt8m_distill.prediction.parts import is_part_of, split_name
+from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.runs import loading, packing, trained_model
+from yt8m_distill.runs.inputs import evaluation_pattern, input_spec, level_of, overrides_of
+
+log = logging.getLogger(__name__)
+
+FLAG = "input_data_pattern"
+COUNTERS = "yt8m_distill"  # their namespace
+BAD_RECORDS_HEADER = "file,record,bytes,problem"
+# Whose flags Beam knows; other runners are asked for theirs when the job starts.
+RUNNERS_WITH_KNOWN_FLAGS = ("direct", "dataflow", "prism")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record of a file.
+
+    Attributes:
+        number: in its file, from 1.
+        num_bytes: with header and footer; where the next record cannot be found, all that is left of the file.
+        data: its content.
+        problem: why it cannot be read, in words; None: it can be.
+    """
+
+    number: int
+    num_bytes: int
+    data: bytes = b""
+    problem: str | None = None
+
+
+def run_beam_inference(config: BeamConfig) -> int:
+    """Writes the predictions for every video, in no particular order, in parts; returns the number of videos.
+
+    Bad records are listed in `<output>.bad_records.csv`.
+
+    Raises:
+        UserError: no run or packed model, no files, files of another format, a model of segments, flags that neither
+            this nor Beam knows, a pipeline that has failed.
+        TooManyBadRecords: at the end, more of the input than allowed was set aside.
+    """
+    options = _options(config.pipeline_args)
+    trained = prediction.load_trained(config.predictions)
+    if level_of(config.predictions.segments, trained.config) == SEGMENT:
+        raise UserError(
+            "segments are predicted by inference.py, which keeps the best ones of all videos for each class; "
+            "--nosegment_labels predicts whole videos."
+        )
+    wanted = dataclasses.replace(trained.config.data, level=level_of(False, trained.config))
+    sizes = _file_sizes(evaluation_pattern(config.predictions.input_data_pattern, trained.config, FLAG))
+    files = [path for path, size in sizes.items() if size]
+    empty = [path for path, size in sizes.items() if not size]
+    if empty and not config.predictions.bad_records.skip:
+        raise UserError(f"{empty[0]}: the file is empty. --on_bad_record=skip leaves such files out.")
+    spec = input_spec(wanted, _detect(files, overrides_of(wanted)), FLAG)
+    view = View(config.predictions.selection or trained.selection)
+    check_view(spec, view, FLAG)
+    log.info("Predicting %d files with the %s from %s", len(files), trained.role, trained.source)
+    _check_output(config.predictions.output_file)
+    with _packed_beside(config.predictions.output_file, trained) as model_file:
+        handler = VideoModelHandler(model_file, config.predictions, spec, view, trained.config.learning.seed)
+        counts = _run(lambda: _pipeline(config, options, files, empty, handler))
+    return _report(config, {**counts, "bad": counts.get("bad", 0) + len(empty)})
+
+
+def _options(arguments: Sequence[str]) -> PipelineOptions:
+    for before, each in itertools.pairwise(("", *arguments)):
+        if not each.startswith("-") and ("=" in before or not before.startswith("--")):  # not the value of a flag
+            raise UserError(
+                f"unexpected argument '{each}'; settings are given as --flag=value, patterns in quotes, or the shell "
+                "replaces them by the files."
+            )
+    options = PipelineOptions(list(arguments))
+    known = options.get_all_options()
+    unknown = sorted(options.get_all_options(retain_unknown_options=True).keys() - known.keys())
+    if unknown and (known["runner"] or "direct").lower().removesuffix("runner") in RUNNERS_WITH_KNOWN_FLAGS:
+        raise UserError(f"neither this program nor Beam knows --{unknown[0]}; --help shows this program's flags.")
+    FileSystems.set_options(options)  # some need theirs before there is a pipeline
+    return options
+
+
+@contextlib.contextmanager
+def _file_system_errors(path: str) -> Iterator[None]:
+    """What Beam's file systems raise, as a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (BeamIOError, ValueError, ImportError) as error:
+        raise UserError(f"{path} cannot be reached by Beam: {untrusted.in_short(error)}.") from error
+
+
+def _check_output(output: str):
+    """Beam removes older parts by a pattern that also matches those of predictions whose names begin alike."""
+    stem, ending = split_name(output)
+    with _file_system_errors(output):
+        (match,) = FileSystems.match([f"{stem}-*-of-*{ending}"])
+    others = [file.path for file in match.metadata_list if not is_part_of(output, file.path)]
+    if others:
+        raise UserError(
+            f"--output={output}: Beam would remove {others[0]}, which it cannot tell from an older part of this "
+            "prediction; give another name or folder."
+        )
+
+
+def _file_sizes(pattern: str) -> dict[str, int]:
+    """The files that the pattern names, in their order, and their sizes."""
+    sizes: dict[str, int] = {}
+
+    def matching(wanted: str) -> list[str]:
+        if not FileSystems.get_scheme(wanted):
+            return files_here(wanted)
+        with _file_system_errors(wanted):
+            (match,) = FileSystems.match([wanted])
+        sizes.update({file.path: file.size_in_bytes for file in match.metadata_list})
+        return [file.path for file in match.metadata_list]
+
+    files = find_files(pattern, FLAG, matching)
+    if globs := [path for path in files if set(path) & set("*?[")]:
+        raise UserError(f"--{FLAG}: '{globs[0]}': Beam takes this name for a pattern; rename the file.")
+    return {path: sizes[path] if path in sizes else os.path.getsize(path) for path in files}
+
+
+def _detect(files: Sequence[str], overrides: SpecOverrides) -> DatasetSpec:
+    """The format by the first record that shows one."""
+    problem = None
+    for path in files:
+        with _file_system_errors(path), FileSystems.open(path) as file:
+            for record in itertools.islice(records_of(file), RECORDS_TO_DETECT_BY):
+                where = f"{path}, record {record.number}"
+                try:
+                    if record.problem:
+                        raise UserError(f"{where}: {record.problem}.")
+                    return format_detection.detect_spec(record.data, where, overrides)
+                except UserError as error:
+                    problem = problem or error
+    raise problem or UserError(f"--{FLAG}: the files hold no records.")
+
+
+@contextlib.contextmanager
+def _packed_beside(output: str, trained: trained_model.TrainedModel) -> Iterator[str]:
+    """The model as a file where the workers will write, and so can read; removed at the end."""
+    path = f"{split_name(output)[0]}.model.tgz"
+    folder = os.path.dirname(path)
+    with tempfile.TemporaryDirectory() as local:
+        packed = os.path.join(local, "model.tgz")
+        packing.pack(trained, packed)
+        try:
+            if not FileSystems.get_scheme(output) and folder:
+                os.makedirs(folder, exist_ok=True)
+            with (
+                _file_system_errors(path),
+                open(packed, "rb") as source,
+                FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as target,
+            ):
+                shutil.copyfileobj(source, target)
+        except OSError as error:
+            raise UserError(f"--output: {path} cannot be written: {error}.") from error
+    try:
+        yield path
+    finally:
+        FileSystems.delete([path])
+
+
+class VideoModelHandler(ModelHandler[Video, tuple[bytes, np.ndarray], Callable[[Batch], np.ndarray]]):
+    """Predicts batches of videos; each gives its id and its predictions, (classes,).
+
+    Args:
+        model_file: a packed model, on any file system that Beam knows.
+        settings: what it computes in, and how many videos at a time.
+        spec: how the videos were read.
+        view: the frames that the model sees.
+        seed: with the video's id it decides the frames of a "random" selection.
+    """
+
+    def __init__(self, model_file: str, settings: InferenceConfig, spec: DatasetSpec, view: View, seed: int):
+        super().__init__(min_batch_size=settings.batch_size, max_batch_size=settings.batch_size)
+        self.model_file = model_file
+        self.settings = settings
+        self.spec = spec
+        self.view = view
+        self.seed = seed
+
+    def load_model(self) -> Callable[[Batch], np.ndarray]:
+        with tempfile.TemporaryDirectory() as folder:
+            packed = os.path.join(folder, "model.tgz")
+            with (
+                FileSystems.open(self.model_file, compression_type=CompressionTypes.UNCOMPRESSED) as source,
+                open(packed, "wb") as target,
+            ):
+                shutil.copyfileobj(source, target)
+            run = os.path.join(folder, "run")
+            os.mkdir(run)
+            packing.unpack(packed, run)
+            trained = loading.load(run, precision=self.settings.precision)
+            return prediction_function(trained.model, self.settings.xla)
+
+    def run_inference(
+        self,
+        batch: Sequence[Video],
+        model: Callable[[Batch], np.ndarray],
+        inference_args: dict[str, Any] | None = None,
+    ) -> list[tuple[bytes, np.ndarray]]:
+        del inference_args
+        scores = model(self.view.batch(batch, self.spec, self.seed))
+        return [(video.video_id, row) for video, row in zip(batch, scores, strict=True)]
+
+    def get_num_bytes(self, batch: Sequence[Video]) -> int:
+        return sum(feature.nbytes for video in batch for feature in video.features)
+
+
+class RecordSource(_TFRecordSource):
+    """Beam's TFRecord source, which numbers the records, and goes on after a damaged one."""
+
+    def read_records(self, file_name, offset_range_tracker):
+        offset = 0
+        with self.open_file(file_name) as file:
+            for record in records_of(file):
+                if not offset_range_tracker.try_claim(offset):
+                    return
+                offset += max(record.num_bytes, 1)
+                yield record
+
+
+class _BoundedReads:
+    """A file of which nothing larger than a record may be is read at a time."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        if size > MAX_RECORD_BYTES + 4:
+            raise ValueError(f"longer than {MAX_RECORD_BYTES:,} bytes")
+        return self._file.read(size)
+
+
+def records_of(file: BinaryIO) -> Iterator[Record]:
+    """The records of an open TFRecord file, read by Beam; after one without an end there is none."""
+    begin, bounded = 0, _BoundedReads(file)
+    for number in itertools.count(1):
+        data, problem, more = b"", None, True
+        try:
+            data = _TFRecordUtil.read_record(bounded)
+        except (ValueError, EOFError, zlib.error) as error:
+            more = "data mask" in str(error)  # the only damage that leaves the reader at the next record
+            problem = "damaged: its checksum is wrong" if more else "damaged or cut short; the rest of the file is lost"
+        if data is None:
+            return
+        with contextlib.suppress(EOFError, zlib.error):
+            while not more and file.read(1 << 20):
+                pass
+        begin, before = file.tell(), begin
+        yield Record(number, begin - before, data, problem)
+        if not more:
+            return
+
+
+class ReadVideos(beam.DoFn):
+    """(path, `Record`) to videos; rows of the list of bad records are the output `BAD`."""
+
+    BAD = "bad"
+
+    def __init__(self, spec: DatasetSpec, skip_bad_records: bool):
+        self.spec = spec
+        self.skip_bad_records = skip_bad_records
+        self.videos, self.without_frames, self.bad, self.bytes, self.bad_bytes = (
+            Metrics.counter(COUNTERS, name) for name in ("videos", "without_frames", "bad", "bytes", "bad_bytes")
+        )
+
+    def process(self, element: tuple[str, Record]):
+        path, record = element
+        self.bytes.inc(record.num_bytes)
+        try:
+            video = self._video(record)
+        except DamagedRecord as error:
+            if not self.skip_bad_records:
+                raise UserError(f"{path}, record {record.number}: {error}.") from error
+            self.bad.inc()
+            self.bad_bytes.inc(record.num_bytes)
+            yield beam.pvalue.TaggedOutput(self.BAD, _csv_row(path, record.number, record.num_bytes, error))
+            return
+        self.videos.inc()
+        if not video.num_frames:
+            self.without_frames.inc()
+        yield video
+
+    def _video(self, record: Record) -> Video:
+        if record.problem:
+            raise DamagedRecord(record.problem)
+        video = reading.read_video(record.data, self.spec)
+        prediction.check_id(video)
+        return video
+
+
+def _csv_row(*values: object) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return " ".join(line.getvalue().splitlines())
+
+
+def _row(predicted: tuple[bytes, np.ndarray], top_k: int) -> str:
+    return submission.format_row(*predicted, top_k).rstrip("\n")
+
+
+def _pipeline(
+    config: BeamConfig,
+    options: PipelineOptions,
+    files: Sequence[str],
+    empty_files: Sequence[str],
+    handler: VideoModelHandler,
+) -> beam.Pipeline:
+    wanted = config.predictions
+    stem, ending = split_name(wanted.output_file)
+    pipeline = beam.Pipeline(options=options)
+    read = (
+        pipeline
+        | "Files" >> beam.Create(files)
+        | "Seen" >> beam.Map(_seen)
+        | "Records" >> _read_all()
+        | "Videos" >> beam.ParDo(ReadVideos(handler.spec, wanted.bad_records.skip)).with_outputs(
+            ReadVideos.BAD, main="good"
+        )
+    )  # fmt: skip
+    (
+        read.good
+        | "Predict" >> RunInference(handler)
+        | "Rows" >> beam.Map(_row, wanted.top_k)
+        | "Write" >> beam.io.WriteToText(
+            stem, ending, num_shards=config.output_shards or 0, header=submission.HEADER.strip()
+        )
+    )  # fmt: skip
+    empty = pipeline | "Empty" >> beam.Create([_csv_row(path, 1, 0, "the file is empty") for path in empty_files])
+    (
+        (read[ReadVideos.BAD], empty)
+        | "Bad" >> beam.Flatten()
+        | "WriteBad"
+        >> beam.io.WriteToText(
+            _bad_records_file(wanted.output_file), num_shards=1, shard_name_template="", header=BAD_RECORDS_HEADER
+        )
+    )
+    return pipeline
+
+
+def _seen(path: str) -> str:
+    """The path, as the source takes a file that this worker does not see for one without records."""
+    if not FileSystems.exists(path):
+        raise UserError(f"{path} is not there for this worker, or no longer.")
+    return path
+
+
+def _read_all() -> ReadAllFiles:
+    return ReadAllFiles(
+        splittable=False,
+        compression_type=CompressionTypes.AUTO,
+        desired_bundle_size=0,
+        min_bundle_size=0,
+        source_from_file=partial(
+            RecordSource, coder=beam.coders.BytesCoder(), compression_type=CompressionTypes.AUTO, validate=False
+        ),
+        with_filename=True,
+    )
+
+
+def _bad_records_file(output: str) -> str:
+    return f"{split_name(output)[0]}.bad_records.csv"
+
+
+def _run(built: Callable[[], beam.Pipeline]) -> dict[str, int]:
+    """Runs a pipeline to its end; returns what was counted."""
+    try:
+        result = built().run()
+        state = result.wait_until_finish()
+    except Exception as error:  # every runner has its own
+        raise UserError(f"the pipeline has failed: {_cause(error)}") from error
+    if state != PipelineState.DONE:
+        raise UserError(f"the pipeline has ended as {state}; the runner's log says why.")
+    return _counts(result)
+
+
+def _cause(error: Exception) -> str:
+    """The sentence for the user, where the runner's message holds one; its last line elsewhere."""
+    log.warning("%s", error)
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    sentence = next((line for line in reversed(lines) if "UserError: " in line), lines[-1])
+    return sentence.rpartition("UserError: ")[2].partition(" [while running")[0]
+
+
+def _counts(result: PipelineResult) -> dict[str, int]:
+    counters = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(COUNTERS))["counters"]
+    return {counter.key.metric.name: counter.result for counter in counters}
+
+
+def _report(config: BeamConfig, counts: Mapping[str, int]) -> int:
+    output, videos, bad = config.predictions.output_file, counts.get("videos", 0), counts.get("bad", 0)
+    stem, ending = split_name(output)
+    print(f"Predictions for {videos} videos are in {stem}-*-of-*{ending}")
+    if counts.get("without_frames"):
+        log.warning("%d videos have no frames: their predictions say nothing of them.", counts["without_frames"])
+    if bad:
+        lost, total = (counts.get(name, 0) for name in ("bad_bytes", "bytes"))  # what was never counted is not there
+        fraction = lost / total if total else 1.0
+        text = f"{bad} bad records, {lost:,} of {total:,} bytes, are listed in {_bad_records_file(output)}"
+        if fraction > config.predictions.bad_records.max_bad_fraction:
+            limit = config.predictions.bad_records.max_bad_fraction
+            raise TooManyBadRecords(f"{text}: more than --max_bad_fraction={limit:g}. All outputs are in place.")
+        log.warning("%s.", text)
+    return videos

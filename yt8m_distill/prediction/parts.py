@@ -1,0 +1,227 @@
+"""Predictions in parts, as several machines make them: the names of the parts, and `run_merging` into one file.
+
+Part 2 of 4 of `predictions.csv` is `predictions-00002-of-00004.csv`. Beside a part of inference.py is what it was made
+by and from, `predictions-00002-of-00004.csv.json`; parts of `beam_inference` stand alone.
+"""
+
+import glob
+import gzip
+import hashlib
+import itertools
+import json
+import os
+import re
+import zlib
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from yt8m_distill.config.inference import MergeConfig
+from yt8m_distill.config.shard import Shard
+from yt8m_distill.errors import UserError
+from yt8m_distill.files.resumable import ResumableFiles
+from yt8m_distill.prediction.submission import HEADER, description_path
+
+PART_NAME = re.compile(r"-(\d{5,})-of-(\d{5,})$")
+READ_BYTES = 1 << 20
+MOST_DESCRIPTION_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class PredictionPart:
+    """One part of a prediction.
+
+    Attributes:
+        path: of the file.
+        shard: which one it is.
+        description: what was written beside it; None: nothing.
+    """
+
+    path: str
+    shard: Shard
+    description: Mapping[str, Any] | None
+
+
+def split_name(path: str) -> tuple[str, str]:
+    """A path without its ending, and the ending: ".csv" or ".csv.gz"."""
+    plain = path.removesuffix(".gz")
+    stem, ending = os.path.splitext(plain)
+    return stem, ending + path[len(plain) :]
+
+
+def part_path(path: str, shard: Shard) -> str:
+    """The file of one part of a prediction that is called `path`."""
+    stem, ending = split_name(path)
+    return f"{stem}-{shard.index:05d}-of-{shard.count:05d}{ending}"
+
+
+def is_part_of(path: str, other: str) -> bool:
+    """Whether `other` is named as a part of the prediction that is called `path`, and not of one named like it."""
+    stem, ending = split_name(path)
+    return re.fullmatch(re.escape(stem) + r"-\d{5,}-of-\d{5,}" + re.escape(ending), other) is not None
+
+
+def run_merging(config: MergeConfig) -> int:
+    """Writes one file of all parts, in their order; returns the number of videos.
+
+    Raises:
+        UserError: no parts, one is missing or there twice, parts of different runs, a part that is cut short or no
+            file of predictions, a video that is there twice.
+    """
+    parts = _found_parts(config)
+    ids = VideoIds()
+    with ResumableFiles([config.output_file], work=None) as target:
+        target.write(HEADER)
+        for part in parts:
+            before = len(ids)
+            for lines in _rows(part.path):
+                ids.add(lines)
+                target.write(b"".join(lines))
+            _check_rows(part, len(ids) - before)
+        if twice := ids.repeated():
+            raise UserError(_describe_repeated(parts, twice))
+        target.finish()
+    print(f"Predictions for {len(ids)} videos out of {len(parts)} parts are in {config.output_file}")
+    return len(ids)
+
+
+class VideoIds:
+    """The ids of many videos, 8 bytes each: millions of texts would not fit into memory."""
+
+    def __init__(self):
+        self._hashes = array("Q")
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def add(self, lines: Sequence[bytes]):
+        """The videos of some rows."""
+        self._hashes.extend(_hash(line) for line in lines)
+
+    def repeated(self) -> set[int]:
+        """Hashes that are there more than once."""
+        found = np.sort(np.frombuffer(self._hashes, np.uint64))
+        return set(found[1:][found[1:] == found[:-1]].tolist())
+
+
+def _video_id(line: bytes) -> bytes:
+    return line.partition(b",")[0]
+
+
+def _hash(line: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(_video_id(line), digest_size=8).digest())
+
+
+def _describe_repeated(parts: Sequence[PredictionPart], hashes: set[int]) -> str:
+    """Which video is there twice, and where."""
+    seen: dict[bytes, str] = {}
+    for part in parts:
+        number = 1  # the header's
+        for line in (line for lines in _rows(part.path) for line in lines):
+            number += 1
+            if _hash(line) not in hashes:
+                continue
+            place = f"line {number} of {part.path}"
+            earlier = seen.setdefault(_video_id(line), place)
+            if earlier is not place:
+                name = _video_id(line).decode(errors="replace")
+                return f"video {name} is there twice: {earlier}, and {place}. Nothing is written."
+    raise AssertionError("two ids of one hash, which happens once in 10**12 times")
+
+
+def _found_parts(config: MergeConfig) -> list[PredictionPart]:
+    """All parts in their order, none missing, of one run."""
+    stem, ending = split_name(config.output_file)
+    if config.parts is None:
+        patterns = [f"{glob.escape(stem)}-*-of-*{glob.escape(ending)}"]
+        found = [path for path in glob.glob(patterns[0]) if is_part_of(config.output_file, path)]
+    else:
+        patterns = [each.strip() for each in config.parts.split(",") if each.strip()]
+        found = [path for pattern in patterns for path in sorted(glob.glob(pattern))]
+    paths = {os.path.realpath(path): path for path in found}
+    if not paths:
+        raise UserError(f"no part matches {' or '.join(patterns)}; --parts says where the parts are.")
+    parts = sorted((_part(path) for path in paths.values()), key=lambda part: part.shard.index)
+    _check_complete(parts)
+    _check_same_run(parts)
+    return parts
+
+
+def _part(path: str) -> PredictionPart:
+    named = PART_NAME.search(split_name(path)[0])
+    if named is None:
+        raise UserError(f"{path} is not named as a part is: predictions-00002-of-00004.csv.")
+    try:
+        shard = Shard(*map(int, named.groups()))
+    except UserError as error:
+        raise UserError(f"{path}: there is no part {int(named[1])} of {int(named[2])}; they begin with 0.") from error
+    return PredictionPart(path, shard, _read_description(path))
+
+
+def _read_description(path: str) -> Mapping[str, Any] | None:
+    beside = description_path(path)
+    try:
+        with open(beside, "rb") as file:
+            found = json.loads(file.read(MOST_DESCRIPTION_BYTES))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{beside} cannot be read: {error}.") from error
+    if not (isinstance(found, dict) and isinstance(found.get("run"), dict) and isinstance(found.get("rows"), int)):
+        raise UserError(f"{beside} is no description of a part.")
+    return found
+
+
+def _check_complete(parts: Sequence[PredictionPart]):
+    counts = sorted({part.shard.count for part in parts})
+    if len(counts) > 1:
+        raise UserError(
+            f"there are parts of {' and of '.join(map(str, counts))}; remove those of the run that does not count, or "
+            f"name the others: --parts='*-of-{counts[0]:05d}.csv'."
+        )
+    for first, second in itertools.pairwise(parts):
+        if first.shard == second.shard:
+            raise UserError(f"part {first.shard.index} is there twice: {first.path} and {second.path}.")
+    missing = sorted(set(range(counts[0])) - {part.shard.index for part in parts})
+    if missing:
+        named = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+        raise UserError(f"of {counts[0]} parts {len(missing)} are missing: {named} (the first one is 0).")
+
+
+def _check_same_run(parts: Sequence[PredictionPart]):
+    first = parts[0]
+    for part in parts[1:]:
+        if (part.description is None) != (first.description is None):
+            without = part if part.description is None else first
+            raise UserError(f"{without.path} is of another run than the others, or its {without.path}.json is missing.")
+        if part.description is None or part.description["run"] == first.description["run"]:
+            continue
+        ours, theirs = part.description["run"], first.description["run"]
+        different = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+        raise UserError(f"{part.path} is of another run than {first.path}: {', '.join(different)} differ.")
+
+
+def _check_rows(part: PredictionPart, rows: int):
+    if part.description is not None and part.description["rows"] != rows:
+        raise UserError(f"{part.path} has {rows} videos; it was written with {part.description['rows']}.")
+
+
+def _rows(path: str) -> Iterator[list[bytes]]:
+    """The rows without the header, many at a time."""
+    try:
+        with _opened(path) as file:
+            if file.readline(READ_BYTES) != HEADER.encode():
+                raise UserError(f"{path} is no file of predictions: its first line must be {HEADER.strip()}.")
+            while lines := file.readlines(READ_BYTES):
+                if not lines[-1].endswith(b"\n") or not all(b"," in line for line in lines):
+                    raise UserError(f"{path} is cut short or damaged: it has a line that is no prediction.")
+                yield lines
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _opened(path: str) -> BinaryIO:
+    return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")

@@ -1,0 +1,75 @@
+"""Compiled predictions."""
+
+import logging
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from yt8m_distill.config.dataset import SEGMENT
+from yt8m_distill.data.estimates import estimated_videos
+from yt8m_distill.data.prefetch import copied_ahead
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.data.views import BEGINNING, Batch, Position, View
+from yt8m_distill.models.xla import SteadyShapes, check_xla
+
+log = logging.getLogger(__name__)
+
+
+def prediction_function(model: keras.Model, xla: bool = False) -> Callable[[Batch], np.ndarray]:
+    """Function of a batch of `VideoFiles` to predictions (batch, classes), compiled once for all shapes.
+
+    With XLA it is compiled for each shape, of which there are few: batches are padded to the largest one so far.
+
+    Raises:
+        UserError: XLA cannot compile the model.
+    """
+    if xla:
+        check_xla([model])
+    signature = [
+        tf.TensorSpec([None, None, sum(model.feature_sizes)], tf.float32 if model.video_level else tf.uint8),
+        tf.TensorSpec([None], tf.int32),
+    ]
+
+    @tf.function(input_signature=signature, jit_compile=xla or None)
+    def predict(frames, num_frames):
+        return model({"frames": frames, "num_frames": num_frames}, training=False)["predictions"]
+
+    shapes = SteadyShapes({"frames": (0, 1), "num_frames": (0,)} if xla else {})
+
+    def predict_batch(batch: Batch) -> np.ndarray:
+        padded = shapes.padded(batch)
+        return predict(padded["frames"], padded["num_frames"]).numpy()[: len(batch["num_frames"])]
+
+    return predict_batch
+
+
+def predictions(
+    predict: Callable,
+    videos: VideoFiles,
+    view: View,
+    *,
+    batch_size: int,
+    seed: int,
+    description: str,
+    start: Position = BEGINNING,
+    done: int = 0,
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Every batch in the order of the files with its predictions, under a progress bar.
+
+    Args:
+        start: where to begin.
+        done: videos before it, for the progress bar.
+    """
+    without_frames = 0
+    unit = " segments" if view.in_segments or videos.spec.level == SEGMENT else " videos"
+    total = max(done, estimated_videos(videos, view=view))
+    with tqdm(total=total, initial=done, desc=description, unit=unit, mininterval=1.0) as bar:
+        for batch in copied_ahead(videos.ordered_batches(view, batch_size, seed, start)):
+            yield batch, predict(batch)
+            bar.update(len(batch["video_id"]))
+            without_frames += np.count_nonzero(batch["num_frames"] == 0)
+    if without_frames:
+        log.warning("%d%s have no frames: their predictions say nothing of them.", without_frames, unit)

@@ -1,0 +1,235 @@
+"""Predicts the labels of videos: `run_inference` writes the submission file."""
+
+import dataclasses
+import hashlib
+import logging
+import os
+import pathlib
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from yt8m_distill.config.dataset import FRAME, SEGMENT
+from yt8m_distill.config.inference import DEFAULT_SEGMENT_MAX_PRED, InferenceConfig
+from yt8m_distill.config.shard import Shard
+from yt8m_distill.data.bad_records import report_skipped
+from yt8m_distill.data.tfrecord import DamagedRecord
+from yt8m_distill.data.video import Video
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.data.view_checks import check_view
+from yt8m_distill.data.views import BEGINNING, Batch, Position, View, position_after
+from yt8m_distill.devices.precision import warn_where_slow
+from yt8m_distill.errors import UserError
+from yt8m_distill.prediction import parts, submission, vocabulary
+from yt8m_distill.prediction.predict import prediction_function, predictions
+from yt8m_distill.prediction.segments import SegmentsWriter
+from yt8m_distill.runs import loading, packing, trained_model
+from yt8m_distill.runs.inputs import evaluation_videos, level_of
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_SAVES = 10.0
+
+
+def run_inference(config: InferenceConfig) -> int:
+    """Writes the predictions for every video, in the order of the input; returns the number of videos.
+
+    A run that was stopped is gone on with, where model, input and settings are the same.
+
+    With segments: for every class the best segments of all videos; returns the number of segments. A run that was
+    stopped is begun anew.
+
+    Raises:
+        UserError: no run or packed model, no files, files of another format, a bad record or vocabulary.
+        TooManyBadRecords: at the end, more of the input than allowed was skipped.
+    """
+    trained = load_trained(config)
+    skip = config.bad_records.skip
+    level = level_of(config.segments, trained.config)
+    in_segments = level == SEGMENT
+    _check_segment_settings(config, in_segments)
+    names = None
+    if config.vocabulary:
+        names = vocabulary.load_vocabulary(config.vocabulary, trained.config.data.num_classes)
+    level = FRAME if in_segments else level  # all segments are predicted, rated or not
+    videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern", level, skip)
+    videos = dataclasses.replace(videos, check=check_id)
+    view = View(config.selection or trained.selection, in_segments=in_segments)
+    check_view(videos.spec, view, "input_data_pattern")
+    output_file = parts.part_path(config.output_file, config.shard) if config.shard else config.output_file
+    log.info("Predicting %s with the %s from %s", _files_text(videos, config.shard), trained.role, trained.source)
+    if config.output_model_tgz:
+        packing.pack(trained, config.output_model_tgz)
+        print(f"The model is packed in {config.output_model_tgz}")
+    if in_segments:
+        count = _predict_segments(config, trained, videos, view)
+    else:
+        count = _predict(config, trained, videos, view, names, output_file)
+    part = f", part {config.shard.index} of {config.shard.count}," if config.shard else ""
+    print(f"Predictions for {count} {'segments' if in_segments else 'videos'}{part} are in {output_file}")
+    if names is not None:
+        print(f"Predictions with class names are in {submission.listing_path(output_file)}")
+    report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
+    return count
+
+
+def check_id(video: Video):
+    """Raises DamagedRecord where a line of a CSV cannot hold a video's id."""
+    try:
+        submission.checked_id(video.video_id)
+    except UserError as error:
+        raise DamagedRecord(str(error).removesuffix(".")) from error
+
+
+def load_trained(config: InferenceConfig) -> trained_model.TrainedModel:
+    """The model of `--train_dir` or `--input_model_tgz`.
+
+    Raises:
+        UserError: there is none, or the frames are those of a student and the model is a teacher.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if config.input_model_tgz:
+            packing.unpack(config.input_model_tgz, folder)
+        trained = loading.load(
+            config.train_dir or folder, config.which, precision=config.precision, branch=config.branch
+        )
+    if config.input_model_tgz:
+        trained = dataclasses.replace(trained, source=pathlib.Path(config.input_model_tgz))
+    if trained.role == "teacher" and config.selection is not None:
+        raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
+    warn_where_slow(config.precision)
+    return trained
+
+
+def _files_text(videos: VideoFiles, shard: Shard | None) -> str:
+    if shard is None:
+        return f"{len(videos.files)} files"
+    count = len(shard.of(videos.files))
+    return f"part {shard.index} of {shard.count}, {count} of the {len(videos.files)} files,"
+
+
+def _check_segment_settings(config: InferenceConfig, in_segments: bool):
+    if in_segments and config.shard:
+        raise UserError(
+            "--num_shards: a file of segments holds the best of all videos for each class, which parts cannot know; "
+            "predict segments in one run, or whole videos by --nosegment_labels."
+        )
+    if in_segments and config.vocabulary:
+        raise UserError("--vocabulary makes a listing by video; it does nothing with --segment_labels.")
+    if not in_segments and (config.segment_max_pred or config.segment_label_ids_file):
+        raise UserError("--segment_max_pred and --segment_label_ids_file do nothing without --segment_labels.")
+
+
+def _predict_segments(
+    config: InferenceConfig, trained: trained_model.TrainedModel, videos: VideoFiles, view: View
+) -> int:
+    with SegmentsWriter(
+        config.output_file,
+        top_k=config.top_k,
+        max_segments=config.segment_max_pred or DEFAULT_SEGMENT_MAX_PRED,
+        classes=_segment_classes(config.segment_label_ids_file, videos.spec.num_classes),
+    ) as writer:
+        for batch, scores in _all_predictions(config, trained, videos, view):
+            writer.write(batch["video_id"], batch["segment_start"], scores)
+    return writer.segments
+
+
+def _segment_classes(path: str | None, num_classes: int) -> list[int] | None:
+    if path is None:
+        return None
+    classes = vocabulary.load_class_ids(path)
+    if classes[-1] >= num_classes:
+        raise UserError(f"--segment_label_ids_file={path} has class {classes[-1]}; the model has {num_classes}.")
+    return classes
+
+
+def _all_predictions(
+    config: InferenceConfig,
+    trained: trained_model.TrainedModel,
+    videos: VideoFiles,
+    view: View,
+    start: Position = BEGINNING,
+    done: int = 0,
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    return predictions(
+        prediction_function(trained.model, config.xla),
+        videos,
+        view,
+        batch_size=config.batch_size,
+        seed=trained.config.learning.seed,
+        description="Predicting",
+        start=start,
+        done=done,
+    )
+
+
+def _predict(
+    config: InferenceConfig,
+    trained: trained_model.TrainedModel,
+    videos: VideoFiles,
+    view: View,
+    names: Mapping[int, str] | None,
+    output_file: str,
+) -> int:
+    run = None
+    if config.shard is not None:
+        run = _describe_run(config, trained, view, videos)
+        videos = _part_of(videos, config.shard)
+    work = {**_describe_work(trained, view, videos, names), "precision": config.precision}
+    with submission.PredictionsWriter(output_file, config.top_k, names=names, work=work, run=run) as writer:
+        start = _start(writer, videos)
+        saved = time.monotonic()
+        for batch, scores in _all_predictions(config, trained, videos, view, start, writer.rows):
+            writer.write(batch["video_id"], scores)
+            if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                position = dataclasses.astuple(position_after(batch))
+                writer.save({"next": position, "bad_records": videos.bad_records.as_json()})
+                saved = time.monotonic()
+    return writer.rows
+
+
+def _part_of(videos: VideoFiles, shard: Shard) -> VideoFiles:
+    if shard.count > len(videos.files):
+        raise UserError(
+            f"--num_shards={shard.count} is more than there are files ({len(videos.files)}); a part takes whole files."
+        )
+    return dataclasses.replace(videos, files=shard.of(videos.files))
+
+
+def _describe_run(
+    config: InferenceConfig, trained: trained_model.TrainedModel, view: View, videos: VideoFiles
+) -> dict[str, Any]:
+    """What all parts of a prediction have in common, wherever they are made."""
+    files = "".join(f"{os.path.basename(path)} {os.path.getsize(path)}\n" for path in videos.files)
+    return {
+        "model": loading.fingerprint(trained),
+        "frames": view.selection.describe() if view.selection else "all",
+        "input files": hashlib.sha256(files.encode()).hexdigest(),
+        "precision": config.precision,
+        "top_k": config.top_k,
+    }
+
+
+def _describe_work(trained: trained_model.TrainedModel, view: View, videos: VideoFiles, names) -> dict[str, Any]:
+    """What the predictions depend on: model, frames, input files."""
+    stats = [(os.path.realpath(path), os.stat(path)) for path in videos.files]
+    return {
+        "model": loading.fingerprint(trained),
+        "frames": view.selection.describe() if view.selection else "all",
+        "names": names and list(names.items()),
+        "files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats],
+    }
+
+
+def _start(writer: submission.PredictionsWriter, videos: VideoFiles) -> Position:
+    """Where to go on, or the beginning."""
+    if writer.other_work:
+        log.info("Unfinished predictions of another model, input or setting are there: starting anew.")
+    if writer.position is None:
+        return BEGINNING
+    log.info("Going on after %d videos that are predicted already", writer.rows)
+    videos.bad_records.restore(writer.position["bad_records"])
+    return Position(*writer.position["next"])

@@ -1,0 +1,180 @@
+"""Predictions of segments as text: `Class,Segments`, for each class the segments that show it, best first."""
+
+import gzip
+import os
+import reprlib
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+import numpy as np
+
+from yt8m_distill.errors import UserError
+from yt8m_distill.files.resumable import ResumableFiles
+from yt8m_distill.prediction.submission import checked_id
+from yt8m_distill.prediction.vocabulary import MOST_DIGITS
+from yt8m_distill.ranking import ranked_classes
+
+HEADER = "Class,Segments\n"
+LONGEST_LINE = 1 << 27  # characters of a submission that are taken into memory at once
+_START_BITS = 32  # of a segment's number; the rest is the video's
+
+
+class SegmentsWriter:
+    """Collects the best segments of each class and writes them in the end.
+
+    A context manager. The file appears only when it is complete; after a stop it is begun anew, as the last video may
+    have the best segment of a class.
+
+    Args:
+        path: the file to write; compressed where it ends in `.gz`.
+        top_k: classes that count of each segment, of those that are allowed.
+        max_segments: of a class at most. Memory is bounded by some 24 bytes for each of them, and the video ids.
+        classes: those that are allowed; None: all.
+
+    Attributes:
+        segments: seen so far.
+
+    Raises:
+        UserError: on entering, if the file cannot be written there; on leaving, if the disk does not take it.
+
+    Source: the starter code's inference with `segment_labels`: classes in order of first appearance.
+    Differs: scores are compared as they are, not with 6 digits; of equal ones the earlier segment comes first.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        top_k: int = 20,
+        max_segments: int = 100_000,
+        classes: Sequence[int] | None = None,
+    ):
+        self.segments = 0
+        self._top_k = top_k
+        self._max_segments = max_segments
+        self._classes = None if classes is None else np.array(classes)
+        self._videos: list[str] = []
+        self._best: dict[int, _BestSegments] = {}
+        self._file = ResumableFiles([path], {"content": HEADER})
+
+    def __enter__(self) -> "SegmentsWriter":
+        self._file.__enter__()
+        return self
+
+    def write(self, video_ids: Sequence[bytes], starts: Sequence[int], predictions: np.ndarray):
+        """Adds segments.
+
+        Args:
+            video_ids: of each segment; those of a video come one after another.
+            starts: seconds.
+            predictions: array (segments, classes), finite.
+
+        Raises:
+            UserError: an id that would break the file, or a prediction that is not finite.
+        """
+        ids = [_checked_id(video_id) for video_id in video_ids]
+        numbers = np.array([self._number(*pair) for pair in zip(ids, starts, strict=True)], np.int64)
+        allowed = predictions if self._classes is None else predictions[:, self._classes]
+        columns, scores = ranked_classes(ids, allowed, self._top_k)
+        classes = (columns if self._classes is None else self._classes[columns]).ravel()
+        scores, numbers = scores.ravel(), np.repeat(numbers, columns.shape[1])
+        order = np.argsort(classes, kind="stable")
+        ordered = classes[order]
+        for each in dict.fromkeys(classes.tolist()):
+            mine = order[np.searchsorted(ordered, each) : np.searchsorted(ordered, each, side="right")]
+            self._best.setdefault(each, _BestSegments(self._max_segments)).add(scores[mine], numbers[mine])
+        self.segments += len(ids)
+
+    def _number(self, video_id: str, start: int) -> int:
+        """One number for a segment, larger than those of all segments before."""
+        if not self._videos or self._videos[-1] != video_id:
+            self._videos.append(video_id)
+        return (len(self._videos) - 1) << _START_BITS | int(start)
+
+    def _name(self, number: int) -> str:
+        return f"{self._videos[number >> _START_BITS]}:{number & (1 << _START_BITS) - 1}"
+
+    def __exit__(self, error_type, error, traceback):
+        try:
+            if error_type is None:
+                self._file.write(HEADER)
+                for each, best in self._best.items():
+                    self._file.write(f"{each},{' '.join(map(self._name, best.ranked()))}\n")
+                self._file.finish()
+        finally:
+            self._file.__exit__(error_type, error, traceback)
+
+
+class _BestSegments:
+    """The best segments of one class, out of twice as many at most."""
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._count = 0
+        self._scores = np.empty(0, np.float32)
+        self._numbers = np.empty(0, np.int64)
+
+    def add(self, scores: np.ndarray, numbers: np.ndarray):
+        end = self._count + len(scores)
+        if end > len(self._scores):
+            more = max(end, min(2 * self._limit, 2 * len(self._scores))) - self._count
+            self._scores = np.concatenate([self._scores[: self._count], np.empty(more, np.float32)])
+            self._numbers = np.concatenate([self._numbers[: self._count], np.empty(more, np.int64)])
+        self._scores[self._count : end], self._numbers[self._count : end] = scores, numbers
+        self._count = end
+        if end >= 2 * self._limit:
+            best = self._order()
+            self._count = len(best)
+            self._scores[: self._count], self._numbers[: self._count] = self._scores[best], self._numbers[best]
+
+    def _order(self) -> np.ndarray:
+        return np.lexsort((self._numbers[: self._count], -self._scores[: self._count]))[: self._limit]
+
+    def ranked(self) -> list[int]:
+        """Numbers of the segments, best first."""
+        return self._numbers[self._order()].tolist()
+
+
+def read_segments(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
+    """Class and segments, `ID:START`, best first, of each line of a file that `SegmentsWriter` wrote, or of its form.
+
+    Raises:
+        UserError: the file cannot be read, is of another form, or has a class twice. The message names file and line.
+    """
+    seen = set()
+    for place, line in _lines(path):
+        text, comma, segments = line.partition(",")
+        if not comma or not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
+            raise UserError(f"{place}: {reprlib.repr(line)} is not CLASS,ID:START ID:START ...")
+        if int(text) in seen:
+            raise UserError(f"{place}: class {text} is there twice.")
+        seen.add(int(text))
+        yield int(text), segments.split()
+
+
+def _lines(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
+    """Every line but the header and empty ones, and its place in words."""
+    try:
+        with _opened(path) as file:
+            number = 0
+            while line := file.readline(LONGEST_LINE):
+                number += 1
+                place = f"{path}, line {number}"
+                if len(line) == LONGEST_LINE:
+                    raise UserError(f"{place}: it is too long.")
+                if line.strip() and not (number == 1 and line.strip().lower() == HEADER.strip().lower()):
+                    yield place, line.strip()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _opened(path: str | os.PathLike) -> IO[str]:
+    return (gzip.open if str(path).endswith(".gz") else open)(path, "rt", encoding="utf-8")
+
+
+def _checked_id(video_id: bytes) -> str:
+    text = checked_id(video_id)
+    if not text or any(mark.isspace() for mark in text):
+        raise UserError(f"The video id {text!r} is empty or has a space: a list of segments cannot hold it.")
+    return text

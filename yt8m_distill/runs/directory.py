@@ -1,0 +1,111 @@
+"""The run directory: every path in it."""
+
+import math
+import os
+import pathlib
+from dataclasses import dataclass
+from typing import Any
+
+from yt8m_distill.config.json import from_json
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.errors import UserError
+from yt8m_distill.files import untrusted
+from yt8m_distill.files.atomic import check_space
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths of one run."""
+
+    path: pathlib.Path
+
+    def __init__(self, path: str | os.PathLike):
+        object.__setattr__(self, "path", pathlib.Path(path))
+
+    @property
+    def config_file(self) -> pathlib.Path:
+        return self.path / "config.json"
+
+    @property
+    def report_file(self) -> pathlib.Path:
+        """Written when the training has finished: its table."""
+        return self.path / "report.json"
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> pathlib.Path:
+        """Weights of the best epoch (without validation data: of the last), `student.weights.h5` and so on."""
+        return self.path / "best"
+
+    @property
+    def logs(self) -> pathlib.Path:
+        return self.path / "logs"
+
+    @property
+    def teacher(self) -> "RunDir":
+        """Run directory of a teacher that is trained on the way."""
+        return RunDir(self.path / "teacher")
+
+    @property
+    def finished_stages(self) -> pathlib.Path:
+        """Weights at the end of each stage that another one followed: `1/student.weights.h5`."""
+        return self.path / "stages"
+
+    def metrics_file(self, *, of_teacher: bool = False, branch: int | None = None) -> pathlib.Path:
+        """`eval/metrics.json`; in `eval/teacher/` of a student's teacher, in `branch_0/` there of a branch."""
+        folder = self.path / "eval" / ("teacher" if of_teacher else "") / ("" if branch is None else f"branch_{branch}")
+        return folder / "metrics.json"
+
+    def check(self):
+        """Makes sure that what is written into the run directory, which may be from elsewhere, stays in it.
+
+        Raises:
+            UserError: a link in it leads out of it, or something in it is neither a file nor a folder.
+        """
+        untrusted.check_folder(self.path)
+
+    def read_config(self) -> TrainConfig:
+        """The stored configuration.
+
+        Raises:
+            UserError: no run is there, its `config.json` cannot be read, or a link in it leads out of it.
+        """
+        if not self.config_file.is_file():
+            raise UserError(f"'{self.path}' is no run directory of train.py: it has no config.json.")
+        self.check()
+        text = untrusted.read_text(self.config_file)
+        config = from_json(text, str(self.config_file))
+        if config.data is None:
+            raise UserError(f"{self.config_file}: data is missing, the format of the records.")
+        if config.training_mode is None:
+            raise UserError(f"{self.config_file}: training_mode is missing.")
+        return config
+
+
+def weights_file(folder: pathlib.Path, role: str) -> pathlib.Path:
+    """Weights of the "student" or "teacher" in `folder`."""
+    return folder / f"{role}.weights.h5"
+
+
+def save_weights(model: Any, folder: pathlib.Path, role: str):
+    """Writes a Keras model's weights.
+
+    Raises:
+        UserError: the disk has not enough space, which HDF5 would not survive.
+    """
+    check_space(folder, 4 * sum(math.prod(variable.shape) for variable in model.variables), "the model's weights")
+    model.save_weights(weights_file(folder, role))
+
+
+def move_aside(run: RunDir) -> pathlib.Path | None:
+    """Renames an existing run directory to the first free `<name>.old-N`; None where there is none."""
+    if not run.path.exists():
+        return None
+    number = 1
+    while (target := run.path.with_name(f"{run.path.name}.old-{number}")).exists():
+        number += 1
+    os.rename(run.path, target)
+    return target

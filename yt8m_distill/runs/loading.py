@@ -1,0 +1,117 @@
+"""A trained model out of a run directory: built from its `config.json`, with its weights."""
+
+import dataclasses
+import hashlib
+import math
+import pathlib
+
+import keras
+import numpy as np
+
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.errors import UserError
+from yt8m_distill.files import untrusted
+from yt8m_distill.models.building import build_one
+from yt8m_distill.runs import checkpoints, directory
+from yt8m_distill.runs.teachers import join
+from yt8m_distill.runs.trained_model import ENSEMBLE, TrainedModel, find, model_args_of
+from yt8m_distill.runs.weights import load_arrays
+
+
+def load(
+    train_dir: str,
+    which: str | None = None,
+    checkpoint: checkpoints.Checkpoint | None = None,
+    precision: str = "float32",
+    branch: int | None = None,
+) -> TrainedModel:
+    """The student or teacher of a run.
+
+    Args:
+        train_dir: run directory, finished or running.
+        which: "student" or "teacher"; None: the student, or the model of a teacher's run.
+        checkpoint: take the weights from it; None: from the best epoch, or the latest checkpoint before the first one.
+        precision: what the model computes in; its weights are float32 in any case.
+        branch: of a mixture, by itself; None: the whole model.
+
+    Raises:
+        UserError: no run, no such model in it, no weights yet, or weights that do not fit the configuration.
+    """
+    run, config, role = find(train_dir, which)
+    if role == ENSEMBLE:
+        if branch is not None:
+            raise UserError(f"--branch={branch}: the teacher of '{train_dir}' is an ensemble; give a run of its own.")
+        return join([load_member(each, precision) for each in config.teacher_dirs], run)
+    if checkpoint is None and not run.best.is_dir():
+        stored = checkpoints.checkpoints(run)
+        if not stored:
+            raise UserError(f"'{run.path}' has no model yet: neither best/ nor a checkpoint. Train it first.")
+        checkpoint = stored[-1]
+    selection = None if role == "teacher" else config.selection.for_evaluation()
+    if checkpoint is not None:
+        model = _built_for(config, role, precision, checkpoint.state_file)
+        load_arrays(model, checkpoint, role)
+        trained = TrainedModel(model, config, role, selection, run.path, checkpoint.path, checkpoint.step)
+        return _branch_of(trained, branch)
+    path = directory.weights_file(run.best, role)
+    untrusted.check_weights(path)
+    model = _built_for(config, role, precision, path)
+    _load_weights(model, path)
+    return _branch_of(TrainedModel(model, config, role, selection, run.path, run.best, None), branch)
+
+
+def _branch_of(trained: TrainedModel, branch: int | None) -> TrainedModel:
+    """A branch of a mixture, with the configuration of a model that has never been anything else."""
+    if branch is None:
+        return trained
+    model = trained.model.branch_model(branch)
+    config = dataclasses.replace(
+        trained.config, model=type(model).__name__, model_args=model.model_args, student_model_args={}
+    )
+    return dataclasses.replace(trained, model=model, config=config, branch=branch)
+
+
+def load_member(train_dir: str, precision: str = "float32") -> TrainedModel:
+    """One of the teachers that `config.teacher_dirs` names.
+
+    Raises:
+        UserError: as for `load`; or several runs are the teacher of this one.
+    """
+    if find(train_dir, "teacher")[2] == ENSEMBLE:
+        raise UserError(f"--teacher_dir: the teacher of '{train_dir}' is itself an ensemble; name its members.")
+    return load(train_dir, "teacher", precision=precision)
+
+
+def _built_for(config: TrainConfig, role: str, precision: str, stored: pathlib.Path) -> keras.Model:
+    """A model that takes memory only where the stored weights, never compressed, are enough to fill it."""
+    args = model_args_of(config, role)
+    try:
+        with keras.StatelessScope(initialize_variables=False):  # variables within have a shape, but no memory
+            model = build_one(config, args, precision)
+        needed = sum(math.prod(v.shape) * np.dtype(v.dtype).itemsize for v in model.variables)
+        if needed > stored.stat().st_size:
+            raise UserError(f"it needs {needed:,} bytes of weights, more than there are")
+    except (OSError, ValueError, TypeError, OverflowError) as error:
+        keras.utils.clear_session(free_memory=False)  # else the variables would get their memory at the next chance
+        problem = str(error).removesuffix(".")
+        raise UserError(f"the model of config.json does not fit to '{stored}': {problem}.") from error
+    with keras.StatelessScope():  # when this is left, all variables get their memory
+        pass
+    return model
+
+
+def _load_weights(model: keras.Model, path: pathlib.Path):
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        problem = untrusted.in_short(error)
+        raise UserError(f"the weights in '{path}' do not fit the model of config.json: {problem}.") from error
+
+
+def fingerprint(trained: TrainedModel) -> str:
+    """A checksum of everything in the model that predictions depend on."""
+    described = trained.config.model, trained.model.compute_dtype, sorted(trained.model.model_args.items())
+    checksum = hashlib.sha256(repr(described).encode())
+    for variable in trained.model.weights:  # without the random states of dropout, which differ with every start
+        checksum.update(np.ascontiguousarray(variable.numpy()))
+    return checksum.hexdigest()

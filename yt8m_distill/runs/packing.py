@@ -1,0 +1,63 @@
+"""A trained model as one file."""
+
+import dataclasses
+import pathlib
+import tarfile
+import tempfile
+
+from yt8m_distill.config.json import to_json
+from yt8m_distill.errors import UserError
+from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.models.ensemble import TeacherEnsemble
+from yt8m_distill.runs import directory
+from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.trained_model import TrainedModel
+
+PACKED_FILES = ("config.json", "best/student.weights.h5", "best/teacher.weights.h5")
+
+
+def pack(trained: TrainedModel, path: str):
+    """Writes the model as a .tgz that `unpacked` reads: a small run directory with configuration and weights.
+
+    Written beside and renamed.
+    """
+    if isinstance(trained.model, TeacherEnsemble):
+        raise UserError("an ensemble of teachers cannot be packed; pack the models of their own runs.")
+    target = pathlib.Path(path)
+    atomic.make_directory(target.parent)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        best = RunDir(folder).best
+        best.mkdir()
+        directory.save_weights(trained.model, best, trained.role)
+        write_config(RunDir(folder), trained)
+        with (
+            atomic.file_written_beside(target, binary=True) as packed,
+            tarfile.open(fileobj=packed, mode="w:gz") as archive,
+        ):
+            for file in (RunDir(folder).config_file, directory.weights_file(best, trained.role)):
+                archive.add(file, arcname=str(file.relative_to(folder)))
+
+
+def write_config(run: RunDir, trained: TrainedModel):
+    """A configuration in which the packed model stands alone, without a teacher."""
+    mode = "teacher" if trained.role == "teacher" else "baseline"
+    alone = dataclasses.replace(
+        trained.config,
+        training_mode=mode,
+        selection=trained.selection,
+        distillation=None,
+        teacher_dir=None,
+        teacher_cache=None,
+    )
+    atomic.write_text(run.config_file, to_json(alone))
+
+
+def unpack(path: str, folder: str):
+    """Extracts a model packed by `pack` into `folder`, an empty one.
+
+    Raises:
+        UserError: no archive, or one with anything but plain files of a packed model, or with more than is taken.
+    """
+    untrusted.unpack(path, folder, PACKED_FILES)
+    if not RunDir(folder).config_file.is_file():
+        raise UserError(f"'{path}' is no packed model: it holds no config.json.")

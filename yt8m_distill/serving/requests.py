@@ -1,0 +1,167 @@
+"""What clients send, as videos: TFRecord files, JSON or `.npz` files of frames. Nothing in it is trusted."""
+
+import dataclasses
+import io
+import itertools
+import json
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from yt8m_distill.config.dataset import SEGMENT, DatasetSpec
+from yt8m_distill.data import sequence_example
+from yt8m_distill.data.reading import read_video
+from yt8m_distill.data.record_format import ID_KEYS
+from yt8m_distill.data.tfrecord import DamagedRecord, records_of_bytes
+from yt8m_distill.data.video import Video
+from yt8m_distill.data.views import View
+from yt8m_distill.deployment.manifest import Description
+from yt8m_distill.errors import UserError
+from yt8m_distill.files import untrusted
+
+
+class BadBodyError(ValueError):
+    """What is wrong with what a client has sent, in words."""
+
+
+@dataclass(frozen=True)
+class Videos:
+    """Videos as the model takes them.
+
+    Attributes:
+        ids: as they were sent, or their places.
+        frames: the selected ones, uint8 (videos, frames, features).
+        num_frames: int32 (videos,).
+    """
+
+    ids: Sequence[str]
+    frames: np.ndarray
+    num_frames: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def parse(content_type: str, body: bytes, described: Description, most_videos: int) -> Videos:
+    """The videos of a request.
+
+    Args:
+        content_type: one of `PARSERS`.
+        body: of the request.
+        described: the model that is to see them.
+        most_videos: that a request may have.
+
+    Raises:
+        BadBodyError: it is not what `content_type` says, or not for this model; it has no video, or too many.
+    """
+    videos = list(PARSERS[content_type](body, described.data, most_videos))
+    if not videos:
+        raise BadBodyError("there is no video in it")
+    batch = View(described.selection).batch(videos, described.data, seed=0)
+    ids = [video.video_id.decode(errors="replace") for video in videos]
+    return Videos(ids, batch["frames"], batch["num_frames"])
+
+
+def _check_count(videos: int, most_videos: int):
+    if videos > most_videos:
+        raise BadBodyError(f"more than {most_videos} videos; send them in several requests")
+
+
+def _records(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
+    if spec.level == SEGMENT:
+        raise BadBodyError("the model was trained on segments, and records hold whole videos: send frames")
+    whole = dataclasses.replace(spec, thin_frames=None, num_classes=sys.maxsize)  # their labels do not matter
+    records = records_of_bytes(body)
+    for number in itertools.count(1):
+        try:
+            data = next(records, None)
+            video = None if data is None else read_video(data, dataclasses.replace(whole, id_key=_id_key(data, spec)))
+        except DamagedRecord as error:
+            raise BadBodyError(f"record {number}: {error}") from error
+        if video is None:
+            return
+        _check_count(number, most_videos)
+        yield dataclasses.replace(video, labels=())
+
+
+def _id_key(data: memoryview, spec: DatasetSpec) -> str:
+    """The editions of YouTube-8M have their ids under different keys."""
+    record = sequence_example.regular_record(data)
+    found = {} if record is None else record.context
+    return next((key for key in (spec.id_key, *ID_KEYS) if key in found), spec.id_key)
+
+
+def _json(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadBodyError(f"no JSON: {untrusted.in_short(error)}") from error
+    videos = content.get("videos") if isinstance(content, dict) else None
+    if not isinstance(videos, list) or not all(isinstance(each, dict) for each in videos):
+        raise BadBodyError('{"videos": [{"id": "...", "frames": [[0, 255, ...], ...]}]} is needed')
+    _check_count(len(videos), most_videos)
+    for place, each in enumerate(videos):
+        video_id = each.get("id", str(place))
+        if not isinstance(video_id, str):
+            raise BadBodyError(f"video {place}: its id must be a text")
+        yield _video(video_id, _bytes(each.get("frames"), place, spec), spec)
+
+
+def _bytes(rows: Any, place: int, spec: DatasetSpec) -> np.ndarray:
+    """Lists of numbers as uint8 (frames, features)."""
+    problem = f"video {place}: its frames must be a list of lists of {spec.frame_size} whole numbers from 0 to 255"
+    if not isinstance(rows, list):
+        raise BadBodyError(problem)
+    for row in rows:  # looked at before numpy sees them, as it would give a long text's memory to every value
+        if not isinstance(row, list) or len(row) != spec.frame_size or set(map(type, row)) != {int}:
+            raise BadBodyError(problem)
+    try:
+        values = b"".join(map(bytes, rows))
+    except (ValueError, OverflowError) as error:
+        raise BadBodyError(problem) from error
+    return np.frombuffer(values, np.uint8).reshape(len(rows), spec.frame_size)
+
+
+def _npz(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
+    arrays = _arrays(body)
+    frames = arrays.get("frames")
+    if frames is None or frames.dtype != np.uint8 or frames.ndim != 3 or frames.shape[2] != spec.frame_size:
+        raise BadBodyError(f"the .npz file must hold 'frames', uint8 (videos, frames, {spec.frame_size})")
+    _check_count(len(frames), most_videos)
+    num_frames = arrays["num_frames"] if "num_frames" in arrays else np.full(len(frames), frames.shape[1])
+    if num_frames.dtype.kind not in "iu" or num_frames.shape != frames.shape[:1]:
+        raise BadBodyError("'num_frames' in the .npz file must be whole numbers, one for each video")
+    if np.any(num_frames < 0) or np.any(num_frames > frames.shape[1]):
+        raise BadBodyError(f"'num_frames' in the .npz file must be from 0 to {frames.shape[1]}, the frames there are")
+    for place, (rows, count) in enumerate(zip(frames, num_frames.tolist(), strict=True)):
+        yield _video(str(place), rows[:count], spec)
+
+
+def _arrays(body: bytes) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file, looked at before memory is given to them."""
+    try:
+        untrusted.check_array_archive(io.BytesIO(body), len(body), "the .npz file")
+        with np.load(io.BytesIO(body), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except UserError as error:
+        raise BadBodyError(str(error).removesuffix(".")) from error
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadBodyError(f"the .npz file is damaged: {untrusted.in_short(error)}") from error
+
+
+def _video(video_id: str, frames: np.ndarray, spec: DatasetSpec) -> Video:
+    ends = np.cumsum(spec.feature_sizes)[:-1]
+    num_frames = min(len(frames), spec.longest_example or len(frames))
+    return Video(video_id.encode(errors="replace"), (), tuple(np.split(frames, ends, axis=1)), num_frames)
+
+
+PARSERS: dict[str, Callable[[bytes, DatasetSpec, int], Iterator[Video]]] = {
+    "application/x-tfrecord": _records,
+    "application/json": _json,
+    "application/x-npz": _npz,
+}

@@ -1,0 +1,125 @@
+"""TensorFlow 1 checkpoints: names, shapes and values of the variables, without what training keeps beside them."""
+
+import collections
+import math
+import pathlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from yt8m_distill.errors import UserError
+from yt8m_distill.files import untrusted
+
+_PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
+_STEP = re.compile(r"-(\d{1,18})$")
+# Last parts of the names of variables that only a training has: by what they are.
+_TRAINING_STATE = {
+    "step": re.compile(r"global_step"),
+    "optimizer": re.compile(
+        r"(Adam|AdaMax|Momentum|RMSProp|Adagrad|AdagradDA|Adadelta|Ftrl)(_\d+)?|beta[12]_power(_\d+)?"
+    ),
+    "moving average of a weight": re.compile(r"ExponentialMovingAverage"),
+}
+
+
+@dataclass(frozen=True)
+class Tf1Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        path: without ending.
+        shapes: of every variable of the model, by name.
+        training_state: how many other variables there are, by what they are.
+        step: training steps done, where it says so.
+    """
+
+    path: pathlib.Path
+    shapes: Mapping[str, tuple[int, ...]]
+    training_state: Mapping[str, int]
+    step: int | None
+
+    def arrays(self, names: Mapping[str, str]) -> dict[str, np.ndarray]:
+        """The values of variables.
+
+        Args:
+            names: in the checkpoint, by the names to return them under.
+        """
+        reader = _reader(self.path)
+        try:
+            return {ours: reader.get_tensor(theirs) for ours, theirs in names.items()}
+        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+            raise UserError(f"the checkpoint '{self.path}' is damaged: {untrusted.in_short(error)}.") from error
+
+
+def read_checkpoint(path: str) -> Tf1Checkpoint:
+    """Names and shapes of a checkpoint.
+
+    Args:
+        path: of the checkpoint, with or without the ending of one of its files; or a folder, of which it is the one
+            with the most steps.
+
+    Raises:
+        UserError: there is none, it cannot be read, or it claims more than its files can hold.
+    """
+    prefix = _prefix(pathlib.Path(path))
+    reader = _reader(prefix)
+    shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
+    _check_size(prefix, shapes, reader.get_variable_to_dtype_map())
+    state, weights = collections.Counter(), {}
+    for name, shape in sorted(shapes.items()):
+        last = name.rpartition("/")[2]
+        kind = next((kind for kind, pattern in _TRAINING_STATE.items() if pattern.fullmatch(last)), None)
+        if kind is None:
+            weights[name] = shape
+        else:
+            state[kind] += 1
+    return Tf1Checkpoint(prefix, weights, dict(state), _step(prefix, reader, shapes))
+
+
+def _prefix(path: pathlib.Path) -> pathlib.Path:
+    if not path.is_dir():
+        return path.with_name(_PART.sub("", path.name))
+    found = [each.with_suffix("") for each in path.glob("*.index")]
+    if not found:
+        raise UserError(f"--from={path}: there is no checkpoint in this folder (no file that ends in .index).")
+    return max(found, key=lambda each: (int(match[1]) if (match := _STEP.search(each.name)) else -1, each.name))
+
+
+def _reader(prefix: pathlib.Path) -> Any:
+    if not _files(prefix):
+        raise UserError(f"--from={prefix}: there is no checkpoint of this name.")
+    try:
+        return tf.train.load_checkpoint(str(prefix))
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise UserError(f"'{prefix}' is no checkpoint of TensorFlow 1: {untrusted.in_short(error)}.") from error
+
+
+def _files(prefix: pathlib.Path) -> list[pathlib.Path]:
+    """The files with the values: one or more, or in the first version of the format the checkpoint itself."""
+    if prefix.is_file():
+        return [prefix]
+    if not prefix.with_name(f"{prefix.name}.index").is_file():
+        return []
+    beginning = f"{prefix.name}.data-"
+    return [each for each in prefix.parent.iterdir() if each.name.startswith(beginning)]
+
+
+def _check_size(prefix: pathlib.Path, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, tf.DType]):
+    """Values are never compressed, so that a model needs no more memory than the checkpoint has bytes."""
+    numbers = [name for name in shapes if dtypes[name] != tf.string]
+    needed = sum(math.prod(shapes[name]) * dtypes[name].size for name in numbers)
+    if needed > sum(file.stat().st_size for file in _files(prefix)):
+        raise UserError(
+            f"the checkpoint '{prefix}' is damaged: its files hold less than the {needed:,} bytes of its index."
+        )
+
+
+def _step(prefix: pathlib.Path, reader: Any, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    if shapes.get("global_step") == ():
+        return int(reader.get_tensor("global_step"))
+    match = _STEP.search(prefix.name)
+    return int(match[1]) if match else None

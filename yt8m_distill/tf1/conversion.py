@@ -1,0 +1,236 @@
+"""Makes a run directory of a TensorFlow 1 checkpoint: `run_conversion`."""
+
+import collections
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from yt8m_distill.config.dataset import EDITIONS, FRAME, VIDEO, DatasetSpec, Edition
+from yt8m_distill.config.json import to_json
+from yt8m_distill.config.models import ConversionConfig
+from yt8m_distill.config.recipes import with_recipe
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.errors import UserError
+from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.models import building, cost, registry
+from yt8m_distill.quantization import read_eigenvalues
+from yt8m_distill.runs import directory
+from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.tf1.architectures import (
+    Architecture,
+    OriginalModel,
+    architecture_of,
+    args_by_flags,
+    find_original,
+    undecided_args,
+)
+from yt8m_distill.tf1.checkpoint import Tf1Checkpoint, read_checkpoint
+from yt8m_distill.tf1.weights import load_reference_weights, placements_in
+from yt8m_distill.training.report import Report, Row
+
+log = logging.getLogger(__name__)
+
+FLAGS_FILE = "model_flags.json"
+LONGEST_VIDEO = 300  # of YouTube-8M, where nothing else is said
+WITH_REVERSED_WHITENING = ("NeXtVLAD", "MixNeXtVLAD")
+BLOCKS_OF_A_TEACHER, BLOCKS_OF_A_STUDENT = 20, 5  # in the code of HierarchicalRNN
+
+
+def run_conversion(config: ConversionConfig) -> bool:
+    """Writes a run directory, finished, with the model of a checkpoint, and says what it has done.
+
+    Returns:
+        Whether every variable of the model's scope has found its place, those of the optimizer apart.
+
+    Raises:
+        UserError: no checkpoint, no model in it or several, a model that the checkpoint has not all variables of,
+            features or arguments that do not fit it, or a run in the directory.
+    """
+    run = RunDir(config.train_dir)
+    if run.path.exists() and any(run.path.iterdir()):
+        raise UserError(f"--train_dir={run.path} is not empty; give a new one.")
+    checkpoint = read_checkpoint(config.path)
+    flags = _model_flags(checkpoint.path.parent)
+    original = find_original(checkpoint.shapes, config.model, config.scope, flags)
+    architecture = architecture_of(original)
+    settings = _train_config(config, original.model, architecture, flags)
+    model = building.build_models(settings)["student" if config.selection else "teacher"]
+    known = placements_in(model)
+    arrays = checkpoint.arrays({name: original.names[name] for name in original.names if name in known})
+    load_reference_weights(model, arrays)
+    if config.eigenvalues is not None:
+        model.set_eigenvalues(read_eigenvalues(config.eigenvalues, settings.data.feature_sizes[0]))
+    _write(run, settings, model, checkpoint.step)
+    left = sorted(original.names[name] for name in original.names if name not in known)
+    _describe(checkpoint, original, model, placed=len(arrays), left=left)
+    print(f"The run is in {run.path}")
+    return not left
+
+
+def _model_flags(folder: pathlib.Path) -> dict[str, Any]:
+    """What the starter code's train.py has written beside its checkpoints."""
+    path = folder / FLAGS_FILE
+    return untrusted.read_json(path) if path.is_file() else {}
+
+
+def _train_config(
+    config: ConversionConfig, model: str, architecture: Architecture, flags: Mapping[str, Any]
+) -> TrainConfig:
+    """The configuration of a run that has trained this model, with every setting resolved."""
+    kind = registry.model_class(model)
+    if kind.video_level and (config.selection is not None or config.overrides.max_frames is not None):
+        raise UserError(
+            f"{model} is a video-level model: it takes one vector a video; leave out --student_frames and --max_frames."
+        )
+    spec = _spec(config, architecture, VIDEO if kind.video_level else FRAME, flags)
+    return with_recipe(
+        TrainConfig(
+            model=model,
+            training_mode="baseline" if config.selection else "teacher",
+            model_args=_model_args(config, model, architecture, flags, spec),
+            eigenvalues=config.eigenvalues,
+            selection=config.selection,
+            train_dir=config.train_dir,
+            recipe="paper",
+            overrides=config.overrides,
+            data=spec,
+        )
+    )
+
+
+def _model_args(
+    config: ConversionConfig, model: str, architecture: Architecture, flags: Mapping[str, Any], spec: DatasetSpec
+) -> dict[str, Any]:
+    """Every argument of the model: by the user, the shapes, the original's flags, or else the default."""
+    defaults = registry.model_class(model).argument_defaults()
+    frames = config.selection.frames(spec.max_frames or LONGEST_VIDEO) if config.selection else None
+    undecided = undecided_args(architecture, model)
+    assumed = {**defaults, **_block_length(spec, frames)}
+    by_flags = {name: text for name, text in args_by_flags(flags).items() if name in undecided}
+    texts = {**by_flags, **config.model_args}
+    given = registry.parse_model_args(model, ",".join(f"{name}={text}" for name, text in texts.items()))
+    if unsaid := [f"{name}={assumed[name]}" for name in undecided if name not in given]:
+        log.warning("Taken for granted, as no variable shows it: %s. Else give --model_args.", ", ".join(unsaid))
+    if config.eigenvalues is not None:
+        given["input_normalization"] = "unwhiten"
+    elif model in WITH_REVERSED_WHITENING:
+        log.warning("The authors of %s reverse the whitening of its input: give --eigenvalues=eigenvals.npy.", model)
+    return {**defaults, **architecture.model_args, **{name: assumed[name] for name in undecided}, **given}
+
+
+def _block_length(spec: DatasetSpec, frames: int | None) -> dict[str, int]:
+    """The original cuts a teacher's video into 20 blocks, a student's into 5."""
+    if frames is not None:
+        return {"block_length": max(frames // BLOCKS_OF_A_STUDENT, 1)}
+    return {"block_length": max((spec.max_frames or LONGEST_VIDEO) // BLOCKS_OF_A_TEACHER, 1)}
+
+
+def _spec(config: ConversionConfig, architecture: Architecture, level: str, flags: Mapping[str, Any]) -> DatasetSpec:
+    """The format of the records that the model takes."""
+    names = config.overrides.feature_names or _listed(flags.get("feature_names"))
+    edition = _edition(architecture, level, names)
+    if edition is None and names is None:
+        raise UserError(
+            f"the checkpoint's model takes frames of {sum(architecture.features)} values, as no known data set has "
+            "them: give --feature_names, and --feature_sizes where there are several."
+        )
+    published = dict(edition.features_of(level)) if edition else {}
+    names = names or tuple(published)[: _features_of_edition(edition, architecture, level)]
+    sizes = config.overrides.feature_sizes or _known_sizes(names, published, architecture, flags)
+    split = len(architecture.features) > 1
+    if sum(sizes) != sum(architecture.features) or (split and sizes != architecture.features):
+        raise UserError(
+            f"features {', '.join(names)} of sizes {', '.join(map(str, sizes))} do not fit the checkpoint, whose model "
+            f"takes {' + '.join(map(str, architecture.features))} values a frame; see --feature_names."
+        )
+    longest = 1 if level == VIDEO else edition.max_frames if edition else LONGEST_VIDEO
+    given = config.overrides.max_frames
+    return DatasetSpec(
+        edition=edition.name if edition else "own features",
+        id_key=edition.id_key if edition else "id",
+        feature_names=names,
+        feature_sizes=sizes,
+        num_classes=architecture.num_classes,
+        max_frames=given if given is not None else longest,
+        level=level,
+    )
+
+
+def _listed(text: Any) -> tuple[str, ...] | None:
+    """The parts of "rgb, audio"."""
+    return tuple(part.strip() for part in str(text).split(",") if part.strip()) or None if text else None
+
+
+def _edition(architecture: Architecture, level: str, names: tuple[str, ...] | None) -> Edition | None:
+    """The edition with these features, of several the one with as many classes."""
+    fitting = [
+        each
+        for each in EDITIONS
+        if _features_of_edition(each, architecture, level)
+        and (names is None or set(names) <= dict(each.features_of(level)).keys())
+    ]
+    with_classes = [each for each in fitting if each.num_classes == architecture.num_classes]
+    return (with_classes or fitting or [None])[0]
+
+
+def _features_of_edition(edition: Edition, architecture: Architecture, level: str) -> int:
+    """How many of its first features the model takes; 0 where it takes others."""
+    sizes = tuple(size for _, size in edition.features_of(level))
+    for count in range(len(sizes), 0, -1):
+        if architecture.features in (sizes[:count], (sum(sizes[:count]),)):
+            return count
+    return 0
+
+
+def _known_sizes(
+    names: tuple[str, ...], published: Mapping[str, int], architecture: Architecture, flags: Mapping[str, Any]
+) -> tuple[int, ...]:
+    if set(names) <= published.keys():
+        return tuple(published[name] for name in names)
+    if len(names) == len(architecture.features):
+        return architecture.features
+    if len(architecture.features) > 1:
+        sizes = ", ".join(map(str, architecture.features))
+        raise UserError(f"the features {', '.join(names)} are not as many as the checkpoint's, of sizes {sizes}.")
+    listed = _listed(flags.get("feature_sizes")) or ()
+    if len(listed) != len(names) or not all(size.isdecimal() for size in listed):
+        raise UserError(f"give --feature_sizes, too: the variables do not show how long each of {', '.join(names)} is.")
+    return tuple(map(int, listed))
+
+
+def _write(run: RunDir, settings: TrainConfig, model: Any, step: int | None):
+    """A finished run; its report, which says that it is, comes last."""
+    role = "student" if settings.selection else "teacher"
+    with atomic.directory_written_beside(run.best) as folder:
+        directory.save_weights(model, folder, role)
+        atomic.write_json(folder / "best.json", {} if step is None else {"step": step})
+    atomic.write_text(run.config_file, to_json(settings))
+    frames = building.frames_of(settings, settings.selection)
+    row = Row(
+        role="baseline" if settings.selection else "teacher",
+        frames=frames,
+        parameters=cost.parameter_count(model),
+        multiply_accumulates=cost.multiply_accumulates(model, frames)[0],
+        metrics={},
+    )
+    atomic.write_json(run.report_file, dataclasses.asdict(Report(str(run.path), None, (row,))))
+
+
+def _describe(checkpoint: Tf1Checkpoint, original: OriginalModel, model: Any, placed: int, left: list[str]):
+    """What has become of every variable of the checkpoint."""
+    args = ", ".join(f"{name}={value}" for name, value in model.model_args.items())
+    where = f" in the scope {original.scope}" if original.scope else ""
+    print(f"{original.model}: {args}")
+    print(f"{placed} variables{where} are in their places: {cost.parameter_count(model):,} trainable parameters.")
+    others = collections.Counter(checkpoint.training_state)
+    outside = set(checkpoint.shapes) - set(original.names.values())
+    if outside:
+        others["other scopes"] = len(outside)
+    if others:
+        print("Left out: " + ", ".join(f"{count} ({kind})" for kind, count in sorted(others.items())) + ".")
+    if left:
+        print("Without a place in the model, so that it may say other things than the original:")
+        for name in left:
+            print(f"  {name} {checkpoint.shapes[name]}")

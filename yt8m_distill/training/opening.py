@@ -1,0 +1,67 @@
+"""Whether a run directory can be resumed."""
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+
+from yt8m_distill.config.json import to_json
+from yt8m_distill.config.training import RUNNING_FIELDS, TrainConfig
+from yt8m_distill.errors import UserError
+from yt8m_distill.files import atomic
+from yt8m_distill.models import registry
+from yt8m_distill.runs import checkpoints, directory
+from yt8m_distill.runs.directory import RunDir
+
+log = logging.getLogger(__name__)
+
+
+def open_run(config: TrainConfig, start_new_model: bool) -> RunDir:
+    """The run directory of a resolved configuration: a new one, or one with the same settings to go on with.
+
+    Raises:
+        UserError: it holds a run with other settings, or cannot be written to.
+    """
+    run = RunDir(config.train_dir)
+    if start_new_model and (moved := directory.move_aside(run)):
+        log.info("The earlier run is now in %s", moved)
+    run.check()
+    if run.config_file.exists() and has_trained(run):
+        changed = changed_settings(run.read_config(), config)
+        if changed:
+            raise UserError(
+                f"'{run.path}' holds a run with other settings ({'; '.join(changed)}). "
+                "Give another --train_dir, or --start_new_model to move that run aside."
+            )
+    atomic.make_directory(run.path)
+    atomic.write_text(run.config_file, to_json(config))
+    return run
+
+
+def has_trained(run: RunDir) -> bool:
+    """Whether there is anything to go on with: a run that failed before its first checkpoint may be started anew."""
+    own = run.best.exists() or run.report_file.exists() or bool(checkpoints.checkpoints(run))
+    return own or (run.teacher.config_file.exists() and has_trained(run.teacher))
+
+
+def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """One line for each setting that differs and would change what is learned.
+
+    A model argument that the run was begun without is newer than the run, which had its default.
+    """
+    defaults = registry.model_class(new.model).argument_defaults()
+    old = dataclasses.replace(old, model_args={**defaults, **old.model_args})
+    old_values, new_values = dict(_flat(dataclasses.asdict(old))), dict(_flat(dataclasses.asdict(new)))
+    return [
+        f"{name}: {old_values.get(name)} in the run, {new_values.get(name)} now"
+        for name in sorted({*old_values, *new_values})
+        if old_values.get(name) != new_values.get(name) and not {name, name.split(".")[0]} & set(RUNNING_FIELDS)
+    ]
+
+
+def _flat(values: dict, prefix: str = "") -> Iterable[tuple[str, object]]:
+    """The values of nested dictionaries under dotted names."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,143 @@
+"""The table at the end of a training: how good each model is, and what it costs."""
+
+import pathlib
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from yt8m_distill.config.json import from_values
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.evaluation.evaluate import evaluate
+from yt8m_distill.evaluation.results import write_metrics
+from yt8m_distill.files import untrusted
+from yt8m_distill.metrics import EvaluationMetrics
+from yt8m_distill.models import cost
+from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.runs import loading, trained_model
+from yt8m_distill.runs.directory import RunDir
+
+METRICS = ("GAP@20", "mAP", "Hit@1", "PERR")
+EVALUATION_BATCH_SIZE = 128
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of a run.
+
+    Attributes:
+        role: "teacher", "student" or "baseline".
+        frames: it sees of the longest video.
+        parameters: trainable ones.
+        multiply_accumulates: for one video of that many frames.
+        metrics: on the evaluation data; empty where none was given.
+    """
+
+    role: str
+    frames: int
+    parameters: int
+    multiply_accumulates: int
+    metrics: Mapping[str, int | float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All rows of a run, and where its files are."""
+
+    train_dir: str
+    eval_data_pattern: str | None
+    rows: tuple[Row, ...]
+
+    @classmethod
+    def read(cls, path: pathlib.Path) -> "Report":
+        """A report out of `report.json`."""
+        return from_values(cls, untrusted.read_json(path), str(path))
+
+    def table(self) -> str:
+        """The rows as text for the terminal."""
+        head = ["model", "frames", *METRICS, "parameters", "multiply-accumulates per video"]
+        lines = [head]
+        for row in self.rows:
+            scores = [f"{row.metrics[name]:.4f}" if name in row.metrics else "-" for name in METRICS]
+            lines.append([row.role, str(row.frames), *scores, f"{row.parameters:,}", f"{row.multiply_accumulates:,}"])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(
+                [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
+            )
+            for line in lines
+        )
+
+    def next_commands(self) -> str:
+        """What to run next, each a line to copy."""
+        run, pattern = shlex.quote(self.train_dir), shlex.quote(self.eval_data_pattern or "PATTERN")
+        return "\n".join(
+            [
+                f"  tensorboard --logdir={run}",
+                f"  python eval.py --train_dir={run} --eval_data_pattern={pattern}",
+                f"  python inference.py --train_dir={run} --input_data_pattern={pattern} --output_file=predictions.csv",
+            ]
+        )
+
+
+def make_report(
+    config: TrainConfig,
+    run: RunDir,
+    files: Mapping[str, VideoFiles],
+    teacher: trained_model.TrainedModel | None,
+) -> Report:
+    """Evaluates the best weights of a run, and its teacher, and puts them side by side.
+
+    Args:
+        config: resolved.
+        run: finished, its best weights written.
+        files: "train", and "eval" where the table shall have metrics.
+        teacher: of serial training.
+    """
+    roles = {"serial": ["student"], "parallel": ["teacher", "student"], "teacher": ["teacher"], "baseline": ["student"]}
+    trained = [loading.load(str(run.path), role) for role in roles[config.training_mode]]
+    if teacher is not None:
+        trained.insert(0, teacher)
+    longest = files["train"].longest_of_first()
+    rows = tuple(_row(each, config, run, files.get("eval"), longest) for each in trained)
+    return Report(config.train_dir, config.eval_data_pattern, rows)
+
+
+def _row(trained: trained_model.TrainedModel, config: TrainConfig, run: RunDir, eval_videos, longest: int) -> Row:
+    # Of the longest video that is there: 300 frames would flatter the student where videos are shorter.
+    frames = trained.selection.frames(longest) if trained.selection else longest
+    return Row(
+        role="baseline" if config.training_mode == "baseline" else trained.role,
+        frames=frames,
+        parameters=cost.parameter_count(trained.model),
+        multiply_accumulates=cost.multiply_accumulates(trained.model, frames)[0],
+        metrics=_metrics(trained, config, run, eval_videos),
+    )
+
+
+def _metrics(trained: trained_model.TrainedModel, config: TrainConfig, run: RunDir, eval_videos) -> dict[str, Any]:
+    if eval_videos is None:
+        return {}
+    known = _report_of_own_run(trained, config)
+    result = known or evaluate(
+        prediction_function(trained.model),
+        eval_videos,
+        trained.selection,
+        EvaluationMetrics(config.data.num_classes),
+        batch_size=EVALUATION_BATCH_SIZE,
+        seed=config.learning.seed,
+        description=f"Evaluating the {trained.role}",
+    )
+    write_metrics(run, trained, trained.selection, result, config.eval_data_pattern, eval_videos.spec.level)
+    return result
+
+
+def _report_of_own_run(trained: trained_model.TrainedModel, config: TrainConfig) -> dict[str, float] | None:
+    """What the teacher's own run measured on the same files."""
+    path = RunDir(trained.run_path).report_file
+    own_run = config.training_mode == "serial" and len(config.teacher_dirs) < 2  # an ensemble has none
+    if trained.role != "teacher" or not own_run or not path.exists():
+        return None
+    report = Report.read(path)
+    return dict(report.rows[0].metrics) or None if report.eval_data_pattern == config.eval_data_pattern else None

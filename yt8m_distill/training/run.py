@@ -1,0 +1,166 @@
+"""Trains teachers, baselines and students: `run_training`, and the one loop that drives every training step."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.data.bad_records import report_skipped
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.data.views import StoredOutputs
+from yt8m_distill.devices import cluster
+from yt8m_distill.devices.cluster import Devices
+from yt8m_distill.devices.precision import warn_where_slow
+from yt8m_distill.distiller import (
+    check_classifiers,
+    check_frame_states,
+    check_has_encoder,
+    check_same_weights,
+)
+from yt8m_distill.errors import UserError
+from yt8m_distill.files import atomic
+from yt8m_distill.models import building
+from yt8m_distill.models.xla import check_xla
+from yt8m_distill.quantization import read_eigenvalues
+from yt8m_distill.runs import loading, trained_model
+from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.training import optimizers, teacher_cache
+from yt8m_distill.training.loop import TrainingLoop, names_and_sizes
+from yt8m_distill.training.matching import teacher_of
+from yt8m_distill.training.opening import open_run
+from yt8m_distill.training.report import Report, make_report
+from yt8m_distill.training.resolve import resolve
+
+log = logging.getLogger(__name__)
+
+
+def run_training(config: TrainConfig, start_new_model: bool = False, devices: Devices | None = None) -> Report | None:
+    """Trains what `config` describes, or goes on with it, and reports on it.
+
+    Args:
+        config: as from the flags; None and empty fields take their defaults.
+        start_new_model: move an existing run aside first.
+        devices: to train on, where they are already open; None: those of `config.distribution`.
+
+    Returns:
+        The table of the finished run, also of one that had finished before; None where another worker has written it.
+
+    Raises:
+        UserError: wrong settings or input, or a run in the same directory with other settings.
+        LostWorker: another process of the same training has gone.
+        TooManyBadRecords: at the end, more of the input than allowed was skipped.
+    """
+    devices = devices or cluster.open_devices(config.distribution)
+    with cluster.loss_of_workers_named(devices):
+        if not devices.is_chief:
+            devices.wait()  # the chief writes the sample data, where that is what there is to train on
+        config, files = resolve(config)
+        if devices.is_chief:
+            devices.wait()
+        report = _train(config, files, start_new_model, devices)
+    report_skipped((videos.bad_records for videos in files.values()), config.bad_records.max_bad_fraction)
+    return report
+
+
+def _train(
+    config: TrainConfig, files: Mapping[str, VideoFiles], start_new_model: bool, devices: Devices
+) -> Report | None:
+    cluster.check_batch_size(config, devices)
+    devices.check_same(cluster.described(config, names_and_sizes(files["train"])))
+    check_buildable(config)
+    eigenvalues = None
+    if config.eigenvalues is not None:
+        eigenvalues = read_eigenvalues(config.eigenvalues, config.data.feature_sizes[0])
+    run = open_run(config, start_new_model) if devices.is_chief else RunDir(config.train_dir)
+    report = _finished_report(run) if devices.is_chief else None
+    finished = devices.from_chief(report is not None)
+    if finished:
+        if devices.from_chief(report is not None and report.eval_data_pattern == config.eval_data_pattern):
+            log.info("The run in %s has finished.", run.path)
+            return report
+        log.info("The run in %s has finished; evaluating it on other videos.", run.path)
+    warn_where_slow(config.learning.precision)
+    if config.learning.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    teachers = _finished_teachers(config, run, devices) if config.training_mode == "serial" else []
+    keras.utils.set_random_seed(config.learning.seed)
+    with devices.scope():
+        models = building.build_models(config)
+    if eigenvalues is not None:
+        for model in models.values():
+            model.set_eigenvalues(eigenvalues)
+    teacher = teacher_of(models["student"], teachers, config, run) if teachers else None
+    if teacher is not None:
+        models = {**models, "teacher": teacher.model}
+    if config.learning.xla:
+        check_xla(models.values())
+    if not finished:
+        stored = _stored_outputs(config, teacher, files["train"], devices)
+        TrainingLoop(config, run, models, files, stored, devices).run()
+    if devices.is_chief:
+        report = make_report(config, run, files, teacher)
+        atomic.write_json(run.report_file, dataclasses.asdict(report))
+    devices.wait()  # for what the chief writes; and no worker ends before it, which would look like its loss
+    return report
+
+
+def _finished_report(run: RunDir) -> Report | None:
+    return Report.read(run.report_file) if run.report_file.exists() else None
+
+
+def _stored_outputs(
+    config: TrainConfig, teacher: trained_model.TrainedModel | None, videos: VideoFiles, devices: Devices
+) -> StoredOutputs | None:
+    """The teacher's outputs; where they are not stored yet, the chief does that, and the others wait."""
+    if config.teacher_cache is None:
+        return None
+    if not devices.is_chief:
+        devices.wait()
+    stored = teacher_cache.open_cache(config, teacher, videos)
+    if devices.is_chief:
+        devices.wait()
+    return stored
+
+
+def check_buildable(config: TrainConfig):
+    """Finds wrong model arguments, or a student that does not fit its teacher, before anything is trained or written.
+
+    Raises:
+        UserError: see there.
+    """
+    optimizers.make_optimizer(config)
+    try:
+        with keras.StatelessScope():
+            models = building.build_models(config, with_teacher=not config.teacher_dir)
+    except tf.errors.ResourceExhaustedError as error:
+        raise UserError(f"{config.model} does not fit into memory; give smaller sizes by --model_args.") from error
+    if config.distillation is None:
+        return
+    student = models["student"]
+    teacher = models.get("teacher", student)  # that of --teacher_dir is looked at when it is there
+    check_has_encoder(student, config.distillation.losses)
+    if config.training_mode == "serial":
+        check_classifiers(student, teacher)
+        if config.distillation.student_init == "teacher":
+            check_same_weights(student, teacher)
+    if config.distillation.representation_matching == "intermediate":
+        check_frame_states(student, teacher)
+
+
+def _finished_teachers(config: TrainConfig, run: RunDir, devices: Devices) -> list[trained_model.TrainedModel]:
+    """Those of `--teacher_dir`, or one that is trained now in `<train_dir>/teacher`."""
+    precision = config.learning.precision
+    for folder in config.teacher_dirs:
+        if not RunDir(folder).report_file.exists():
+            raise UserError(f"--teacher_dir={folder} holds no finished run (no report.json in it).")
+    if not config.teacher_dirs:
+        log.info("Training the teacher on all frames in %s", run.teacher.path)
+        teachers_config, files = resolve(config.of_teacher(str(run.teacher.path)))
+        _train(teachers_config, files, start_new_model=False, devices=devices)
+    with devices.scope():
+        if not config.teacher_dirs:
+            return [loading.load(str(run.teacher.path), "teacher", precision=precision)]
+        return [loading.load_member(folder, precision) for folder in config.teacher_dirs]

@@ -1,0 +1,75 @@
+"""The stages of a training."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import keras
+
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.data.views import StoredOutputs, View
+from yt8m_distill.distiller import (
+    Distiller,
+    LabelTrainer,
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a training: a step model, what it reads, and for how many epochs.
+
+    Attributes:
+        name: for log and progress bar.
+        epochs: passes over the training files.
+        view: the frames its batches hold.
+        build: makes the step model.
+        followed: by another stage.
+    """
+
+    name: str
+    epochs: int
+    view: View
+    build: Callable[[], LabelTrainer]
+    followed: bool = False
+
+
+def stages(config: TrainConfig, models: Mapping[str, keras.Model], stored: StoredOutputs | None = None) -> list[Stage]:
+    """What is trained, in order. Serial training with the loss rep alone is followed by fine-tuning on the labels.
+
+    Args:
+        config: resolved.
+        models: by role.
+        stored: outputs of the teacher of serial training, which then does not run.
+
+    Source: Bhardwaj et al. section 4, the variants of serial training.
+    """
+    learning = config.learning
+    options = {
+        "label_loss": learning.label_loss,
+        "regularization_penalty": learning.regularization_penalty,
+        "clip_gradient_norm": learning.clip_gradient_norm,
+    }
+    if config.distillation is None:
+        role = "teacher" if config.training_mode == "teacher" else "student"
+        name = "Training the teacher" if role == "teacher" else "Training the baseline"
+        return [Stage(name, learning.num_epochs, View(config.selection), lambda: LabelTrainer(models[role], **options))]
+    settings = dataclasses.asdict(config.distillation)
+    del settings["student_init"]  # has been done
+    distill = Stage(
+        "Distilling the student" if config.training_mode == "serial" else "Training teacher and student",
+        learning.num_epochs,
+        View(config.selection, with_all_frames=stored is None, stored=stored),
+        lambda: Distiller(models["teacher"], models["student"], mode=config.training_mode, **settings, **options),
+    )
+    if config.training_mode != "serial" or config.distillation.losses != ("rep",):
+        return [distill]
+    epochs = learning.finetune_epochs or learning.num_epochs
+    return [
+        dataclasses.replace(distill, followed=True),
+        Stage(
+            "Fine-tuning the student",
+            epochs,
+            View(config.selection),
+            lambda: LabelTrainer(models["student"], **options),
+        ),
+    ]

@@ -1,0 +1,91 @@
+"""Training steps as one graph."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from yt8m_distill.config.dataset import SEGMENT, DatasetSpec
+from yt8m_distill.data.views import Batch, View, videos_in
+from yt8m_distill.devices import collectives
+from yt8m_distill.devices.cluster import Devices
+from yt8m_distill.distiller import (
+    LabelTrainer,
+)
+from yt8m_distill.models.xla import SteadyShapes
+
+
+def compiled_step(
+    step_model: LabelTrainer, view: View, spec: DatasetSpec, xla: bool = False
+) -> Callable[[Batch], tf.Tensor]:
+    """The training step as one graph for all batch shapes; returns the mean loss since the last look."""
+    inputs, targets = _signature(view, spec)
+
+    @tf.function(input_signature=(inputs, targets), jit_compile=xla or None)
+    def step(batch, target):
+        return step_model.train_step((batch, target["labels"], target.get("label_weights")))["loss"]
+
+    lengths = SteadyShapes({"frames": (1,), "student_indices": (1,)} if xla else {})
+
+    def step_of(batch: Batch) -> tf.Tensor:
+        batch = lengths.padded(batch)
+        return step({name: batch[name] for name in inputs}, {name: batch[name] for name in targets})
+
+    return step_of
+
+
+def compiled_step_on_all(
+    step_model: LabelTrainer, view: View, spec: DatasetSpec, devices: Devices
+) -> Callable[[Batch, bool], tuple[tf.Tensor, tf.Tensor]]:
+    """The same on all devices together: of a batch, or this process's part of it, each takes its own videos.
+
+    Returns:
+        Function of a batch and this process's wish to stop, to the mean loss since the last look and how many wish so.
+    """
+    inputs, targets = _signature(view, spec)
+    names = list(step_model.means())
+
+    def on_replica(batch, target, videos, wish):
+        with tf.device("CPU:0"):  # where the batch is: only the replica's own videos are copied to its device
+            read = tf.shape(batch["num_frames"])[0]
+            begin, end, count = devices.rows(videos, read)
+            batch, target = tf.nest.map_structure(lambda values: values[begin:end], (batch, target))
+            for name in {"num_frames", "student_num_frames"} & batch.keys():
+                batch[name] = tf.where(count > 0, batch[name], 0)  # of a video that does not count, nothing is seen
+            share = tf.cast(count, tf.float32) / tf.cast(videos, tf.float32)
+        terms = step_model.learn((batch, target["labels"], target.get("label_weights")), share)
+        (total,) = collectives.summed([tf.stack([*(share * terms[name] for name in names), tf.cast(wish, tf.float32)])])
+        return total
+
+    number = tf.TensorSpec([], tf.int32)
+
+    @tf.function(input_signature=(inputs, targets, number, number), autograph=False)
+    def step(batch, target, videos, wish):
+        total = devices.strategy.run(on_replica, args=(batch, target, videos, wish))
+        *terms, wishes = tf.unstack(devices.strategy.experimental_local_results(total)[0])
+        return step_model.track(dict(zip(names, terms, strict=True)), videos)["loss"], wishes
+
+    def of_batch(batch: Batch, wish: bool):
+        with tf.device("CPU:0"):
+            parts = ({name: tf.convert_to_tensor(batch[name]) for name in each} for each in (inputs, targets))
+            return step(*parts, videos_in(batch), int(wish))
+
+    return of_batch
+
+
+def _signature(view: View, spec: DatasetSpec) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:
+    """Inputs and targets of a training step, for all batch shapes."""
+    inputs = {
+        "frames": tf.TensorSpec([None, None, spec.frame_size], spec.frame_dtype),
+        "num_frames": tf.TensorSpec([None], tf.int32),
+    }
+    if view.with_all_frames:
+        inputs["student_indices"] = tf.TensorSpec([None, None], tf.int32)
+        inputs["student_num_frames"] = tf.TensorSpec([None], tf.int32)
+    if view.stored is not None:
+        inputs |= {name: tf.TensorSpec([None, width], tf.float32) for name, width in view.stored.widths.items()}
+
+    rated = spec.level == SEGMENT
+    targets = {"labels": tf.TensorSpec([None, spec.num_classes], tf.float32 if rated else tf.uint8)}
+    if rated:
+        targets["label_weights"] = tf.TensorSpec([None, spec.num_classes], tf.float32)
+    return inputs, targets

@@ -1,0 +1,390 @@
+"""What a finished teacher says of every training video, stored once: a student's epoch then costs no teacher pass.
+
+A cache is a folder: `cache.json` says what it holds and of which teacher, and there is a file of numbers for each
+array, a row a video in the order of the training files. Videos are found by their ids.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from yt8m_distill.config.dataset import FRAME
+from yt8m_distill.config.json import from_values
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.data.estimates import estimated_videos
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.data.view_checks import check_view
+from yt8m_distill.data.views import BEGINNING, Batch, Position, View, example_ids, position_after
+from yt8m_distill.errors import UserError
+from yt8m_distill.files import atomic
+from yt8m_distill.files import json as run_dir
+from yt8m_distill.files.resumable import ResumableFiles
+from yt8m_distill.prediction.predict import predictions
+from yt8m_distill.runs import loading, trained_model
+
+log = logging.getLogger(__name__)
+
+WRITING_BATCH_SIZE = 128
+SECONDS_BETWEEN_SAVES = 10.0
+_KEYS = "keys"  # 8 bytes of a checksum of each video's id
+_DESCRIPTION = "cache.json"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a cache holds, and of what: the content of `cache.json`.
+
+    Attributes:
+        teacher: checksum of its weights and settings.
+        feature_names, feature_sizes, max_frames: how the videos were read.
+        classes: that the teacher knows.
+        top: how many predictions of each video are stored; None: all.
+        dim: length of the representation; None where it is not stored.
+        files: name and size of every training file.
+        fraction: share of their videos.
+        level: of the records: whether videos or their rated segments are stored.
+        videos: rows of every array; None while it is not known.
+    """
+
+    teacher: str
+    feature_names: tuple[str, ...]
+    feature_sizes: tuple[int, ...]
+    max_frames: int
+    classes: int
+    top: int | None
+    dim: int | None
+    files: list[list[str | int]]
+    fraction: float
+    level: str = FRAME
+    videos: int | None = None
+
+    def arrays(self) -> dict[str, tuple[np.dtype, int]]:
+        """Type and numbers a video of each array, by the name of its file."""
+        half = np.dtype("<f2")
+        arrays = {_KEYS: (np.dtype("<u8"), 1)}
+        if self.dim is not None:
+            arrays["representation"] = (half, self.dim)
+        if self.top is None:
+            return {**arrays, "predictions": (half, self.classes)}
+        return {
+            **arrays,
+            "top_classes": (np.dtype("<i4"), self.top),
+            "top_predictions": (half, self.top),
+            "mean_of_others": (half, 1),
+        }
+
+    def bytes_a_video(self) -> int:
+        """What a video takes on disk."""
+        return sum(dtype.itemsize * width for dtype, width in self.arrays().values())
+
+    def rows_of(self, outputs: Batch) -> list[np.ndarray]:
+        """The teacher's outputs for some videos as they are stored, in the order of `arrays`, without the keys.
+
+        Raises:
+            UserError: a value beyond the range of float16.
+        """
+        scores = outputs["predictions"]
+        rows = [] if self.dim is None else [outputs["representation"]]
+        if self.top is None:
+            rows.append(scores)
+        else:
+            # The others' mean, so that the predictions of a video keep their sum.
+            classes = np.argsort(-scores, axis=-1, kind="stable")[:, : self.top]
+            best = np.take_along_axis(scores, classes, axis=-1)
+            whole, shown = (each.sum(axis=-1, dtype=np.float64, keepdims=True) for each in (scores, best))
+            rows += [classes, best, np.maximum(whole - shown, 0.0) / (self.classes - self.top)]
+        if any(np.abs(row).max(initial=0.0) > np.finfo(np.float16).max for row in rows if row.dtype.kind == "f"):
+            raise UserError(
+                "the teacher's representation has values beyond 65504, which a cache of float16 cannot hold; leave out "
+                "--teacher_cache."
+            )
+        types = [dtype for dtype, _ in list(self.arrays().values())[1:]]
+        return [row.astype(dtype) for row, dtype in zip(rows, types, strict=True)]
+
+
+class TeacherCache:
+    """The stored outputs of a teacher, which stay on disk; only the order of the videos' ids is held in memory.
+
+    Args:
+        folder: of a cache that has been written whole.
+        contents: of it.
+
+    Attributes:
+        widths: numbers of a video in each array that `of` returns, by name.
+
+    Raises:
+        UserError: a file is missing or of another size, or one id stands for different videos.
+    """
+
+    def __init__(self, folder: pathlib.Path, contents: Contents):
+        self._folder = folder
+        self._contents = contents
+        self._arrays = {name: self._open(name, *form) for name, form in contents.arrays().items()}
+        keys = np.array(self._arrays[_KEYS][:, 0])
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+        self._check_twice_stored()
+        self.widths = {"teacher_predictions": contents.classes}
+        if contents.dim is not None:
+            self.widths["teacher_representation"] = contents.dim
+
+    def _open(self, name: str, dtype: np.dtype, width: int) -> np.ndarray:
+        path, videos = self._folder / f"{name}.bin", self._contents.videos
+        wanted = videos * width * dtype.itemsize
+        size = path.stat().st_size if path.is_file() else 0
+        if size != wanted:
+            raise UserError(
+                f"'{path}' has {size:,} bytes, not {wanted:,}: the teacher cache is damaged. Remove its folder; it is "
+                "then written anew."
+            )
+        return np.memmap(path, dtype, "r", shape=(videos, width))
+
+    def _check_twice_stored(self):
+        """The same video may be in two files; two videos with one id cannot be told apart later."""
+        for place in np.flatnonzero(self._keys[1:] == self._keys[:-1]):
+            first, second = self._order[place : place + 2]
+            one, other = (self._predictions(np.array([row])) for row in (first, second))
+            if not np.allclose(one, other, atol=0.01):
+                raise UserError(
+                    f"the training videos number {first + 1} and {second + 1}, in the order of the files, have the "
+                    f"same id but are not the same, so the teacher cache in '{self._folder}' cannot tell them apart. "
+                    "Remove it, and leave out --teacher_cache."
+                )
+
+    def of(self, video_ids: Sequence[bytes]) -> Batch:
+        """The teacher's outputs for some videos, float32.
+
+        Args:
+            video_ids: of a batch.
+
+        Returns:
+            "teacher_predictions" (batch, classes) and, where it is stored, "teacher_representation" (batch, dim).
+
+        Raises:
+            UserError: a video is not in the cache.
+        """
+        wanted = _keys_of(video_ids)
+        places = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
+        missing = np.flatnonzero(self._keys[places] != wanted)
+        if len(missing):
+            name = video_ids[missing[0]].decode(errors="replace")
+            raise UserError(
+                f"the video '{name}' is not in the teacher cache in '{self._folder}': the training files are no longer "
+                "those that it was written from. Give another --teacher_cache."
+            )
+        rows = self._order[places]
+        outputs = {"teacher_predictions": self._predictions(rows)}
+        if self._contents.dim is not None:
+            outputs["teacher_representation"] = self._arrays["representation"][rows].astype(np.float32)
+        return outputs
+
+    def _predictions(self, rows: np.ndarray) -> np.ndarray:
+        if self._contents.top is None:
+            return self._arrays["predictions"][rows].astype(np.float32)
+        others = self._arrays["mean_of_others"][rows].astype(np.float32)
+        scores = np.repeat(others, self._contents.classes, axis=1)
+        best = self._arrays["top_predictions"][rows].astype(np.float32)
+        classes = self._arrays["top_classes"][rows].astype(np.int64)
+        if classes.size and not 0 <= classes.min() <= classes.max() < self._contents.classes:
+            raise UserError(f"the teacher cache in '{self._folder}' is damaged. Remove it; it is then written anew.")
+        np.put_along_axis(scores, classes, best, axis=1)
+        return scores
+
+
+def _keys_of(video_ids: Sequence[bytes]) -> np.ndarray:
+    digests = b"".join(hashlib.blake2b(video_id, digest_size=8).digest() for video_id in video_ids)
+    return np.frombuffer(digests, "<u8")
+
+
+def open_cache(config: TrainConfig, teacher: trained_model.TrainedModel, videos: VideoFiles) -> TeacherCache:
+    """The cache of `config.teacher_cache`; it is written first where there is none, or gone on with.
+
+    Args:
+        config: of the student, resolved.
+        teacher: finished.
+        videos: that the student is trained on.
+
+    Raises:
+        UserError: the folder holds the cache of another teacher, of other settings or of other files; or it cannot be
+            written; or a bad record.
+    """
+    folder = pathlib.Path(config.teacher_cache.directory)
+    wanted = _wanted_contents(config, teacher, videos)
+    found = _found_contents(folder, wanted)
+    if found is None:
+        check_view(videos.spec, View(None), "train_data_pattern")  # thin shards do not hold what the teacher sees
+        atomic.make_directory(folder)
+        with _no_other_writer(folder):
+            found = _found_contents(folder, wanted)  # another training may have finished it just now
+            if found is None:
+                _write(folder, wanted, teacher, videos)
+                found = _found_contents(folder, wanted)
+    _check_files(folder, found, wanted, thin=videos.spec.thin_frames is not None)
+    log.info("The teacher's outputs for %d videos are in %s: it does not run again", found.videos, folder)
+    return TeacherCache(folder, found)
+
+
+def _wanted_contents(config: TrainConfig, teacher: trained_model.TrainedModel, videos: VideoFiles) -> Contents:
+    top, data = config.teacher_cache.top, config.data
+    if top is not None and top >= data.num_classes:
+        raise UserError(f"--teacher_cache_top={top} must be below the number of classes, {data.num_classes}.")
+    # A student with other losses shall find everything; where little space is asked for, only what this one needs.
+    with_representation = top is None or "rep" in config.distillation.losses
+    return Contents(
+        teacher=loading.fingerprint(teacher),
+        feature_names=tuple(data.feature_names),
+        feature_sizes=tuple(data.feature_sizes),
+        max_frames=data.max_frames,
+        classes=data.num_classes,
+        top=top,
+        dim=teacher.model.representation_size if with_representation else None,
+        files=[[os.path.basename(path), os.path.getsize(path)] for path in videos.files],
+        fraction=videos.fraction,
+        level=data.level,
+    )
+
+
+def _found_contents(folder: pathlib.Path, wanted: Contents) -> Contents | None:
+    """What the cache in the folder holds; None where there is none, or one without the representations.
+
+    Raises:
+        UserError: it is of something else.
+    """
+    path = folder / _DESCRIPTION
+    if not path.exists():
+        return None
+    found = from_values(Contents, run_dir.read_json(path), str(path))
+    differing = [
+        name
+        for name in ("teacher", "feature_names", "feature_sizes", "max_frames", "classes", "top", "level")
+        if getattr(found, name) != getattr(wanted, name)
+    ]
+    if None not in (found.dim, wanted.dim) and found.dim != wanted.dim:
+        differing.append("dim")
+    if differing:
+        described = "; ".join(f"{name}: {getattr(found, name)}, not {getattr(wanted, name)}" for name in differing)
+        raise UserError(
+            f"'{folder}' holds the teacher cache of another teacher, or of other settings ({described}). "
+            "Give another --teacher_cache, or remove that folder."
+        )
+    if wanted.dim is not None and found.dim is None:
+        log.info("The teacher cache in %s has no representations, which the loss rep needs: writing it anew", folder)
+        return None
+    if found.videos is None or found.videos < 1:
+        raise UserError(f"'{path}' does not say how many videos the teacher cache holds; remove its folder.")
+    return found
+
+
+def _check_files(folder: pathlib.Path, found: Contents, wanted: Contents, *, thin: bool):
+    """All of the student's videos must be in the cache; thin shards of the same names hold the same videos."""
+    known = [file[:1] if thin else file for file in found.files]
+    for file in wanted.files:
+        if (file[:1] if thin else file) not in known:
+            raise UserError(
+                f"the teacher cache in '{folder}' was written from other training files; '{file[0]}' is not among "
+                "them, or has changed. Give another --teacher_cache, or remove that folder."
+            )
+    if wanted.fraction > found.fraction:
+        raise UserError(
+            f"the teacher cache in '{folder}' holds --train_fraction={found.fraction:g} of the videos; "
+            f"{wanted.fraction:g} needs another --teacher_cache."
+        )
+
+
+@contextlib.contextmanager
+def _no_other_writer(folder: pathlib.Path) -> Iterator[None]:
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another training is just writing the teacher cache in '{folder}'. Start this one when that is done."
+            ) from error
+        except OSError:  # a file system without locks
+            log.warning("'%s' cannot be locked: no other training should write it now.", folder)
+        yield
+
+
+def _write(folder: pathlib.Path, contents: Contents, teacher: trained_model.TrainedModel, videos: VideoFiles):
+    """All videos once through the teacher; a writing that was stopped is gone on with."""
+    # The description comes last: as long as it is not there, there is no cache.
+    paths = [*(folder / f"{name}.bin" for name in contents.arrays()), folder / _DESCRIPTION]
+    (folder / _DESCRIPTION).unlink(missing_ok=True)
+    with ResumableFiles(paths, dataclasses.asdict(contents)) as files:
+        start, done = _start(files, videos)
+        if done == 0:
+            _check_space(folder, contents, videos)
+        saved = time.monotonic()
+        batches = predictions(
+            _outputs_function(teacher.model),
+            videos,
+            View(None),
+            batch_size=WRITING_BATCH_SIZE,
+            seed=0,
+            description="Storing the teacher's outputs",
+            start=start,
+            done=done,
+        )
+        for batch, outputs in batches:
+            for number, rows in enumerate([_keys_of(example_ids(batch)), *contents.rows_of(outputs)]):
+                files.write(rows.tobytes(), number)
+            done += len(batch["video_id"])
+            if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                position = dataclasses.astuple(position_after(batch))
+                files.save({"videos": done, "next": position, "bad_records": videos.bad_records.as_json()})
+                saved = time.monotonic()
+        if not done:
+            raise UserError("the training files hold no videos to store the teacher's outputs of.")
+        described = dataclasses.asdict(dataclasses.replace(contents, videos=done))
+        files.write(json.dumps(described, indent=2) + "\n", len(paths) - 1)
+        files.finish()
+
+
+def _start(files: ResumableFiles, videos: VideoFiles) -> tuple[Position, int]:
+    """Where to go on, and how many videos are stored."""
+    if files.other_work:
+        log.info("An unfinished teacher cache of another teacher or other videos is there: starting anew.")
+    if files.state is None:
+        return BEGINNING, 0
+    done = files.state["videos"]
+    log.info("Going on with the teacher cache after %d videos", done)
+    videos.bad_records.restore(files.state["bad_records"])
+    return Position(*files.state["next"]), done
+
+
+def _check_space(folder: pathlib.Path, contents: Contents, videos: VideoFiles):
+    # Half of the estimate: what is hopeless is refused at once, without an estimate too high refusing what would fit.
+    needed = estimated_videos(videos) // 2 * contents.bytes_a_video()
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"the teacher cache in '{folder}' needs about {2 * needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free. "
+            "Make room, or give --teacher_cache_top=20."
+        )
+
+
+def _outputs_function(model) -> Callable[[Batch], Batch]:
+    """Function of a batch to the model's representation and predictions, compiled once for all shapes."""
+    signature = [
+        tf.TensorSpec([None, None, sum(model.feature_sizes)], tf.uint8),
+        tf.TensorSpec([None], tf.int32),
+    ]
+
+    @tf.function(input_signature=signature)
+    def outputs(frames, num_frames):
+        found = model({"frames": frames, "num_frames": num_frames}, training=False)
+        return {name: found[name] for name in ("representation", "predictions") if name in found}
+
+    return lambda batch: {name: value.numpy() for name, value in outputs(batch["frames"], batch["num_frames"]).items()}
