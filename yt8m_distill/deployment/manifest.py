@@ -8,8 +8,7 @@ from yt8m_distill.config import json
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import atomic
-from yt8m_distill.files import json as run_dir
+from yt8m_distill.files import atomic, untrusted
 
 FILE_NAME = "export.json"
 
@@ -98,7 +97,7 @@ def read(folder: pathlib.Path) -> Description:
     path = folder / FILE_NAME
     if not path.is_file():
         raise UserError(f"'{folder}' holds no export: it has no {FILE_NAME}. python -m yt8m_distill.export writes one.")
-    found = json.from_values(Description, run_dir.read_json(path), str(path))
+    found = json.from_values(Description, untrusted.read_json(path), str(path))
     if found.class_names is not None and len(found.class_names) != found.data.num_classes:
         raise UserError(f"{path}: class_names must have {found.data.num_classes} names, as many as there are classes.")
     if not 1 <= found.top_k <= found.data.num_classes:

@@ -21,8 +21,8 @@ FRAMES_OF_SELECTION = {
     "first": "the first {k} frames",
     "last": "the last {k} frames",
     "middle": "the {k} frames in the middle",
-    "first_middle_last": "{k} frames from the beginning, the middle and the end, as `yt8m_distill.data.frame_selection` "
-    "chooses them",
+    "first_middle_last": "{k} frames from the beginning, the middle and the end, as "
+    "`yt8m_distill.data.frame_selection` chooses them",
 }
 
 

@@ -28,8 +28,7 @@ from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.data.view_checks import check_view
 from yt8m_distill.data.views import BEGINNING, Batch, Position, View, example_ids, position_after
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import atomic
-from yt8m_distill.files import json as run_dir
+from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.resumable import ResumableFiles
 from yt8m_distill.prediction.predict import predictions
 from yt8m_distill.runs import loading, trained_model
@@ -265,7 +264,7 @@ def _found_contents(folder: pathlib.Path, wanted: Contents) -> Contents | None:
     path = folder / _DESCRIPTION
     if not path.exists():
         return None
-    found = from_values(Contents, run_dir.read_json(path), str(path))
+    found = from_values(Contents, untrusted.read_json(path), str(path))
     differing = [
         name
         for name in ("teacher", "feature_names", "feature_sizes", "max_frames", "classes", "top", "level")
