@@ -18,7 +18,7 @@ COMMANDS = (
 
 # A module or folder may import whatever is on a floor below its own.
 FLOORS = (
-    "errors",
+    "errors plugins",
     "config files losses metrics quantization ranking",
     "devices data layers models distiller",
     "runs",
@@ -31,6 +31,7 @@ FLOORS = (
 )
 # On one floor, only these may import each other.
 NEIGHBORS = {
+    ("plugins", "errors"),
     ("config", "files"),
     ("layers", "devices"),
     ("models", "devices"),
@@ -39,13 +40,14 @@ NEIGHBORS = {
 }
 # These are kept from more than their floor says: the folder, and all of the package that it may import.
 ONLY = {
-    "cli": {"config", "files", "errors"},
+    "cli": {"config", "files", "errors", "plugins"},
     "devices": {"config", "errors"},
     "layers": {"devices", "errors"},
 }
 # Libraries that a module or folder may import; who is not here may import any that the project depends on.
 LIBRARIES = {
     "errors": set(),
+    "plugins": set(),
     "config": set(),
     "files": {"h5py", "numpy"},
     "cli": {"absl"},

@@ -1,0 +1,60 @@
+"""What users add to this package: models, losses, frame samplings and input normalizations of their own.
+
+A module of one's own registers them with the decorators here and is named by `--plugins=my_package.my_module`:
+
+    from yt8m_distill.plugins import register_loss
+
+    @register_loss("cosine")
+    class CosineLoss(Loss):
+        ...
+"""
+
+from yt8m_distill.plugins.registry import Registry
+
+_MODELS = "yt8m_distill.models"
+
+# Subclasses of models.VideoModel.
+MODELS = Registry(
+    "model",
+    {
+        "HierarchicalRNN": f"{_MODELS}.hierarchical_rnn",
+        "NetVLAD": f"{_MODELS}.netvlad",
+        "NeXtVLAD": f"{_MODELS}.nextvlad",
+        "MixNeXtVLAD": f"{_MODELS}.mix_nextvlad",
+        "FrameLevelLogistic": f"{_MODELS}.average",
+        "Dbof": f"{_MODELS}.dbof",
+        "Lstm": f"{_MODELS}.lstm",
+        "Logistic": f"{_MODELS}.average",
+        "Moe": f"{_MODELS}.average",
+    },
+)
+# Subclasses of losses.Loss, the student's.
+LOSSES = Registry("loss", dict.fromkeys(("rep", "pred", "ce"), "yt8m_distill.losses"))
+# Functions that choose frames; see data.frame_selection.
+FRAME_SAMPLINGS = Registry(
+    "frame sampling",
+    dict.fromkeys(
+        ("uniform", "random", "first", "last", "middle", "first_middle_last", "jittered"),
+        "yt8m_distill.data.frame_selection",
+    ),
+)
+# Functions of dequantized frames; see models.input_normalization.
+INPUT_NORMALIZATIONS = Registry(
+    "input normalization", dict.fromkeys(("l2", "unwhiten", "none"), f"{_MODELS}.input_normalization")
+)
+
+register_model = MODELS.register
+register_loss = LOSSES.register
+register_frame_sampling = FRAME_SAMPLINGS.register
+register_input_normalization = INPUT_NORMALIZATIONS.register
+
+__all__ = [
+    "FRAME_SAMPLINGS",
+    "INPUT_NORMALIZATIONS",
+    "LOSSES",
+    "MODELS",
+    "register_frame_sampling",
+    "register_input_normalization",
+    "register_loss",
+    "register_model",
+]
