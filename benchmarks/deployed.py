@@ -23,7 +23,7 @@ import numpy as np
 from measuring import print_machine, print_table, run_config, write_run
 
 from yt8m_distill.config.deployment import EXPORT_FORMATS, ExportConfig
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.deployment import runners
 from yt8m_distill.deployment.export import run_export
 from yt8m_distill.models import registry
@@ -66,7 +66,7 @@ def runs(arguments: argparse.Namespace, folder: pathlib.Path) -> Iterator[tuple[
         return
     model_args = registry.parse_model_args("NeXtVLAD", arguments.model_args)
     students = {f"k = {k}": FrameSelection(int(k)) for k in arguments.students.split(",")}
-    for name, selection in {f"{arguments.frames} frames": None, **students}.items():
+    for name, selection in {f"{arguments.frames} frames": ALL_FRAMES, **students}.items():
         write_run(folder / "run", run_config(model_args, arguments.frames, selection))
         yield name, folder / "run"
         shutil.rmtree(folder / "run")

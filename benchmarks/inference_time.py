@@ -176,7 +176,7 @@ def report_products(arguments: argparse.Namespace, models: Mapping[str, Any]):
     for precision, trained in models.items():
         predict = prediction_function(trained.model)
         for name, view in views(arguments).items():
-            frames = view.selection.k if view.selection else arguments.frames
+            frames = view.selection.k or arguments.frames
             measured = measure_in_turn(
                 {
                     "products": bare_products(trained.model, arguments.batch_size, frames),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from yt8m_distill.config.dataset import YOUTUBE_8M_2018, DatasetSpec
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.json import to_json
 from yt8m_distill.config.recipes import with_recipe
 from yt8m_distill.config.training import Distillation, Learning, TrainConfig
@@ -112,7 +112,7 @@ def video_spec(frames: int) -> DatasetSpec:
 def run_config(
     model_args: Mapping,
     frames: int,
-    selection: FrameSelection | None = None,
+    selection: FrameSelection = ALL_FRAMES,
     distillation: Distillation | None = None,
     **learning,
 ) -> TrainConfig:
@@ -122,7 +122,7 @@ def run_config(
     Args:
         **learning: fields of `config.Learning`.
     """
-    mode = "serial" if distillation else "baseline" if selection else "teacher"
+    mode = "serial" if distillation else "teacher" if selection == ALL_FRAMES else "baseline"
     return with_recipe(
         TrainConfig(
             "NeXtVLAD",

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from yt8m_distill.cli import flags as cli
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_all_kinds_of_values():
 
 
 def test_modes_without_a_student_or_a_teacher():
-    assert train_config("--training_mode=teacher").selection is None
+    assert train_config("--training_mode=teacher").selection == ALL_FRAMES
     baseline = train_config("--training_mode=baseline", "--student_stride=10")
     assert baseline.selection == FrameSelection(None, 10)
     assert baseline.distillation is None
@@ -134,7 +134,7 @@ def test_help_lists_the_flags_without_tensorflow(script):
 
 def test_without_a_word_about_students_the_model_decides():
     config = train_config("--model=Logistic")
-    assert (config.training_mode, config.selection, config.distillation) == (None, None, None)
+    assert (config.training_mode, config.selection, config.distillation) == (None, ALL_FRAMES, None)
     for given in ("--student_losses=ce", "--frame_sampling=random", "--teacher_dir=x", "--student_init=teacher"):
         assert train_config(given).training_mode == "serial"
 

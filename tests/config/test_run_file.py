@@ -51,9 +51,9 @@ def experiment(tmp_path: pathlib.Path, text: str, *arguments: str) -> Experiment
 
 def test_runs_have_the_shared_settings_and_their_own(tmp_path):
     config = experiment(tmp_path, GOOD)
-    assert [(run.row, run.config.selection and run.config.selection.describe()) for run in config.named_runs] == [
+    assert [(run.row, run.config.selection.describe()) for run in config.named_runs] == [
         *(("Uniform", "1"), ("Uniform", "3"), ("Few losses", "1"), ("Few losses", "3")),
-        *(("Any k", "1-3"), ("Teacher", None)),
+        *(("Any k", "1-3"), ("Teacher", "all")),
     ]
     uniform, _, few, _, any_k, teacher = (run.config for run in config.named_runs)
     assert uniform.training_mode == "baseline"

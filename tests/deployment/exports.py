@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.helpers import sequence_example
 from yt8m_distill.cli.command import export_main
 from yt8m_distill.config.dataset import FRAME, DatasetSpec
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.json import to_json
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.files import atomic
@@ -25,7 +25,7 @@ def write_run(
     model: str,
     model_args: dict,
     *,
-    selection: FrameSelection | None = None,
+    selection: FrameSelection = ALL_FRAMES,
     level: str = FRAME,
     max_frames: int = MAX_FRAMES,
     data_pattern: str | None = None,
@@ -33,7 +33,7 @@ def write_run(
     """A finished run: a teacher's, or with a selection a baseline's; returns its model."""
     sizes = (FRAME_SIZE - 2, 2)
     data = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), sizes, CLASSES, max_frames, level=level)
-    mode = "baseline" if selection else "teacher"
+    mode = "teacher" if selection == ALL_FRAMES else "baseline"
     config = TrainConfig(
         model, mode, model_args, selection=selection, data=data, recipe="paper", eval_data_pattern=data_pattern
     )

@@ -40,7 +40,7 @@ def made_up(config: ExperimentConfig) -> list[Result]:
     for run in plan(config):
         gap = GAP[run.config.training_mode] + 0.1 * (run.seed - 1)
         for selection in run.evaluated_with():
-            k = selection.k if selection else None
+            k = selection.k
             row = Row("x", k or 300, 7, 1000 * (k or 300), {"GAP@20": gap, "mAP": gap / 2, "Hit@1": 0.1})
             results.append(Result(run, k, row, 5.0))
     first = results[0].config

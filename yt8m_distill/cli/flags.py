@@ -14,7 +14,7 @@ from yt8m_distill.config.bad_records import ON_BAD_RECORD, BadRecordPolicy
 from yt8m_distill.config.dataset import FRAME, SEGMENT, VIDEO, SpecOverrides
 from yt8m_distill.config.deployment import EXPORT_FORMATS, LITERT_PRECISIONS, ExportConfig, ServeConfig
 from yt8m_distill.config.experiment import EXPERIMENTS, ExperimentConfig, NamedRun
-from yt8m_distill.config.frames import DEFAULT_STUDENT_FRAMES, SAMPLINGS, FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, DEFAULT_STUDENT_FRAMES, SAMPLINGS, FrameSelection
 from yt8m_distill.config.inference import (
     DEFAULT_SEGMENT_MAX_PRED,
     BeamConfig,
@@ -515,7 +515,7 @@ def train_config_from_flags(values: FlagValues) -> TrainConfig:
         model_args=_model_args(values),
         eigenvalues=values.eigenvalues,
         student_model_args=_pairs("student_model_args", values.student_model_args),
-        selection=None if mode in ("teacher", None) else _student_selection(values),
+        selection=ALL_FRAMES if mode in ("teacher", None) else _student_selection(values),
         distillation=_distillation(values) if mode in DISTILLING_MODES else None,
         teacher_dir=tuple(values.teacher_dir or ()),
         teacher_cache=_teacher_cache(values),
@@ -678,7 +678,7 @@ def conversion_config_from_flags(values: FlagValues) -> ConversionConfig:
         model=values.model,
         model_args=_pairs("model_args", values.model_args),
         scope=values.scope,
-        selection=_other_selection(values),
+        selection=_other_selection(values) or ALL_FRAMES,
         eigenvalues=values.eigenvalues,
         overrides=_overrides(values),
     )

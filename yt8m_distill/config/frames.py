@@ -63,3 +63,13 @@ class FrameSelection:
         """The form used in names of run directories: "30" or "every10"; other samplings in front."""
         amount = "-".join(map(str, self.drawn_from)) or (str(self.k) if self.k is not None else f"every{self.stride}")
         return amount if self.sampling == "uniform" else f"{self.sampling}{amount}"
+
+
+class _AllFrames(FrameSelection):
+    """All frames, which a teacher sees: every first one, but `null` in JSON, and unequal to a student's stride of 1."""
+
+    def describe(self) -> str:
+        return "all"
+
+
+ALL_FRAMES = _AllFrames(stride=1)

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
 
@@ -18,7 +19,24 @@ T = typing.TypeVar("T")
 
 def to_json(config: TrainConfig) -> str:
     """The text of `config.json`."""
-    return json.dumps(dataclasses.asdict(config), indent=2, sort_keys=True) + "\n"
+    return json.dumps(to_values(config), indent=2, sort_keys=True) + "\n"
+
+
+def to_values(value: Any) -> Any:
+    """What a configuration is in JSON: dataclasses as dictionaries, `ALL_FRAMES` as None.
+
+    Example:
+        >>> to_values(FrameSelection(3))
+        {'k': 3, 'stride': None, 'sampling': 'uniform', 'drawn_from': ()}
+        >>> to_values({"selection": ALL_FRAMES})
+        {'selection': None}
+    """
+    if dataclasses.is_dataclass(value):
+        names = (field.name for field in dataclasses.fields(value))
+        return None if value == ALL_FRAMES else {name: to_values(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {name: to_values(item) for name, item in value.items()}
+    return type(value)(map(to_values, value)) if isinstance(value, tuple | list) else value
 
 
 def from_json(text: str, path: str) -> TrainConfig:
@@ -72,6 +90,8 @@ def _convert(hint: Any, value: Any, place: str):
     origin = typing.get_origin(hint) or hint
     if origin in (types.UnionType, typing.Union):
         return _convert_to_any_of(options, value, place)
+    if hint is FrameSelection and value is None:
+        return ALL_FRAMES
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, f"{place}.")
     if origin in (tuple, list):

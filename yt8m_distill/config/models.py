@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from yt8m_distill.config.dataset import SpecOverrides
-from yt8m_distill.config.frames import MOST_FRAMES, FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, MOST_FRAMES, FrameSelection
 from yt8m_distill.config.settings import check_which
 from yt8m_distill.errors import UserError
 
@@ -20,7 +20,7 @@ class ConversionConfig:
         model: name in the registry; None: found by the names of the variables.
         model_args: the constructor arguments that the shapes do not show, or show wrongly.
         scope: of the model's variables; None: there is only one.
-        selection: the frames that it sees, of a student; None: all of them, a teacher.
+        selection: the frames that it sees, of a student; `ALL_FRAMES`: a teacher.
         eigenvalues: `.npy` file, of a model whose input has its whitening reversed.
         overrides: names and sizes of the features; found by the shapes where nothing is said.
     """
@@ -30,7 +30,7 @@ class ConversionConfig:
     model: str | None = None
     model_args: Mapping[str, Any] = field(default_factory=dict)
     scope: str | None = None
-    selection: FrameSelection | None = None
+    selection: FrameSelection = ALL_FRAMES
     eigenvalues: str | None = None
     overrides: SpecOverrides = field(default_factory=SpecOverrides)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.settings import check_choice, check_minimum
 from yt8m_distill.errors import UserError
 
@@ -175,7 +175,7 @@ class TrainConfig:
         student_model_args: those of them that the student has otherwise.
         eigenvalues: `.npy` file, for the model argument input_normalization=unwhiten; a weight of the model then.
         training_mode: one of `TRAINING_MODES`; None, where nothing is said of a student: by the model.
-        selection: the student's frames; None for a teacher.
+        selection: the student's frames; `ALL_FRAMES` for a teacher.
         distillation: how the student is matched; None for a teacher and a baseline.
         teacher_dir: run directory of a finished teacher, or of several, whose predictions are averaged; None:
             `<train_dir>/teacher`, trained on the way.
@@ -194,7 +194,7 @@ class TrainConfig:
     model_args: Mapping[str, Any] = field(default_factory=dict)
     student_model_args: Mapping[str, Any] = field(default_factory=dict)
     eigenvalues: str | None = None
-    selection: FrameSelection | None = None
+    selection: FrameSelection = ALL_FRAMES
     distillation: Distillation | None = None
     teacher_dir: str | tuple[str, ...] | None = None
     teacher_cache: TeacherCache | None = None
@@ -219,7 +219,7 @@ class TrainConfig:
             raise UserError(f"--train_fraction must be above 0 and at most 1, not {self.train_fraction}.")
         if self.training_mode is not None:
             check_choice("--training_mode", self.training_mode, TRAINING_MODES)
-        if (self.selection is None) != (self.training_mode in ("teacher", None)):
+        if (self.selection == ALL_FRAMES) != (self.training_mode in ("teacher", None)):
             raise UserError(f"--training_mode={self.training_mode} and --student_frames do not go together.")
         if (self.distillation is not None) != (self.training_mode in DISTILLING_MODES):
             raise UserError(f"--training_mode={self.training_mode} and --student_losses do not go together.")
@@ -296,7 +296,7 @@ class TrainConfig:
         return dataclasses.replace(
             self,
             training_mode="teacher",
-            selection=None,
+            selection=ALL_FRAMES,
             distillation=None,
             student_model_args={},
             learning=dataclasses.replace(self.learning, finetune_epochs=None),

@@ -3,7 +3,7 @@
 import logging
 
 from yt8m_distill.config.dataset import SEGMENT, DatasetSpec
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.data.views import View
 from yt8m_distill.errors import UserError
@@ -35,7 +35,7 @@ def check_view(spec: DatasetSpec, view: View, flag: str):
         return
     if view.in_segments:
         raise UserError(f"--{flag}: thin shards, which do not hold all frames; segments need the original shards.")
-    selection = None if view.with_all_frames else view.selection
+    selection = ALL_FRAMES if view.with_all_frames else view.selection
     if wish := _beyond_thin(selection, held):
         raise UserError(
             f"--{flag}: thin shards, which hold {held} uniform frames of each video; {wish} needs the original shards."
@@ -45,9 +45,9 @@ def check_view(spec: DatasetSpec, view: View, flag: str):
         log.warning("--%s: %s are near to %d of all frames, but not always the same.", flag, frames, selection.k)
 
 
-def _beyond_thin(selection: FrameSelection | None, held: int) -> str | None:
+def _beyond_thin(selection: FrameSelection, held: int) -> str | None:
     """What asks for other frames than `held` uniform ones."""
-    if selection is None:
+    if selection == ALL_FRAMES:
         return "a model that sees all frames"
     if selection.stride is not None:
         return f"--student_stride={selection.stride}"

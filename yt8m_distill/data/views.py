@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from yt8m_distill.config.dataset import SEGMENT, DatasetSpec
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.data import batches
 from yt8m_distill.data.video import Video, all_segments, rated_segments
 
@@ -32,13 +32,13 @@ class View:
     """Which frames of a video are read.
 
     Attributes:
-        selection: the student's frames; None reads all.
+        selection: the student's frames, or all.
         with_all_frames: all frames, and the selection's indices beside them.
         stored: what is added to each batch from what a teacher has said of its videos; None: nothing.
         in_segments: each video as its consecutive segments of 5 frames, rated or not.
     """
 
-    selection: FrameSelection | None = None
+    selection: FrameSelection = ALL_FRAMES
     with_all_frames: bool = False
     stored: StoredOutputs | None = None
     in_segments: bool = False
@@ -55,7 +55,7 @@ class View:
         return batch if self.stored is None else {**batch, **self.stored.of(example_ids(batch))}
 
     def _frames(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:
-        if self.selection is None:
+        if self.selection == ALL_FRAMES:
             return batches.all_frames(videos, spec)
         read = batches.frames_and_selection if self.with_all_frames else batches.selected_frames
         return read(videos, spec, self.selection, seed)

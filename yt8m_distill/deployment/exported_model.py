@@ -26,12 +26,12 @@ class Network:
     Attributes:
         model: built, with its weights.
         spec: of the records that it was trained on.
-        selection: the frames it sees; None: all.
+        selection: the frames it sees.
     """
 
     model: keras.Model
     spec: DatasetSpec
-    selection: FrameSelection | None
+    selection: FrameSelection
 
     @property
     def frames(self) -> int | None:
@@ -82,7 +82,7 @@ def of_trained(trained: trained_model.TrainedModel, selection: FrameSelection | 
     if trained.role == "teacher" and selection is not None:
         raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
     selection = selection or trained.selection
-    if selection is not None and selection.sampling == "random":
+    if selection.sampling == "random":
         raise UserError(
             "these frames are drawn at random, by the video's id; an exported model sees fixed ones: give "
             f"--student_frames={selection.k} --frame_sampling=uniform, or another --frame_sampling."

@@ -1,6 +1,5 @@
 """What an export holds: `export.json` in its folder."""
 
-import dataclasses
 import pathlib
 from dataclasses import dataclass
 
@@ -49,7 +48,7 @@ class Description:
         which: "student" or "teacher".
         branch: of a mixture; None: it is a whole model.
         data: the format of the records.
-        selection: the frames that the model sees; None: all.
+        selection: the frames that the model sees.
         frames: how many these are at most; None: there is no limit.
         top_k: classes that are given of a video.
         class_names: by index; None: there was no vocabulary.
@@ -62,7 +61,7 @@ class Description:
     which: str
     branch: int | None
     data: DatasetSpec
-    selection: FrameSelection | None
+    selection: FrameSelection
     frames: int | None
     top_k: int
     class_names: tuple[str, ...] | None
@@ -72,20 +71,20 @@ class Description:
 
     def frames_text(self) -> str:
         """As in the names of run directories, or "all"."""
-        return self.selection.describe() if self.selection else "all"
+        return self.selection.describe()
 
 
-def most_frames(spec: DatasetSpec, selection: FrameSelection | None) -> int | None:
+def most_frames(spec: DatasetSpec, selection: FrameSelection) -> int | None:
     """Frames that a model gets of a video at most; None: there is no limit."""
     longest = spec.longest_example
-    if selection is not None and selection.k is not None:
+    if selection.k is not None:
         return selection.frames(longest or selection.k)
-    return (selection.frames(longest) if selection else longest) if longest else None
+    return selection.frames(longest) if longest else None
 
 
 def write(description: Description, folder: pathlib.Path):
     """Writes `export.json`."""
-    atomic.write_json(folder / FILE_NAME, dataclasses.asdict(description))
+    atomic.write_json(folder / FILE_NAME, json.to_values(description))
 
 
 def read(folder: pathlib.Path) -> Description:

@@ -5,7 +5,7 @@ import pathlib
 import platform
 
 from yt8m_distill.config.dataset import EDITIONS, DatasetSpec
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.deployment.manifest import Description
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
@@ -61,7 +61,7 @@ def _head(described: Description) -> str:
 def _frames(described: Description) -> str:
     longest = described.data.longest_example
     of_all = f"of at most {longest} frames" if longest else "of videos of any length"
-    if described.selection is None:
+    if described.selection == ALL_FRAMES:
         return f"all {of_all}"
     if described.selection.stride is not None:
         return f"every frame whose number is a multiple of {described.selection.stride} {of_all}"
@@ -145,9 +145,9 @@ model does it. `num_frames` (videos,) int32: how many of the frames count, from 
     return f"{text}\n\n{_selection(described.selection, data)}"
 
 
-def _selection(selection: FrameSelection | None, data: DatasetSpec) -> str:
+def _selection(selection: FrameSelection, data: DatasetSpec) -> str:
     longest = f"its first {data.longest_example} frames at most" if data.longest_example else "all of its frames"
-    if selection is None:
+    if selection == ALL_FRAMES:
         return f"The model is to see {longest}, of which there is one a second."
     if selection.stride is not None:
         rule = f"every frame whose number is a multiple of {selection.stride}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from yt8m_distill.config.dataset import SEGMENT
+from yt8m_distill.config.frames import ALL_FRAMES
 from yt8m_distill.data.frame_selection import fixed_indices, selected_counts
 from yt8m_distill.data.record_format import ID_KEYS, THIN_FRAMES_KEY, THIN_MAX_FRAMES_KEY
 from yt8m_distill.deployment.exported_model import FRAMES_SIGNATURE, Network, portable, write_saved_model
@@ -84,7 +85,7 @@ def _video_ids(context: Mapping[str, tf.Tensor], id_key: str) -> tf.Tensor:
 def _thin_checks(network: Network, context: Mapping[str, tf.Tensor]) -> list[tf.Operation]:
     """A record of a thin shard must hold just the frames that would be selected."""
     selection = network.selection
-    k = selection.k if selection is not None and selection.sampling == "uniform" else None
+    k = selection.k if selection.sampling == "uniform" else None
     thin = context[THIN_FRAMES_KEY]
     fits = (thin == (k or 0)) & (context[THIN_MAX_FRAMES_KEY] == network.spec.max_frames)
     text = "a record of a thin shard holds other frames than the model sees; thin_frames ="
@@ -94,10 +95,10 @@ def _thin_checks(network: Network, context: Mapping[str, tf.Tensor]) -> list[tf.
 def _selected(network: Network, available: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Indices (batch, at least 1) and their number (batch,), int64; 0 where a video has no more."""
     selection = network.selection
-    counts = available if selection is None else selected_counts(selection, available, arrays=tf)
+    counts = available if selection == ALL_FRAMES else selected_counts(selection, available, arrays=tf)
     steps = tf.range(tf.maximum(tf.reduce_max(counts), 1))[tf.newaxis]
     indices = steps + 0 * counts[:, tf.newaxis]
-    if selection is not None:
+    if selection != ALL_FRAMES:
         indices = fixed_indices(selection, steps, available[:, tf.newaxis], counts[:, tf.newaxis], tf)
     return tf.where(steps < counts[:, tf.newaxis], indices, 0), counts
 

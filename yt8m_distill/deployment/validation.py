@@ -119,7 +119,7 @@ def check_serialized(name: str, folder: pathlib.Path, network: Network, referenc
     return _checked(name, float(difference), BOUNDS["float32"])
 
 
-def _read(records: list[bytes], spec: DatasetSpec, selection: FrameSelection | None) -> dict[str, np.ndarray]:
+def _read(records: list[bytes], spec: DatasetSpec, selection: FrameSelection) -> dict[str, np.ndarray]:
     whole = dataclasses.replace(spec, thin_frames=None)
     return View(selection).batch([read_video(each, whole) for each in records], whole, seed=0)
 

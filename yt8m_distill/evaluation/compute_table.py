@@ -54,8 +54,8 @@ def _of_run(config: FlopsConfig) -> list[Sized]:
         members = ", ".join(run.teacher_dirs)
         raise UserError(f"the teacher of '{config.train_dir}' is an ensemble; count its members: {members}.")
     args, data = trained_model.model_args_of(run, role), run.data
-    selection = None if role == "teacher" else run.selection
-    frames = config.frames or (selection.drawn_from if selection else ()) or (building.frames_of(run, selection),)
+    selection = trained_model.selection_of(run, role)
+    frames = config.frames or selection.drawn_from or (building.frames_of(run, selection),)
     try:
         return _columns(frames, lambda _: args, run.model, data.feature_sizes, data.num_classes)
     except (ValueError, TypeError) as error:  # the configuration may be from elsewhere

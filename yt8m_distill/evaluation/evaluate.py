@@ -13,7 +13,7 @@ from yt8m_distill.prediction.predict import predictions
 def evaluate(
     predict: Callable,
     videos: VideoFiles,
-    selection: FrameSelection | None,
+    selection: FrameSelection,
     metrics: EvaluationMetrics,
     *,
     batch_size: int,
@@ -25,7 +25,7 @@ def evaluate(
     Args:
         predict: see `prediction_function`.
         videos: what to evaluate on.
-        selection: frames the model sees; None: all. They are selected before they are decoded.
+        selection: frames the model sees. They are selected before they are decoded.
         metrics: empty; holds the per-class results afterwards.
         batch_size: changes no metric.
         seed: of the frames of a "random" selection.

@@ -20,7 +20,7 @@ from yt8m_distill.runs.directory import RunDir
 def write_metrics(
     run: RunDir,
     trained: trained_model.TrainedModel,
-    selection: FrameSelection | None,
+    selection: FrameSelection,
     result: Mapping[str, float],
     eval_data_pattern: str,
     level: str,
@@ -45,7 +45,7 @@ def write_metrics(
         "model": trained.config.model,
         "which": trained.role,
         **({} if trained.branch is None else {"branch": trained.branch}),
-        "frames": frames_text(selection),
+        "frames": selection.describe(),
         "precision": trained.model.compute_dtype,
         "step": step,
         "eval_data_pattern": eval_data_pattern,
@@ -57,10 +57,6 @@ def write_metrics(
         write_scalars(result)
     writer.close()
     return target
-
-
-def frames_text(selection: FrameSelection | None) -> str:
-    return selection.describe() if selection else "all"
 
 
 def best_step(run: RunDir) -> int | None:

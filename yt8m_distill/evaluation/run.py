@@ -15,7 +15,7 @@ from yt8m_distill.data.views import View
 from yt8m_distill.devices.precision import warn_where_slow
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation.evaluate import evaluate
-from yt8m_distill.evaluation.results import frames_text, write_metrics, write_per_class
+from yt8m_distill.evaluation.results import write_metrics, write_per_class
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import checkpoints, loading, trained_model
@@ -83,7 +83,7 @@ def _write(config: EvalConfig, trained, selection, result: Mapping[str, float], 
     target = write_metrics(RunDir(config.train_dir), trained, selection, result, pattern, level, config.output_file)
     for name, value in result.items():
         print(f"{name:10} {value:.6g}")
-    print(f"Metrics of the {trained.role} ({frames_text(selection)} frames) are in {target}")
+    print(f"Metrics of the {trained.role} ({selection.describe()} frames) are in {target}")
     if config.per_class_file:
         write_per_class(pathlib.Path(config.per_class_file), metrics)
         print(f"Results by class are in {config.per_class_file}")

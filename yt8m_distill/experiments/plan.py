@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from yt8m_distill.config.experiment import ExperimentConfig
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.training import STUDENT_LOSSES, TeacherCache, TrainConfig
 from yt8m_distill.errors import UserError
 
@@ -37,11 +37,9 @@ class Run:
     seed: int
     config: TrainConfig
 
-    def evaluated_with(self) -> tuple[FrameSelection | None, ...]:
+    def evaluated_with(self) -> tuple[FrameSelection, ...]:
         """The frames it is evaluated with: all, its own, or one selection for each k that it was trained for."""
         own = self.config.selection
-        if own is None:
-            return (None,)
         return tuple(dataclasses.replace(own.for_evaluation(), k=k) for k in own.drawn_from) or (own.for_evaluation(),)
 
 
@@ -157,7 +155,7 @@ def _runs_of_table(config: ExperimentConfig, seed: int) -> Iterator[Run]:
     frames = frames_of(config)
     for variant in variants(config.experiment, config.own_rows):
         if variant.mode == "teacher":
-            yield _run(config.base, variant, None, seed)
+            yield _run(config.base, variant, ALL_FRAMES, seed)
         elif variant.any_k and len(frames) > 1:
             selection = FrameSelection(max(frames), sampling=variant.sampling, drawn_from=tuple(sorted(frames)))
             yield _run(config.base, variant, selection, seed)
@@ -166,7 +164,7 @@ def _runs_of_table(config: ExperimentConfig, seed: int) -> Iterator[Run]:
                 yield _run(config.base, variant, FrameSelection(k, sampling=variant.sampling), seed)
 
 
-def _run(base: TrainConfig, variant: Variant, selection: FrameSelection | None, seed: int) -> Run:
+def _run(base: TrainConfig, variant: Variant, selection: FrameSelection, seed: int) -> Run:
     if variant.mode == "teacher":
         config = base.of_teacher(None)
     elif variant.mode == "baseline":  # of the student's architecture: that is what it is compared with
@@ -181,7 +179,7 @@ def _run(base: TrainConfig, variant: Variant, selection: FrameSelection | None, 
         train_fraction=variant.fraction or base.train_fraction,
         learning=dataclasses.replace(config.learning, seed=seed),
     )
-    k = None if selection is None or selection.drawn_from else selection.k
+    k = None if selection.drawn_from else selection.k
     return Run(f"seed{seed}/{_name(config)}", variant.row, k, seed, config)
 
 
@@ -217,7 +215,7 @@ def _name(config: TrainConfig) -> str:
         parts = ["-".join([kind, *distillation.losses])]
         parts += ["intermediate"] if distillation.representation_matching == "intermediate" else []
         parts += ["from-teacher"] if distillation.student_init == "teacher" else []
-    if config.selection is not None:
+    if config.selection != ALL_FRAMES:
         uniform = config.selection.sampling == "uniform"
         described = config.selection.describe()
         parts.append(f"uniform{described}" if uniform and kind == "baseline" else described)
@@ -232,9 +230,9 @@ def _named_runs(config: ExperimentConfig, seed: int) -> Iterator[Run]:
     for named in config.named_runs:
         own = dataclasses.replace(named.config, learning=dataclasses.replace(named.config.learning, seed=seed))
         selection = own.selection
-        k = None if selection is None or selection.drawn_from else selection.k
+        k = None if selection.drawn_from else selection.k
         parts = [re.sub(r"[^a-z0-9]+", "-", named.row.lower()).strip("-") or "run"]
-        if selection is not None:
+        if selection != ALL_FRAMES:
             parts.append(dataclasses.replace(selection, sampling="uniform").describe())
         yield Run(f"seed{seed}/{'_'.join(parts)}", named.row, k, seed, own)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.config.json import from_values, to_json
+from yt8m_distill.config.json import from_values, to_json, to_values
 from yt8m_distill.config.training import DISTILLING_MODES, TrainConfig
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.evaluation.results import write_metrics
@@ -95,7 +95,7 @@ def is_measured(run: Run, full_map: bool) -> bool:
 def results_of(run: Run) -> list[Result]:
     """The results of a measured run."""
     stored = read(run)
-    ks = [selection.k if selection else None for selection in run.evaluated_with()]
+    ks = [selection.k for selection in run.evaluated_with()]
     return [Result(run, k, row, stored.training_seconds) for k, row in zip(ks, stored.rows, strict=True)]
 
 
@@ -117,7 +117,7 @@ def _row(
     run: Run,
     trained: trained_model.TrainedModel,
     predict: Callable,
-    selection: FrameSelection | None,
+    selection: FrameSelection,
     own: Row,
     full_map: bool,
 ) -> Row:
@@ -138,7 +138,7 @@ def _row(
     if selection == trained.selection:
         pattern = pattern or trained.config.eval_data_pattern
         write_metrics(RunDir(run.config.train_dir), trained, selection, metrics, pattern, videos.spec.level)
-    frames = min(selection.k, own.frames) if selection and selection.k else own.frames
+    frames = min(selection.k, own.frames) if selection.k else own.frames
     if frames == own.frames:
         return dataclasses.replace(own, metrics=metrics)
     computed = cost.multiply_accumulates(trained.model, frames)[0]
@@ -226,7 +226,7 @@ def _known(value) -> object:
 
 def _settings(result: Result) -> Iterable[tuple[str, str]]:
     """The settings of a run by name, as text; without directories, and what has a column of its own."""
-    for name, value in dataclasses.asdict(result.config).items():
+    for name, value in to_values(result.config).items():
         if name in ("train_dir", "teacher_dir"):
             continue
         parts = value.items() if isinstance(value, dict) else [("", value)]

@@ -99,7 +99,7 @@ class _Task:
     def __init__(self, result: Result, folder: pathlib.Path):
         trained = loading.load(result.config.train_dir)
         selections = result.run.evaluated_with()
-        selection = next((each for each in selections if each and each.k == result.k), selections[0])
+        selection = next((each for each in selections if each.k == result.k), selections[0])
         self.predict: Callable = prediction_function(trained.model)
         self.view = View(selection)
         self.path = folder / "predictions.csv"

@@ -12,10 +12,9 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.models import registry
 
 
-def frames_of(config: TrainConfig, selection: FrameSelection | None) -> int:
+def frames_of(config: TrainConfig, selection: FrameSelection) -> int:
     """Frames that a model gets at most; unbounded videos are taken as 300 frames."""
-    longest = config.data.longest_example or 300
-    return selection.frames(longest) if selection else longest
+    return selection.frames(config.data.longest_example or 300)
 
 
 def build_models(config: TrainConfig, with_teacher: bool = False) -> dict[str, keras.Model]:

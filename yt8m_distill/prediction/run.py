@@ -206,7 +206,7 @@ def _describe_run(
     files = "".join(f"{os.path.basename(path)} {os.path.getsize(path)}\n" for path in videos.files)
     return {
         "model": loading.fingerprint(trained),
-        "frames": view.selection.describe() if view.selection else "all",
+        "frames": view.selection.describe(),
         "input files": hashlib.sha256(files.encode()).hexdigest(),
         "precision": config.precision,
         "top_k": config.top_k,
@@ -218,7 +218,7 @@ def _describe_work(trained: trained_model.TrainedModel, view: View, videos: Vide
     stats = [(os.path.realpath(path), os.stat(path)) for path in videos.files]
     return {
         "model": loading.fingerprint(trained),
-        "frames": view.selection.describe() if view.selection else "all",
+        "frames": view.selection.describe(),
         "names": names and list(names.items()),
         "files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats],
     }

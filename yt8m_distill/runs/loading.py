@@ -14,7 +14,7 @@ from yt8m_distill.files import untrusted
 from yt8m_distill.models.building import build_one
 from yt8m_distill.runs import checkpoints, directory
 from yt8m_distill.runs.teachers import join
-from yt8m_distill.runs.trained_model import ENSEMBLE, TrainedModel, find, model_args_of
+from yt8m_distill.runs.trained_model import ENSEMBLE, TrainedModel, find, model_args_of, selection_of
 from yt8m_distill.runs.weights import load_arrays
 
 
@@ -47,7 +47,7 @@ def load(
         if not stored:
             raise UserError(f"'{run.path}' has no model yet: neither best/ nor a checkpoint. Train it first.")
         checkpoint = stored[-1]
-    selection = None if role == "teacher" else config.selection.for_evaluation()
+    selection = selection_of(config, role).for_evaluation()
     if checkpoint is not None:
         model = _built_for(config, role, precision, checkpoint.state_file)
         load_arrays(model, checkpoint, role)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from yt8m_distill.config.frames import ALL_FRAMES
 from yt8m_distill.errors import UserError
 from yt8m_distill.models.ensemble import TeacherEnsemble
 from yt8m_distill.runs.directory import RunDir
@@ -32,4 +33,4 @@ def join(members: Sequence[TrainedModel], run: RunDir, matched: TrainedModel | N
     model = TeacherEnsemble([each.model for each in members], place)
     name = " + ".join(each.config.model for each in members)
     config = dataclasses.replace(members[0].config, model=name)
-    return TrainedModel(model, config, "teacher", None, run.path, run.path, None)
+    return TrainedModel(model, config, "teacher", ALL_FRAMES, run.path, run.path, None)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from yt8m_distill.config.dataset import VIDEO, DatasetSpec
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.runs.directory import RunDir
@@ -30,7 +30,7 @@ class TrainedModel:
         model: a VideoModel.
         config: of the run it is from.
         role: "student" or "teacher".
-        selection: the frames it sees; None: all.
+        selection: the frames it sees.
         run_path: the run directory it is from.
         source: the folder of the weights.
         step: training steps done; None where the best epoch's weights do not say.
@@ -40,7 +40,7 @@ class TrainedModel:
     model: keras.Model
     config: TrainConfig
     role: str
-    selection: FrameSelection | None
+    selection: FrameSelection
     run_path: pathlib.Path
     source: pathlib.Path
     step: int | None
@@ -86,6 +86,11 @@ def find(train_dir: str, which: str | None = None) -> tuple[RunDir, TrainConfig,
             return run, config, ENSEMBLE
         train_dir = config.teacher_dir or str(run.teacher.path)
     raise UserError(f"'{train_dir}' is named by its own config.json as the run of its teacher.")
+
+
+def selection_of(config: TrainConfig, role: str) -> FrameSelection:
+    """The frames that the "student" or "teacher" of a run is trained with."""
+    return ALL_FRAMES if role == "teacher" else config.selection
 
 
 def model_args_of(config: TrainConfig, role: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from yt8m_distill.config.dataset import EDITIONS, FRAME, VIDEO, DatasetSpec, Edition
+from yt8m_distill.config.frames import ALL_FRAMES
 from yt8m_distill.config.json import to_json
 from yt8m_distill.config.models import ConversionConfig
 from yt8m_distill.config.recipes import with_recipe
@@ -56,7 +57,7 @@ def run_conversion(config: ConversionConfig) -> bool:
     original = find_original(checkpoint.shapes, config.model, config.scope, flags)
     architecture = architecture_of(original)
     settings = _train_config(config, original.model, architecture, flags)
-    model = building.build_models(settings)["student" if config.selection else "teacher"]
+    model = building.build_models(settings)[_role(config)]
     known = placements_in(model)
     arrays = checkpoint.arrays({name: original.names[name] for name in original.names if name in known})
     load_reference_weights(model, arrays)
@@ -67,6 +68,10 @@ def run_conversion(config: ConversionConfig) -> bool:
     _describe(checkpoint, original, model, placed=len(arrays), left=left)
     print(f"The run is in {run.path}")
     return not left
+
+
+def _role(config: ConversionConfig | TrainConfig) -> str:
+    return "teacher" if config.selection == ALL_FRAMES else "student"
 
 
 def _model_flags(folder: pathlib.Path) -> dict[str, Any]:
@@ -80,7 +85,7 @@ def _train_config(
 ) -> TrainConfig:
     """The configuration of a run that has trained this model, with every setting resolved."""
     kind = registry.model_class(model)
-    if kind.video_level and (config.selection is not None or config.overrides.max_frames is not None):
+    if kind.video_level and (config.selection != ALL_FRAMES or config.overrides.max_frames is not None):
         raise UserError(
             f"{model} is a video-level model: it takes one vector a video; leave out --student_frames and --max_frames."
         )
@@ -88,7 +93,7 @@ def _train_config(
     return with_recipe(
         TrainConfig(
             model=model,
-            training_mode="baseline" if config.selection else "teacher",
+            training_mode="teacher" if config.selection == ALL_FRAMES else "baseline",
             model_args=_model_args(config, model, architecture, flags, spec),
             eigenvalues=config.eigenvalues,
             selection=config.selection,
@@ -105,7 +110,8 @@ def _model_args(
 ) -> dict[str, Any]:
     """Every argument of the model: by the user, the shapes, the original's flags, or else the default."""
     defaults = registry.model_class(model).argument_defaults()
-    frames = config.selection.frames(spec.max_frames or LONGEST_VIDEO) if config.selection else None
+    students = config.selection != ALL_FRAMES
+    frames = config.selection.frames(spec.max_frames or LONGEST_VIDEO) if students else None
     undecided = undecided_args(architecture, model)
     assumed = {**defaults, **_block_length(spec, frames)}
     by_flags = {name: text for name, text in args_by_flags(flags).items() if name in undecided}
@@ -202,14 +208,14 @@ def _known_sizes(
 
 def _write(run: RunDir, settings: TrainConfig, model: Any, step: int | None):
     """A finished run; its report, which says that it is, comes last."""
-    role = "student" if settings.selection else "teacher"
+    role = _role(settings)
     with atomic.directory_written_beside(run.best) as folder:
         directory.save_weights(model, folder, role)
         atomic.write_json(folder / "best.json", {} if step is None else {"step": step})
     atomic.write_text(run.config_file, to_json(settings))
     frames = building.frames_of(settings, settings.selection)
     row = Row(
-        role="baseline" if settings.selection else "teacher",
+        role=settings.training_mode,
         frames=frames,
         parameters=cost.parameter_count(model),
         multiply_accumulates=cost.multiply_accumulates(model, frames)[0],

@@ -36,6 +36,7 @@ from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import checkpoints, directory, weights
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.trained_model import selection_of
 from yt8m_distill.training import optimizers
 from yt8m_distill.training.logs import TrainingLogs
 from yt8m_distill.training.stages import Stage, stages
@@ -387,7 +388,7 @@ class TrainingLoop:
             results[role] = evaluate(
                 self.predict[role],
                 self.files["validation"],
-                None if role == "teacher" else self.config.selection.for_evaluation(),
+                selection_of(self.config, role).for_evaluation(),
                 EvaluationMetrics(self.config.data.num_classes),
                 batch_size=EVALUATION_BATCH_SIZE,
                 seed=self.config.learning.seed,

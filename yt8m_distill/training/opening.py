@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Iterable
 
-from yt8m_distill.config.json import to_json
+from yt8m_distill.config.json import to_json, to_values
 from yt8m_distill.config.training import RUNNING_FIELDS, TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
@@ -50,7 +50,7 @@ def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:
     """
     defaults = registry.model_class(new.model).argument_defaults()
     old = dataclasses.replace(old, model_args={**defaults, **old.model_args})
-    old_values, new_values = dict(_flat(dataclasses.asdict(old))), dict(_flat(dataclasses.asdict(new)))
+    old_values, new_values = dict(_flat(to_values(old))), dict(_flat(to_values(new)))
     return [
         f"{name}: {old_values.get(name)} in the run, {new_values.get(name)} now"
         for name in sorted({*old_values, *new_values})

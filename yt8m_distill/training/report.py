@@ -106,7 +106,7 @@ def make_report(
 
 def _row(trained: trained_model.TrainedModel, config: TrainConfig, run: RunDir, eval_videos, longest: int) -> Row:
     # Of the longest video that is there: 300 frames would flatter the student where videos are shorter.
-    frames = trained.selection.frames(longest) if trained.selection else longest
+    frames = trained.selection.frames(longest)
     return Row(
         role="baseline" if config.training_mode == "baseline" else trained.role,
         frames=frames,

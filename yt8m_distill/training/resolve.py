@@ -4,7 +4,7 @@ import dataclasses
 import logging
 
 from yt8m_distill.config.dataset import VIDEO, DatasetSpec, SpecOverrides
-from yt8m_distill.config.frames import DEFAULT_STUDENT_FRAMES, FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, DEFAULT_STUDENT_FRAMES, FrameSelection
 from yt8m_distill.config.recipes import with_recipe
 from yt8m_distill.config.training import Distillation, TrainConfig
 from yt8m_distill.data.sample import ensure_sample
@@ -137,7 +137,7 @@ def _with_arguments_by_frames(config: TrainConfig) -> TrainConfig:
     """Every argument resolved; those that follow from the number of frames also for the student, where they differ."""
     model = registry.model_class(config.model)
     by_frames = model.args_for_frames
-    first = config.selection if config.training_mode == "baseline" else None
+    first = config.selection if config.training_mode == "baseline" else ALL_FRAMES
     model_args = {**model.argument_defaults(), **by_frames(frames_of(config, first)), **config.model_args}
     student_args = {}
     if config.distillation is not None:
@@ -153,12 +153,12 @@ def _with_arguments_by_frames(config: TrainConfig) -> TrainConfig:
 
 def default_train_dir(config: TrainConfig) -> str:
     """`runs/<model>_<training_mode>_<k>`."""
-    parts = [config.model, config.training_mode, *([config.selection.describe()] if config.selection else [])]
-    return "runs/" + "_".join(parts)
+    frames = [] if config.selection == ALL_FRAMES else [config.selection.describe()]
+    return "runs/" + "_".join([config.model, config.training_mode, *frames])
 
 
 def _warn_where_no_video_is_longer(config: TrainConfig, train: VideoFiles):
-    if config.selection is None or config.selection.k is None or train.spec.thin_frames is not None:
+    if config.selection.k is None or train.spec.thin_frames is not None:
         return
     longest = train.longest_of_first()
     if longest <= config.selection.k:

@@ -223,7 +223,7 @@ def open_cache(config: TrainConfig, teacher: trained_model.TrainedModel, videos:
     wanted = _wanted_contents(config, teacher, videos)
     found = _found_contents(folder, wanted)
     if found is None:
-        check_view(videos.spec, View(None), "train_data_pattern")  # thin shards do not hold what the teacher sees
+        check_view(videos.spec, View(), "train_data_pattern")  # thin shards do not hold what the teacher sees
         atomic.make_directory(folder)
         with _no_other_writer(folder):
             found = _found_contents(folder, wanted)  # another training may have finished it just now
@@ -329,7 +329,7 @@ def _write(folder: pathlib.Path, contents: Contents, teacher: trained_model.Trai
         batches = predictions(
             _outputs_function(teacher.model),
             videos,
-            View(None),
+            View(),
             batch_size=WRITING_BATCH_SIZE,
             seed=0,
             description="Storing the teacher's outputs",
