@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from yt8m_distill.config.experiment import ExperimentConfig, NamedRun
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.training import Distillation, Learning, TeacherCache, TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments.plan import Run, plan
@@ -140,7 +140,7 @@ def test_own_rows_end_with_one_student_that_is_evaluated_with_every_k():
     assert last.evaluated_with() == (FrameSelection(2), FrameSelection(5))
     jittered = next(run for run in planned if run.row == "Serial, jittered")
     assert jittered.evaluated_with() == (FrameSelection(5),)
-    assert planned[0].evaluated_with() == (None,)
+    assert planned[0].evaluated_with() == (ALL_FRAMES,)
     assert last.row not in by_row(runs("table6", frames=(5,), own_rows=True))
 
 

@@ -90,11 +90,11 @@ def test_weights_that_do_not_fit_are_not_begun(tmp_path, monkeypatch):
     """HDF5 ends the process where it cannot write to the end."""
     model = keras.Sequential([keras.layers.Input((1000,)), keras.layers.Dense(1000)])
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(directory.shutil, "disk_usage", lambda path: usage._replace(free=4_000_000))
+    monkeypatch.setattr(atomic.shutil, "disk_usage", lambda path: usage._replace(free=4_000_000))
     with pytest.raises(UserError, match=r"the model's weights in .* would take 4\.0 MB, and 4\.0 MB are free"):
         directory.save_weights(model, tmp_path, "teacher")
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(directory.shutil, "disk_usage", lambda path: usage._replace(free=5_000_000))
+    monkeypatch.setattr(atomic.shutil, "disk_usage", lambda path: usage._replace(free=5_000_000))
     directory.save_weights(model, tmp_path, "teacher")
     assert directory.weights_file(tmp_path, "teacher").stat().st_size < 5_000_000
 
