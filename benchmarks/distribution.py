@@ -125,8 +125,8 @@ def training_step(
         optimizers.build(optimizer, step_model.trained_variables())
     step_model.compile(optimizer=optimizer)
     if devices.replicas == 1:
-        return training._compiled_step(step_model, stage.view, config.data)
-    step = training._compiled_step_on_all(step_model, stage.view, config.data, devices)
+        return training.compiled_step(step_model, stage.view, config.data)
+    step = training.compiled_step_on_all(step_model, stage.view, config.data, devices)
     return lambda batch: step(batch, False)[0]
 
 

@@ -111,7 +111,7 @@ def epoch(
     step_model, optimizer = stage.build(), optimizers.make_optimizer(config)
     step_model.compile(optimizer=optimizer)
     optimizer.build(step_model.trained_variables())
-    step = training._compiled_step(step_model, stage.view, config.data)
+    step = training.compiled_step(step_model, stage.view, config.data)
 
     def run() -> int:
         count = 0

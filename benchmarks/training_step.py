@@ -105,7 +105,7 @@ def training_step(config: TrainConfig, models: Mapping[str, keras.Model], batch:
     step_model, optimizer = stage.build(), optimizers.make_optimizer(config)
     step_model.compile(optimizer=optimizer)
     optimizer.build(step_model.trained_variables())
-    step = training._compiled_step(step_model, stage.view, config.data)
+    step = training.compiled_step(step_model, stage.view, config.data)
 
     def run() -> int:
         float(step(batch))

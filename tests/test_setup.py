@@ -21,9 +21,9 @@ DISTRIBUTIONS = {
 # Modules that need an extra.
 OPTIONAL = {
     "plots": {"experiments.plots", "experiments.representations"},
-    "beam": {"beam_pipeline"},
+    "beam": {"prediction.beam"},
     "export": {"deployment.onnx", "deployment.runners"},
-    "serve": {"serving.app", "serving.service"},
+    "serve": {"serving.app", "serving.server"},
 }
 
 

@@ -158,7 +158,7 @@ MEANS = DatasetSpec("YouTube-8M 2018", "id", ("mean_rgb", "mean_audio"), (16, 4)
 @pytest.mark.parametrize("parser", ["ours", "protobuf"])
 def test_agrees_with_the_original_video_level_reader(parser, monkeypatch):
     if parser == "protobuf":
-        monkeypatch.setattr(reading.wire, "regular_record", lambda data: None)
+        monkeypatch.setattr(reading.sequence_example, "regular_record", lambda data: None)
     case = load_case("a_video_reader")
     serialized = [case[f"ex_{i}"].tobytes() for i in range(3)]
     sizes = SpecOverrides(num_classes=50)

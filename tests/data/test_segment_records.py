@@ -31,7 +31,7 @@ def segment_batch(serialized: bytes, spec: DatasetSpec) -> dict[str, np.ndarray]
 @pytest.mark.parametrize("parser", ["ours", "protobuf"])
 def test_agrees_with_the_original_reader(parser, monkeypatch):
     if parser == "protobuf":
-        monkeypatch.setattr(reading.wire, "regular_record", lambda data: None)
+        monkeypatch.setattr(reading.sequence_example, "regular_record", lambda data: None)
     case = load_case("a_segment_reader")
     batch = segment_batch(case["ex"].tobytes(), CASE_SPEC)
     assert batch["video_id"].tolist() == case["out_video_ids"].tolist()

@@ -367,7 +367,7 @@ def test_a_model_that_does_not_fit_into_memory(data, tmp_path, capsys, monkeypat
     def too_large(*arguments, **options):
         raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
 
-    monkeypatch.setattr(training.trained_model, "build_models", too_large)
+    monkeypatch.setattr(training.building, "build_models", too_large)
     assert train(data, tmp_path / "run") == 2
     assert "NetVLAD does not fit into memory; give smaller sizes by --model_args" in capsys.readouterr().err
 

@@ -164,7 +164,7 @@ class RatedBatches:
 
 
 def test_metrics_of_the_original(monkeypatch):
-    monkeypatch.setattr("yt8m_distill.evaluation.run.estimated_videos", lambda videos, view: 23)
+    monkeypatch.setattr("yt8m_distill.prediction.predict.estimated_videos", lambda videos, view: 23)
     case = load_case("b_metrics_segments")
     metrics = EvaluationMetrics(30)
     options = {"batch_size": 1, "seed": 0, "description": "x"}

@@ -15,13 +15,13 @@ import pytest
 from tests.end_to_end.test_commands import ROOT, evaluate, kill_after, predict, scalars, stop_after, train
 from tests.helpers import learnable_videos, write_records
 from yt8m_distill.data.tfrecord import frames_of_file
+from yt8m_distill.files import atomic
 from yt8m_distill.files.resumable import ResumableFiles
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.prediction import run as prediction
-from yt8m_distill.runs import directory
 from yt8m_distill.runs.checkpoints import checkpoints
 from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.training import run as training_run
+from yt8m_distill.training import loop
 from yt8m_distill.training import step as training
 
 TIMES = {"videos_per_second", "share_of_time_waiting_for_input"}
@@ -206,7 +206,7 @@ def test_too_little_space_ends_with_a_sentence_and_keeps_what_was_there(data, tm
     with monkeypatch.context() as patched:
         stop_after(patched, 2)
         assert train(data, tmp_path / "run", *arguments) == 1
-        patched.setattr(directory.shutil, "disk_usage", lambda path: usage._replace(free=10))
+        patched.setattr(atomic.shutil, "disk_usage", lambda path: usage._replace(free=10))
         stop_after(patched, 0)
         assert train(data, tmp_path / "run", *arguments) == 2
     message = capsys.readouterr().err
@@ -216,7 +216,7 @@ def test_too_little_space_ends_with_a_sentence_and_keeps_what_was_there(data, tm
 
 
 def test_a_loss_that_is_not_finite_names_step_videos_and_checkpoint(data, tmp_path, monkeypatch, capsys):
-    step_of = training._compiled_step
+    step_of = training.compiled_step
 
     def spoiled(step_model, *settings):
         step, done = step_of(step_model, *settings), []
@@ -233,7 +233,7 @@ def test_a_loss_that_is_not_finite_names_step_videos_and_checkpoint(data, tmp_pa
         return run
 
     steps = []
-    monkeypatch.setattr(training_run, "compiled_step", spoiled)
+    monkeypatch.setattr(loop, "compiled_step", spoiled)
     arguments = ["--training_mode=baseline", "--student_frames=2", "--num_epochs=5", "--checkpoint_every_steps=3"]
     assert train(data, tmp_path / "run", *arguments) == 2
     message = capsys.readouterr().err
