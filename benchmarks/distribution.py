@@ -33,7 +33,7 @@ from measuring import print_machine, print_table, run_config
 
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.training import TrainConfig
-from yt8m_distill.data.views import Batch
+from yt8m_distill.data.batches import Batch
 from yt8m_distill.devices import cluster
 from yt8m_distill.devices.cluster import Devices
 from yt8m_distill.models import building, registry

@@ -54,8 +54,8 @@ from measuring import (
 )
 
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.views import View
 from yt8m_distill.devices.precision import has_units
 from yt8m_distill.models import registry
 from yt8m_distill.models.nextvlad import NeXtVLAD

@@ -44,8 +44,8 @@ from measuring import Measured, full_size_videos, measure_in_turn, print_machine
 from yt8m_distill.cli import command
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.video_files import VideoFiles, open_videos
-from yt8m_distill.data.views import Batch, View
 
 BARE = "bare parsing, from memory"
 THIN_FRAMES = 30

@@ -41,8 +41,8 @@ from measuring import (
 
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.training import Distillation, Learning, TeacherCache, TrainConfig
+from yt8m_distill.data.batches import StoredOutputs
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.views import StoredOutputs
 from yt8m_distill.models import building, registry
 from yt8m_distill.runs import loading, trained_model
 from yt8m_distill.training import optimizers, stages, teacher_cache

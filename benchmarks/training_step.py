@@ -31,8 +31,8 @@ from measuring import Measured, measure_in_turn, median_of, print_machine, print
 
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.training import Distillation, TrainConfig
+from yt8m_distill.data.batches import Batch
 from yt8m_distill.data.frame_selection import selected_indices
-from yt8m_distill.data.views import Batch
 from yt8m_distill.models import building, registry
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.training import optimizers, stages

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.data import sample
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.sample import SampleSettings, ensure_sample, write_sample
 from yt8m_distill.data.video_files import open_videos
-from yt8m_distill.data.views import View
 from yt8m_distill.errors import UserError
 from yt8m_distill.quantization import dequantize
 

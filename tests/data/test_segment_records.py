@@ -11,12 +11,11 @@ from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data import batches as readers
 from yt8m_distill.data import format_detection, reading
-from yt8m_distill.data.estimates import estimated_videos
+from yt8m_distill.data.batches import View
+from yt8m_distill.data.reading_order import position_after
 from yt8m_distill.data.tfrecord import DamagedRecord
 from yt8m_distill.data.video import MOST_RATINGS, all_segments, rated_segments
-from yt8m_distill.data.video_files import open_videos
-from yt8m_distill.data.view_checks import check_segments
-from yt8m_distill.data.views import View, position_after
+from yt8m_distill.data.video_files import check_segments, open_videos
 from yt8m_distill.errors import UserError
 from yt8m_distill.quantization import dequantize
 
@@ -146,7 +145,7 @@ def test_batches_take_whole_records(videos):
     assert all(not a & b for i, a in enumerate(ids) for b in ids[:i])
     # The records have 1, 2, 3, 1, 2, 3, ... segments: 1+2+3+1, then 2+3+1 each time, as 2 more would be 8.
     assert [len(batch["video_id"]) for batch in batches] == [7, 6, 6, 6, 6, 5]
-    assert estimated_videos(videos) == len(expected)
+    assert videos.estimated_videos() == len(expected)
     assert [len(batch["video_id"]) for batch in videos.ordered_batches(View(), 1)][:3] == [1, 2, 3]
 
 

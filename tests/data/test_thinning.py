@@ -13,12 +13,12 @@ from tests.helpers import learnable_videos, sequence_example, shared_path, write
 from yt8m_distill.cli.command import thin_main, verify_main
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.data import encoding, format_detection, reading, thinning
-from yt8m_distill.data import sequence_example as wire
+from yt8m_distill.data import format_detection, reading, thinning
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.frame_selection import frame_indices
+from yt8m_distill.data.sequence_example import regular_record, serialized_example, serialized_int64s
 from yt8m_distill.data.tfrecord import DamagedRecord, framed, frames_of_file
 from yt8m_distill.data.video_files import open_videos
-from yt8m_distill.data.views import View
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs.directory import RunDir
@@ -51,16 +51,16 @@ def snapshot(folder: pathlib.Path) -> dict[str, tuple[bytes, int]]:
 def test_encoded_records_are_those_of_protobuf(num_frames, size):
     example = sequence_example(num_frames=num_frames, sizes={"clip": size}, labels=(1, 200, 3861))
     frames = np.frombuffer(b"".join(rows(example, "clip")), np.uint8).reshape(num_frames, size)
-    encoded = encoding.sequence_example(example.context.SerializeToString(deterministic=True), {"clip": frames})
+    encoded = serialized_example(example.context.SerializeToString(deterministic=True), {"clip": frames})
     assert encoded == example.SerializeToString(deterministic=True)
     if num_frames:
-        np.testing.assert_array_equal(wire.regular_record(encoded).feature_lists["clip"], frames)
+        np.testing.assert_array_equal(regular_record(encoded).feature_lists["clip"], frames)
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 2**31, 2**62])
 def test_encoded_numbers_are_those_of_protobuf(value):
     feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-    assert encoding.int64_features({"a": value}) == tf.train.Features(feature={"a": feature}).SerializeToString()
+    assert serialized_int64s({"a": value}) == tf.train.Features(feature={"a": feature}).SerializeToString()
 
 
 def test_framed_records_are_those_of_tensorflow(tmp_path):
@@ -94,7 +94,7 @@ def test_thin_shards_are_read_without_the_parser(tmp_path):
     assert spec == DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 3862, 300, thin_frames=K)
     assert "thin shards with 4 frames" in spec.describe()
     assert "thin" not in SPEC.describe()
-    record = wire.regular_record(serialized)
+    record = regular_record(serialized)
     assert record.context["thin_original_frames"] == [9]
     assert reading.read_video(serialized, spec).num_frames == K
 
@@ -105,7 +105,7 @@ def test_features_a_frame_apart_and_a_record_in_two_parts(tmp_path):
     del context.feature_lists.feature_list["rgb"], context.feature_lists.feature_list["audio"]
     del lists.context.feature["id"], lists.feature_lists.feature_list["audio"].feature[8]
     joined = context.SerializeToString() + lists.SerializeToString()
-    assert wire.regular_record(joined) is None
+    assert regular_record(joined) is None
     write_records(tmp_path / "a.tfrecord", [joined])
     assert thin(tmp_path, tmp_path / "out") == 0
     (record,) = parsed(tmp_path / "out" / "a.tfrecord")

@@ -11,7 +11,7 @@ import pytest
 from tests.helpers import learnable_videos, sequence_example, shared_path, write_records
 from yt8m_distill.cli.command import verify_main
 from yt8m_distill.config.dataset import DatasetSpec
-from yt8m_distill.data import records, tfrecord, verification
+from yt8m_distill.data import reading, tfrecord, verification
 from yt8m_distill.data.tfrecord import frames_of_file
 from yt8m_distill.data.verification import FileReport, check_file, table
 
@@ -160,7 +160,7 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
             raise OSError(errno.EIO, "Input/output error")
         return tfrecord.read_record(file, offset, buffer)
 
-    monkeypatch.setattr(records, "read_record", failing)
+    monkeypatch.setattr(reading, "read_record", failing)
     broken = check_file(path, SPEC, lambda num_bytes: None)
     assert (broken.videos, broken.bad_bytes) == (2, 3 * third.num_bytes)
     assert broken.first_problem == "record 3: the file cannot be read: Input/output error"

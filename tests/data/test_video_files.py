@@ -1,6 +1,7 @@
 """Files to batches: patterns, order, resume position, and errors that name file and record."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -8,11 +9,11 @@ import pytest
 from tests.helpers import sequence_example, shared_path, write_records
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.data import video_files
-from yt8m_distill.data.estimates import estimated_videos
+from yt8m_distill.data import reading_order
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.files import find_files
+from yt8m_distill.data.reading_order import position_after
 from yt8m_distill.data.video_files import VideoFiles, open_videos
-from yt8m_distill.data.views import View, position_after
 from yt8m_distill.errors import UserError
 
 SPEC = DatasetSpec("x", "id", ("rgb", "audio"), (6, 2), 10, 300)
@@ -100,8 +101,8 @@ def test_the_students_view_decodes_what_the_distillation_batch_points_to(videos)
 
 
 def test_counts_for_progress_bars(videos):
-    assert estimated_videos(videos) in range(15, 28)
-    assert estimated_videos(VideoFiles(videos.files[:1], videos.spec)) == 7
+    assert videos.estimated_videos() in range(15, 28)
+    assert VideoFiles(videos.files[:1], videos.spec).estimated_videos() == 7
     assert videos.longest_of_first() == 7
 
 
@@ -178,12 +179,12 @@ def test_a_fraction_of_many_records_is_near_to_what_was_asked_for(tmp_path):
     path = write_records(tmp_path / "many.tfrecord", [b""] * 4000)
     for fraction in (0.1, 0.25, 0.5):
         part = VideoFiles((path,), SPEC, fraction=fraction)
-        assert len(list(part._sound_frames(0, 0))) == pytest.approx(4000 * fraction, rel=0.1)
-        assert estimated_videos(part) == 4000 * fraction
+        assert len(list(part._places_of_file(0))) == pytest.approx(4000 * fraction, rel=0.1)
+        assert part.estimated_videos() == 4000 * fraction
 
 
 def test_a_fraction_goes_on_where_it_stopped(videos, monkeypatch):
-    monkeypatch.setattr(video_files, "WINDOW_RECORDS", 3)  # a record of each file at a time
+    monkeypatch.setattr(reading_order, "WINDOW_RECORDS", 3)  # a record of each file at a time
     half = dataclasses.replace(videos, fraction=0.5)
     batches = list(half.training_batches(View(), 1, seed=0, epoch=0))
     assert len(batches) > 4
@@ -195,3 +196,11 @@ def test_a_fraction_goes_on_where_it_stopped(videos, monkeypatch):
 def test_a_fraction_may_hold_nothing(videos):
     assert videos.holds_records()
     assert not dataclasses.replace(videos, fraction=1e-9).holds_records()
+
+
+def test_sizes_are_looked_up_once(videos, monkeypatch):
+    total = sum(os.path.getsize(path) for path in videos.files)
+    monkeypatch.setattr(os.path, "getsize", lambda path: pytest.fail(f"looks {path} up again"))
+    assert dataclasses.replace(videos, fraction=0.5).num_bytes == total
+    assert dataclasses.replace(videos, files=videos.files[:1]).num_bytes < total
+    VideoFiles(("nowhere.tfrecord",), SPEC)  # not before they are asked for

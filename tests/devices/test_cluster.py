@@ -17,9 +17,11 @@ from yt8m_distill.cli import flags
 from yt8m_distill.cli.command import train_main
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.shard import Shard
 from yt8m_distill.config.training import Learning, TrainConfig
+from yt8m_distill.data.batches import View, videos_in
+from yt8m_distill.data.reading_order import position_after
 from yt8m_distill.data.video_files import open_videos
-from yt8m_distill.data.views import Part, View, position_after, videos_in
 from yt8m_distill.devices import cluster
 from yt8m_distill.devices.cluster import ONE_DEVICE, Cluster, Devices, open_devices, read_cluster
 from yt8m_distill.errors import UserError
@@ -139,7 +141,7 @@ def test_parts_are_the_whole_batch(data):
     videos = open_videos(f"{data}/train*", "x", SpecOverrides(num_classes=10))
     view = View(FrameSelection(3, sampling="random"), with_all_frames=True)
     whole = list(videos.training_batches(view, 4, seed=1, epoch=2))
-    parts = [list(videos.training_batches(view, 4, seed=1, epoch=2, part=Part(i, 3))) for i in range(3)]
+    parts = [list(videos.training_batches(view, 4, seed=1, epoch=2, shard=Shard(i, 3))) for i in range(3)]
     assert len(whole[-1]["num_frames"]) == 2  # fewer than parts
     for batch, *own in zip(whole, *parts, strict=True):
         for each in own:
@@ -164,7 +166,7 @@ def test_parts_are_of_the_videos_that_are_left_where_bad_records_are_skipped(dat
     path.write_bytes(content)
     videos = open_videos(str(path), "x", SpecOverrides(num_classes=10), skip_bad_records=True)
     whole = list(videos.training_batches(View(), 11, seed=1, epoch=0))
-    parts = [list(videos.training_batches(View(), 11, seed=1, epoch=0, part=Part(i, 2))) for i in range(2)]
+    parts = [list(videos.training_batches(View(), 11, seed=1, epoch=0, shard=Shard(i, 2))) for i in range(2)]
     assert sum(videos_in(batch) for batch in whole) == 32
     for batch, *own in zip(whole, *parts, strict=True):
         assert [videos_in(each) for each in own] == [len(batch["num_frames"])] * 2
@@ -174,10 +176,8 @@ def test_parts_are_of_the_videos_that_are_left_where_bad_records_are_skipped(dat
 def test_a_process_reads_its_own_records_only(data, monkeypatch):
     videos = open_videos(f"{data}/train37.tfrecord", "x", SpecOverrides(num_classes=10))
     read = []
-    monkeypatch.setattr(
-        "yt8m_distill.data.video_files.read_record", lambda *place: read.append(place) or _record(*place)
-    )
-    own = list(videos.training_batches(View(), 8, seed=1, epoch=0, part=Part(1, 2)))
+    monkeypatch.setattr("yt8m_distill.data.reading.read_record", lambda *place: read.append(place) or _record(*place))
+    own = list(videos.training_batches(View(), 8, seed=1, epoch=0, shard=Shard(1, 2)))
     assert len(read) == sum(len(batch["num_frames"]) for batch in own) == 4 * 4 + 3
 
 
@@ -258,6 +258,6 @@ def test_every_device_has_a_video():
 def test_one_device_has_all_the_say():
     devices = Devices()
     assert devices.is_chief
-    assert devices.part is None
+    assert devices.shard is None
     assert devices.from_chief(7) == 7
     devices.check_same({"settings": "x"})

@@ -12,8 +12,8 @@ from tests.models.test_every_model import TINY, without_dropout
 from yt8m_distill.cli.command import eval_main, inference_main, train_main
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.views import View
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.metrics import EvaluationMetrics

@@ -11,8 +11,8 @@ from tests.end_to_end.test_commands import evaluate, predict, train
 from tests.helpers import learnable_videos, write_records
 from yt8m_distill.cli.command import flops_main
 from yt8m_distill.config.dataset import SpecOverrides
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import open_videos
-from yt8m_distill.data.views import View
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.models.ensemble import TeacherEnsemble

@@ -149,6 +149,9 @@ class RatedBatches:
     def __init__(self, case):
         self._case = case
 
+    def estimated_videos(self, view):
+        return sum(self._case["batch_sizes"])
+
     def ordered_batches(self, view, batch_size, seed, start):
         begin = 0
         for size in self._case["batch_sizes"]:
@@ -163,8 +166,7 @@ class RatedBatches:
             begin += size
 
 
-def test_metrics_of_the_original(monkeypatch):
-    monkeypatch.setattr("yt8m_distill.prediction.predict.estimated_videos", lambda videos, view: 23)
+def test_metrics_of_the_original():
     case = load_case("b_metrics_segments")
     metrics = EvaluationMetrics(30)
     options = {"batch_size": 1, "seed": 0, "description": "x"}

@@ -15,11 +15,11 @@ from tests.fuzz.records import CHANGES, ONCE, SPEC, mutated, record, video_or_no
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.bad_records import BadRecords
-from yt8m_distill.data.reading import read_video
-from yt8m_distill.data.records import records_of_file
+from yt8m_distill.data.batches import View
+from yt8m_distill.data.reading import read_video, records_of_file
+from yt8m_distill.data.reading_order import Position
 from yt8m_distill.data.tfrecord import frames_of_file
 from yt8m_distill.data.video_files import VideoFiles, open_videos
-from yt8m_distill.data.views import Position, View
 
 OVERRIDES = SpecOverrides(SPEC.feature_names, SPEC.feature_sizes, SPEC.num_classes, SPEC.max_frames)
 REORDERINGS = ("remove", "repeat", "swap", "replace")

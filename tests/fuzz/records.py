@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.attempts import attempt
 from yt8m_distill.config.dataset import DatasetSpec
-from yt8m_distill.data import batches, encoding, record_format
+from yt8m_distill.data import batches, record_format, sequence_example
 from yt8m_distill.data.reading import read_video
 from yt8m_distill.data.sequence_example import Record, regular_record
 from yt8m_distill.data.tfrecord import DamagedRecord
@@ -407,4 +407,4 @@ def _assert_written_again_equal(data: bytes, spec: DatasetSpec, example: tf.trai
     again = tf.train.Features.FromString(context)
     assert again.SerializeToString(deterministic=True) == example.context.SerializeToString(deterministic=True)
     frames = dict(zip(spec.feature_names, read_video(data, spec).features, strict=True))
-    assert _plain(read_video(encoding.sequence_example(context, frames), spec)) == expected
+    assert _plain(read_video(sequence_example.serialized_example(context, frames), spec)) == expected

@@ -19,7 +19,7 @@ from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.json import from_json, from_values, to_json
 from yt8m_distill.config.training import Distillation, Learning, TrainConfig
-from yt8m_distill.data.views import Position
+from yt8m_distill.data.reading_order import Position
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.prediction.submission import HEADER, PredictionsWriter, format_readable, format_row
 from yt8m_distill.prediction.vocabulary import load_vocabulary

@@ -14,9 +14,9 @@ from yt8m_distill.cli.command import eval_main, train_main
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.training import Distillation, Learning, TrainConfig
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.prefetch import copied_ahead
 from yt8m_distill.data.reading import read_video
-from yt8m_distill.data.views import View
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.models import building, xla

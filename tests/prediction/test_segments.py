@@ -8,8 +8,8 @@ import pytest
 
 from tests.helpers import load_case
 from yt8m_distill.config.dataset import SpecOverrides
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import open_videos
-from yt8m_distill.data.views import View
 from yt8m_distill.errors import UserError
 from yt8m_distill.prediction.segments import SegmentsWriter, read_segments
 from yt8m_distill.prediction.vocabulary import load_class_ids

@@ -9,8 +9,8 @@ import pytest
 
 from tests.end_to_end.test_commands import predict, stop_after, train
 from tests.helpers import learnable_videos, sequence_example, write_records
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.views import View
 from yt8m_distill.files.resumable import ResumableFiles
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs import loading

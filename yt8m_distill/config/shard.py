@@ -9,11 +9,17 @@ from yt8m_distill.errors import UserError
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several parts of the input files, which together are all of them, each once.
+    """One of several parts of the input, which together are all of it, each item once.
 
     Attributes:
-        index: which one, from 0.
+        index: of this part, from 0.
         count: of the parts.
+
+    Example:
+        >>> [Shard(index, 3).of("abcd") for index in range(3)]
+        ['a', 'b', 'cd']
+        >>> [Shard(index, 3).of_at_least_one("ab") for index in range(3)]
+        ['a', 'a', 'b']
     """
 
     index: int
@@ -24,7 +30,18 @@ class Shard:
         if not 0 <= self.index < self.count:
             raise UserError(f"--shard_index must be from 0 to {self.count - 1}, not {self.index}.")
 
-    def of(self, files: Sequence[str]) -> tuple[str, ...]:
-        """The files of this part: those of part 0 come first, and so on, so that parts in order are all in order."""
-        begin, end = (len(files) * place // self.count for place in (self.index, self.index + 1))
-        return tuple(files[begin:end])
+    def of(self, items: Sequence) -> Sequence:
+        """The items of this part: those of part 0 come first, and so on, so that parts in order are all in order."""
+        begin, end = self._bounds(len(items))
+        return items[begin:end]
+
+    def of_at_least_one(self, items: Sequence) -> Sequence:
+        """The same, but where there are fewer items than parts, some parts have one item that is another part's.
+
+        For processes that must take part in a computation although none of the items is theirs.
+        """
+        begin, end = self._bounds(len(items))
+        return items[begin:end] if begin < end else items[min(begin, len(items) - 1) :][:1]
+
+    def _bounds(self, count: int) -> tuple[int, int]:
+        return count * self.index // self.count, count * (self.index + 1) // self.count

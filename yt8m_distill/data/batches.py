@@ -1,13 +1,112 @@
-"""Videos to batches."""
+"""Videos to batches: which frames of each are read, and the arrays that a model is given."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.data.frame_selection import selected_indices
-from yt8m_distill.data.video import Video
+from yt8m_distill.data.video import Video, all_segments, rated_segments
+from yt8m_distill.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Batch = dict[str, np.ndarray]
+
+
+class StoredOutputs(Protocol):
+    """What a teacher has said of videos, stored.
+
+    Attributes:
+        widths: of each array that `of` returns, by name.
+    """
+
+    widths: Mapping[str, int]
+
+    def of(self, video_ids: Sequence[bytes]) -> Batch:
+        """Arrays, float32 (batch, width)."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Which frames of a video are read.
+
+    Attributes:
+        selection: the student's frames, or all.
+        with_all_frames: all frames, and the selection's indices beside them.
+        stored: what is added to each batch from what a teacher has said of its videos; None: nothing.
+        in_segments: each video as its consecutive segments of 5 frames, rated or not.
+    """
+
+    selection: FrameSelection = ALL_FRAMES
+    with_all_frames: bool = False
+    stored: StoredOutputs | None = None
+    in_segments: bool = False
+
+    def examples(self, video: Video, spec: DatasetSpec) -> list[Video]:
+        """The video as it is, or its segments."""
+        if self.in_segments:
+            return all_segments(video)
+        return rated_segments(video) if spec.level == SEGMENT else [video]
+
+    def batch(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:
+        """The videos or segments as arrays."""
+        batch = self._frames(videos, spec, seed)
+        return batch if self.stored is None else {**batch, **self.stored.of(example_ids(batch))}
+
+    def _frames(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:
+        if self.selection == ALL_FRAMES:
+            return all_frames(videos, spec)
+        read = frames_and_selection if self.with_all_frames else selected_frames
+        return read(videos, spec, self.selection, seed)
+
+
+def videos_in(batch: Batch) -> int:
+    """Videos of the whole batch, where it is one process's part, too."""
+    return batch.get("videos_of_all", len(batch["num_frames"]))
+
+
+def example_ids(batch: Batch) -> list[bytes]:
+    """What tells the examples apart: the videos' ids, of segments `ID:START`."""
+    if "segment_start" not in batch:
+        return list(batch["video_id"])
+    return [b"%b:%d" % pair for pair in zip(batch["video_id"], batch["segment_start"].tolist(), strict=True)]
+
+
+def check_view(spec: DatasetSpec, view: View, flag: str):
+    """Whether records of this format hold the frames of a view; thin shards do not hold all.
+
+    Raises:
+        UserError: they do not.
+    """
+    held = spec.thin_frames
+    if held is None:
+        return
+    if view.in_segments:
+        raise UserError(f"--{flag}: thin shards, which do not hold all frames; segments need the original shards.")
+    selection = ALL_FRAMES if view.with_all_frames else view.selection
+    if wish := _beyond_thin(selection, held):
+        raise UserError(
+            f"--{flag}: thin shards, which hold {held} uniform frames of each video; {wish} needs the original shards."
+        )
+    if selection.k < held:
+        frames = f"{selection.k} of the {held} frames in thin shards"
+        log.warning("--%s: %s are near to %d of all frames, but not always the same.", flag, frames, selection.k)
+
+
+def _beyond_thin(selection: FrameSelection, held: int) -> str | None:
+    """What asks for other frames than `held` uniform ones."""
+    if selection == ALL_FRAMES:
+        return "a model that sees all frames"
+    if selection.stride is not None:
+        return f"--student_stride={selection.stride}"
+    if selection.sampling != "uniform":
+        return f"--frame_sampling={selection.sampling}"
+    return f"--student_frames={selection.k}" if selection.k > held else None
 
 
 def all_frames(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:

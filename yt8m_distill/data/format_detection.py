@@ -1,6 +1,9 @@
 """The format of records, detected from the first one."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from yt8m_distill.config.dataset import (
     AUDIOSET,
@@ -22,8 +25,36 @@ from yt8m_distill.data.record_format import (
     thin_values,
     thinning,
 )
-from yt8m_distill.data.tfrecord import DamagedRecord
+from yt8m_distill.data.tfrecord import DamagedRecord, Frame, frames_of_file, place_problem, read_record
 from yt8m_distill.errors import UserError
+
+RECORDS_TO_DETECT_BY = 16  # of every file, where bad ones are skipped
+
+
+def detect_files(files: Sequence[str], overrides: SpecOverrides, skip_bad_records: bool) -> DatasetSpec:
+    """The format by the first record, or by the first that shows one where bad ones are skipped."""
+    problem = None
+    for path in files:
+        for frame in itertools.islice(frames_of_file(path), RECORDS_TO_DETECT_BY if skip_bad_records else 1):
+            try:
+                return detect_spec(_first_record(path, frame), f"{path}, record {frame.number}", overrides)
+            except UserError as error:
+                problem = problem or error
+        if problem and not skip_bad_records:
+            break
+    raise problem or UserError(f"the {len(files)} files hold no records (first: {files[0]}).")
+
+
+def _first_record(path: str, frame: Frame) -> bytes:
+    try:
+        if problem := place_problem(path, frame):
+            raise DamagedRecord(problem)
+        with open(path, "rb", buffering=0) as file:
+            return bytes(read_record(file.fileno(), frame.offset, np.empty(frame.num_bytes, np.uint8)))
+    except DamagedRecord as error:
+        raise UserError(f"{path}, record {frame.number}: {error}.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> DatasetSpec:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 
-from yt8m_distill.data.views import Batch
+from yt8m_distill.data.batches import Batch
 
 BATCHES_AHEAD = 2  # read while one is used
 

@@ -7,7 +7,7 @@ compared with what it must be; whatever is not regular is left to the parser.
 A `tf.train.Example`, as video-level records are, has the same bytes as a SequenceExample that has only a context.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -164,3 +164,49 @@ def _frames(data: memoryview, start: int, end: int) -> np.ndarray:
     if rows[:, :header].tobytes() != rows[0, :header].tobytes() * len(rows):
         raise _Irregular
     return rows[:, header:]
+
+
+def serialized_example(context: bytes | memoryview, feature_lists: Mapping[str, np.ndarray]) -> bytes:
+    """A serialized `tf.train.SequenceExample`: the same bytes that protobuf makes, without building its messages.
+
+    Args:
+        context: a serialized `tf.train.Features`, which may be several ones joined.
+        feature_lists: per name the frames, uint8 (frames, size).
+    """
+    lists = (_map_entry(name.encode(), _feature_list(frames)) for name, frames in feature_lists.items())
+    return _field(_FIRST, context) + _field(_SECOND, b"".join(lists))
+
+
+def serialized_int64s(values: Mapping[str, int]) -> bytes:
+    """A serialized `tf.train.Features` with one number of 0 or more for each key."""
+    features = (_field(_THIRD, _field(_FIRST, _varint_bytes(value))) for value in values.values())
+    return b"".join(_map_entry(key.encode(), feature) for key, feature in zip(values, features, strict=True))
+
+
+def _feature_list(frames: np.ndarray) -> bytes:
+    """A feature list: each frame a feature, in it a bytes list, in it one value."""
+    num_frames, size = frames.shape
+    value = _field_header(_FIRST, size)
+    bytes_list = _field_header(_FIRST, len(value) + size) + value
+    header = _field_header(_FIRST, len(bytes_list) + size) + bytes_list
+    rows = np.empty((num_frames, len(header) + size), np.uint8)
+    rows[:, : len(header)] = np.frombuffer(header, np.uint8)
+    rows[:, len(header) :] = frames
+    return rows.tobytes()
+
+
+def _map_entry(key: bytes, value: bytes) -> bytes:
+    return _field(_FIRST, _field(_FIRST, key) + _field(_SECOND, value))
+
+
+def _field(tag: int, content: bytes | memoryview) -> bytes:
+    return _field_header(tag, len(content)) + content
+
+
+def _field_header(tag: int, length: int) -> bytes:
+    return bytes((tag,)) + _varint_bytes(length)
+
+
+def _varint_bytes(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; the highest bit says that another byte follows."""
+    return bytes((value,)) if value < 0x80 else bytes((value & 0x7F | 0x80,)) + _varint_bytes(value >> 7)

@@ -19,11 +19,10 @@ from tqdm import tqdm
 from yt8m_distill.config.dataset import VIDEO, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.shards import ThinConfig
-from yt8m_distill.data import encoding, reading, record_format
+from yt8m_distill.data import reading, record_format, sequence_example
 from yt8m_distill.data.bad_records import BadRecords, report_skipped
 from yt8m_distill.data.frame_selection import selected_indices
-from yt8m_distill.data.reading import Video
-from yt8m_distill.data.records import records_of_file
+from yt8m_distill.data.reading import Video, records_of_file
 from yt8m_distill.data.tfrecord import framed
 from yt8m_distill.data.video_files import open_videos
 from yt8m_distill.errors import UserError
@@ -53,8 +52,8 @@ class Thinning:
             record_format.THIN_MAX_FRAMES_KEY: self.spec.max_frames,
             record_format.THIN_ORIGINAL_FRAMES_KEY: min(map(len, video.features)),
         }
-        context = record_format.serialized_context(serialized) + encoding.int64_features(described)
-        return encoding.sequence_example(context, {name: frames[indices[0]] for name, frames in features})
+        context = record_format.serialized_context(serialized) + sequence_example.serialized_int64s(described)
+        return sequence_example.serialized_example(context, {name: frames[indices[0]] for name, frames in features})
 
     def thin_records(self, path: str, bad_records: BadRecords) -> Iterator[tuple[int, bytes]]:
         """How far a file has been read, and a thin record, for each of its good records."""

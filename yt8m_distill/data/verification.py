@@ -18,7 +18,7 @@ from yt8m_distill.config.shards import VerifyConfig
 from yt8m_distill.data import format_detection, reading, record_format
 from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.files import find_files
-from yt8m_distill.data.records import records_of_file
+from yt8m_distill.data.reading import records_of_file
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
 

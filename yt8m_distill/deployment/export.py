@@ -12,10 +12,8 @@ import tensorflow as tf
 
 from yt8m_distill.config.dataset import SEGMENT
 from yt8m_distill.config.deployment import EXPORT_FORMATS, ExportConfig
-from yt8m_distill.data.estimates import estimated_videos
-from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.view_checks import check_segments, check_view
-from yt8m_distill.data.views import View
+from yt8m_distill.data.batches import View, check_view
+from yt8m_distill.data.video_files import VideoFiles, check_segments
 from yt8m_distill.deployment import litert, manifest, model_card, onnx, runners, saved_model, validation
 from yt8m_distill.deployment.exported_model import Network, of_trained
 from yt8m_distill.deployment.manifest import Description, ExportedFile
@@ -148,7 +146,7 @@ def _videos(config: ExportConfig, trained: trained_model.TrainedModel, network: 
     videos = evaluation_videos(config.eval_data_pattern, trained.config, "eval_data_pattern")
     check_view(videos.spec, View(network.selection), "eval_data_pattern")
     check_segments(videos, "eval_data_pattern")
-    expected = max(estimated_videos(videos), 1)
+    expected = max(videos.estimated_videos(), 1)
     return dataclasses.replace(videos, fraction=min(1.0, config.eval_videos / expected))
 
 

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.reading import read_video
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.views import View
 from yt8m_distill.deployment.exported_model import Network
 from yt8m_distill.deployment.runners import Predict
 from yt8m_distill.deployment.saved_model import SERIALIZED_SIGNATURE

@@ -18,8 +18,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from yt8m_distill.config.shard import Shard
 from yt8m_distill.config.training import TrainConfig
-from yt8m_distill.data.views import Part
 from yt8m_distill.errors import LostWorker, UserError
 
 log = logging.getLogger(__name__)
@@ -105,9 +105,9 @@ class Devices:
         return 1 if self.strategy is None else self.strategy.num_replicas_in_sync
 
     @property
-    def part(self) -> Part | None:
+    def shard(self) -> Shard | None:
         """What this process reads of every batch; None: all."""
-        return None if self.workers == 1 else Part(self.worker, self.workers)
+        return None if self.workers == 1 else Shard(self.worker, self.workers)
 
     def scope(self) -> AbstractContextManager:
         """In which models and optimizers are built."""

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from yt8m_distill import losses
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.views import View
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.prediction.predict import predictions
 

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from yt8m_distill.config.inference import EvalConfig
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.data.bad_records import report_skipped
-from yt8m_distill.data.estimates import estimated_videos
-from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.view_checks import check_segments, check_view
-from yt8m_distill.data.views import View
+from yt8m_distill.data.batches import View, check_view
+from yt8m_distill.data.video_files import VideoFiles, check_segments
 from yt8m_distill.devices.precision import warn_where_slow
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation.evaluate import evaluate
@@ -63,7 +61,7 @@ def _evaluate_once(config: EvalConfig, trained: trained_model.TrainedModel, vide
     check_view(videos.spec, View(selection), "eval_data_pattern")
     log.info("Evaluating the %s from %s on %d files", trained.role, trained.source, len(videos.files))
     # Half of the estimate: what is hopeless is refused at once, without an estimate too high refusing what would fit.
-    expected = estimated_videos(videos) // 2
+    expected = videos.estimated_videos() // 2
     metrics = EvaluationMetrics(videos.spec.num_classes, full_map=config.full_map, expected_examples=expected)
     result = evaluate(
         prediction_function(trained.model, config.xla),

@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from yt8m_distill.config.inference import SegmentEvalConfig
 from yt8m_distill.data.bad_records import report_skipped
-from yt8m_distill.data.estimates import estimated_videos
 from yt8m_distill.data.video import rated_segments
 from yt8m_distill.data.video_files import open_videos
 from yt8m_distill.errors import UserError
@@ -104,7 +103,7 @@ def _rated_in_records(config: SegmentEvalConfig) -> Rated:
     rated: Rated = {}
     skip = config.bad_records.skip
     files = open_videos(config.eval_data_pattern, "eval_data_pattern", config.overrides, skip_bad_records=skip)
-    total = estimated_videos(files)
+    total = files.estimated_videos()
     with tqdm(total=total, desc="Reading ratings", unit=" segments", mininterval=1.0) as bar:
         for video in files.videos():
             segments = rated_segments(video)

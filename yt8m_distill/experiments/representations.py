@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.views import View
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments.results import Result
 from yt8m_distill.files import atomic

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from tqdm import tqdm
 
 from yt8m_distill.config.json import from_values
+from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.views import Batch, View
 from yt8m_distill.experiments.results import Result, speed_key
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.prediction.predict import prediction_function

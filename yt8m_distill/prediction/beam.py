@@ -33,12 +33,11 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from yt8m_distill.config.dataset import SEGMENT, DatasetSpec, SpecOverrides
 from yt8m_distill.config.inference import BeamConfig, InferenceConfig
 from yt8m_distill.data import format_detection, reading
+from yt8m_distill.data.batches import Batch, View, check_view
 from yt8m_distill.data.files import files_here, find_files
+from yt8m_distill.data.format_detection import RECORDS_TO_DETECT_BY
 from yt8m_distill.data.tfrecord import MAX_RECORD_BYTES, DamagedRecord
 from yt8m_distill.data.video import Video
-from yt8m_distill.data.video_files import RECORDS_TO_DETECT_BY
-from yt8m_distill.data.view_checks import check_view
-from yt8m_distill.data.views import Batch, View
 from yt8m_distill.errors import TooManyBadRecords, UserError
 from yt8m_distill.files import untrusted
 from yt8m_distill.prediction import run as prediction

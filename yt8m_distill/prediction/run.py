@@ -16,11 +16,11 @@ from yt8m_distill.config.dataset import FRAME, SEGMENT
 from yt8m_distill.config.inference import DEFAULT_SEGMENT_MAX_PRED, InferenceConfig
 from yt8m_distill.config.shard import Shard
 from yt8m_distill.data.bad_records import report_skipped
+from yt8m_distill.data.batches import Batch, View, check_view
+from yt8m_distill.data.reading_order import BEGINNING, Position, position_after
 from yt8m_distill.data.tfrecord import DamagedRecord
 from yt8m_distill.data.video import Video
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.view_checks import check_view
-from yt8m_distill.data.views import BEGINNING, Batch, Position, View, position_after
 from yt8m_distill.devices.precision import warn_where_slow
 from yt8m_distill.errors import UserError
 from yt8m_distill.prediction import parts, submission, vocabulary

@@ -15,11 +15,11 @@ import numpy as np
 
 from yt8m_distill.config.dataset import SEGMENT, DatasetSpec
 from yt8m_distill.data import sequence_example
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.reading import read_video
 from yt8m_distill.data.record_format import ID_KEYS
 from yt8m_distill.data.tfrecord import DamagedRecord, records_of_bytes
 from yt8m_distill.data.video import Video
-from yt8m_distill.data.views import View
 from yt8m_distill.deployment.manifest import Description
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import untrusted

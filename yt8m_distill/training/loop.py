@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from yt8m_distill.config.json import from_values
 from yt8m_distill.config.training import TrainConfig
-from yt8m_distill.data.estimates import estimated_videos
+from yt8m_distill.data.batches import Batch, StoredOutputs, View, videos_in
 from yt8m_distill.data.prefetch import copied_ahead
+from yt8m_distill.data.reading_order import BEGINNING, Position, position_after
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.views import BEGINNING, Batch, Position, StoredOutputs, View, position_after, videos_in
 from yt8m_distill.devices.cluster import ONE_DEVICE, Devices
 from yt8m_distill.distiller import (
     LabelTrainer,
@@ -221,7 +221,7 @@ class TrainingLoop:
             seed=self.config.learning.seed,
             epoch=self.progress.epoch + 1000 * self.progress.stage,
             start=Position(*self.progress.position),
-            part=self.devices.part,
+            shard=self.devices.shard,
         )
         return copied_ahead(batches) if self.devices.replicas == 1 else batches
 
@@ -248,7 +248,7 @@ class TrainingLoop:
                 self._checkpoint_if_due(step_model, optimizer)
 
     def _progress_bar(self, stage: Stage, optimizer: keras.optimizers.Optimizer) -> tqdm:
-        total = self.progress.epoch_examples or estimated_videos(self.files["train"])
+        total = self.progress.epoch_examples or self.files["train"].estimated_videos()
         limit = self.config.learning.max_steps
         if limit is not None:
             steps_left = max(0, limit - optimizers.steps_done(optimizer))

@@ -7,10 +7,9 @@ from yt8m_distill.config.dataset import VIDEO, DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import ALL_FRAMES, DEFAULT_STUDENT_FRAMES, FrameSelection
 from yt8m_distill.config.recipes import with_recipe
 from yt8m_distill.config.training import Distillation, TrainConfig
+from yt8m_distill.data.batches import View, check_view
 from yt8m_distill.data.sample import ensure_sample
-from yt8m_distill.data.video_files import VideoFiles, open_videos
-from yt8m_distill.data.view_checks import check_segments, check_view
-from yt8m_distill.data.views import View
+from yt8m_distill.data.video_files import VideoFiles, check_segments, open_videos
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import registry
 from yt8m_distill.models.building import frames_of

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.data.bad_records import report_skipped
+from yt8m_distill.data.batches import StoredOutputs
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.views import StoredOutputs
 from yt8m_distill.devices import cluster
 from yt8m_distill.devices.cluster import Devices
 from yt8m_distill.devices.precision import warn_where_slow

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import keras
 
 from yt8m_distill.config.training import TrainConfig
-from yt8m_distill.data.views import StoredOutputs, View
+from yt8m_distill.data.batches import StoredOutputs, View
 from yt8m_distill.distiller import (
     Distiller,
     LabelTrainer,

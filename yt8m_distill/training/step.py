@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from yt8m_distill.config.dataset import SEGMENT, DatasetSpec
-from yt8m_distill.data.views import Batch, View, videos_in
+from yt8m_distill.data.batches import Batch, View, videos_in
 from yt8m_distill.devices import collectives
 from yt8m_distill.devices.cluster import Devices
 from yt8m_distill.distiller import (

@@ -23,10 +23,9 @@ import tensorflow as tf
 from yt8m_distill.config.dataset import FRAME
 from yt8m_distill.config.json import from_values
 from yt8m_distill.config.training import TrainConfig
-from yt8m_distill.data.estimates import estimated_videos
+from yt8m_distill.data.batches import Batch, View, check_view, example_ids
+from yt8m_distill.data.reading_order import BEGINNING, Position, position_after
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.data.view_checks import check_view
-from yt8m_distill.data.views import BEGINNING, Batch, Position, View, example_ids, position_after
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.resumable import ResumableFiles
@@ -365,7 +364,7 @@ def _start(files: ResumableFiles, videos: VideoFiles) -> tuple[Position, int]:
 
 def _check_space(folder: pathlib.Path, contents: Contents, videos: VideoFiles):
     # Half of the estimate: what is hopeless is refused at once, without an estimate too high refusing what would fit.
-    needed = estimated_videos(videos) // 2 * contents.bytes_a_video()
+    needed = videos.estimated_videos() // 2 * contents.bytes_a_video()
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
