@@ -53,10 +53,10 @@ def changed(path: str, value) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("[]", "must be an object"),
         ("{}", "model"),
-        ("[" * 100_000, "no JSON"),
+        ("[" * 100_000, "not valid JSON"),
         (changed("learning.batch_size", "many"), r"learning\.batch_size must be int, not 'many'"),
         (changed("learning.batch_size", True), "must be int"),
         (changed("learning.batch_size", 0), "at least 1"),

@@ -110,15 +110,3 @@ def test_missing_and_broken_files(tmp_path):
     for name in ("nothing.csv", "x.csv.gz", "."):
         with pytest.raises(UserError, match="cannot be read"):
             list(itertools.islice(read_segments(tmp_path / name), 9))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("Name\n3\n", "'Index'"), ("Index\nx\n", "line 2"), ("Index\n-1\n", "line 2"), ("Index\n", "no label ids")],
-)
-def test_wrong_label_ids(tmp_path, text, message):
-    (tmp_path / "ids.csv").write_text(text)
-    with pytest.raises(UserError, match=message):
-        load_class_ids(tmp_path / "ids.csv")
-    (tmp_path / "ids.csv").write_text("Name,index\na,7\nb,3\nc,7\n")
-    assert load_class_ids(tmp_path / "ids.csv") == [3, 7]

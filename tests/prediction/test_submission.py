@@ -1,16 +1,13 @@
 """The submission file against the starter code's bytes, and what people get to read."""
 
-import gzip
 import math
-import pathlib
 
 import numpy as np
 import pytest
 
-from tests.helpers import load_case, shared_path
+from tests.helpers import load_case
 from yt8m_distill.errors import UserError
 from yt8m_distill.prediction.submission import HEADER, PredictionsWriter, format_readable, format_row
-from yt8m_distill.prediction.vocabulary import load_vocabulary
 
 CASES = [("ids", "predictions", "csv_top20"), ("ids_3862", "predictions_3862", "csv_3862_top20")]
 
@@ -99,27 +96,6 @@ def test_wrong_rows_are_refused(video_id, scores, top_k, message):
         format_row(video_id, scores, top_k)
 
 
-def test_gz_is_compressed_and_the_same_every_time(tmp_path):
-    ids, predictions, expected = case_file(CASES[0])
-    for name in ("a.csv.gz", "b.csv.gz"):
-        with PredictionsWriter(tmp_path / name) as writer:
-            writer.write(ids, predictions)
-    content = (tmp_path / "a.csv.gz").read_bytes()
-    assert gzip.decompress(content).removeprefix(HEADER.encode()) == expected.removeprefix(HEADER.encode())
-    assert content == (tmp_path / "b.csv.gz").read_bytes()
-    assert content[4:8] == bytes(4)  # The time in the header.
-
-
-def test_file_appears_only_when_complete(tmp_path):
-    path = tmp_path / "new" / "folder" / "x.csv"
-    with PredictionsWriter(path) as writer:
-        writer.write(["a"], np.ones((1, 2)))
-        assert not path.exists()
-        assert path.with_name("x.csv.partial").exists()
-    assert path.read_text() == f"{HEADER}a,0 1 1 1\n"
-    assert [file.name for file in path.parent.iterdir()] == ["x.csv"]
-
-
 @pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
 def test_an_exception_leaves_the_older_file_and_nothing_else(tmp_path, name):
     path = tmp_path / name
@@ -143,25 +119,6 @@ def test_as_many_ids_as_predictions(tmp_path):
         writer.write(["a"], np.ones((2, 3)))
 
 
-def test_places_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file/x\.csv cannot be written: "), PredictionsWriter(tmp_path / "file/x.csv"):
-        pass
-    with pytest.raises(UserError, match="is not an ordinary file"), PredictionsWriter(tmp_path):
-        pass
-    with pytest.raises(UserError, match="/dev/null is not an ordinary file"), PredictionsWriter("/dev/null"):
-        pass
-
-
-@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="only Linux has /dev/full")
-@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
-def test_a_full_disk_is_reported(tmp_path, name):
-    (tmp_path / f"{name}.partial").symlink_to("/dev/full")
-    with pytest.raises(UserError, match="cannot be written: No space left"), PredictionsWriter(tmp_path / name):
-        pass
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_writing_outside_of_the_with_block(tmp_path):
     writer = PredictionsWriter(tmp_path / "x.csv")
     with pytest.raises(RuntimeError, match="outside of its `with` block"):
@@ -171,55 +128,6 @@ def test_writing_outside_of_the_with_block(tmp_path):
     with pytest.raises(RuntimeError, match="outside of its `with` block"):
         writer.write(["b"], np.ones((1, 2)))
     assert writer.rows == 1
-
-
-def test_vocabularies_of_the_editions():
-    youtube = load_vocabulary(shared_path("data/vocabulary/yt8m_2018.csv"))
-    assert sorted(youtube) == list(range(3862))
-    assert (youtube[0], youtube[271], youtube[2533]) == ("Game", "Nike, Inc.", 'Toys "R" Us')
-    assert youtube[120] == "/m/0dxrf"  # The file has no name for it.
-    audioset = load_vocabulary(shared_path("data/vocabulary/audioset.csv"))
-    assert sorted(audioset) == list(range(527))
-    assert audioset[1] == "Male speech, man speaking"
-
-
-def test_vocabulary_columns_in_any_order(tmp_path):
-    path = tmp_path / "v.csv"
-    path.write_text('\ufeffNAME,Extra,Index\r\n"Car, red",x,7\r\n\r\n,y,2\r\n', encoding="utf-8")
-    assert load_vocabulary(path) == {7: "Car, red", 2: "class 2"}
-
-
-def test_names_stay_in_one_line(tmp_path):
-    path = tmp_path / "v.csv"
-    path.write_text('index,name\n0,"a\nb\u2028 c"\n', encoding="utf-8")
-    assert load_vocabulary(path) == {0: "a b c"}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "line 1: a vocabulary begins with column names"),
-        (b"Index\n3\n", r"line 1: .*'display_name'; here they are \['index'\]"),
-        (b"index,name\n", "no classes"),
-        (b"index,name\n0,a\nx,b\n", "line 3: the index is 'x'"),
-        (b"index,name\n-1,a\n", "line 2: the index is '-1'"),
-        (b"index,name\n0,a\n\n0,b\n", "line 4: index 0 is there twice"),
-        (b"index,name\n0\n", "line 2: 1 values for 2 columns"),
-        (b"index,name\n" + b"9" * 5000 + b",a\n", "line 2: the index is '9+[.]{3}9+', a whole number"),
-        (b"\x1f\x8b\xff\x00", "not a CSV text file in UTF-8"),
-    ],
-)
-def test_wrong_vocabularies_name_file_and_line(tmp_path, content, message):
-    path = tmp_path / "names.csv"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=message) as raised:
-        load_vocabulary(path)
-    assert str(path) in str(raised.value)
-
-
-def test_missing_vocabulary(tmp_path):
-    with pytest.raises(UserError, match=r"none\.csv cannot be read: No such file"):
-        load_vocabulary(tmp_path / "none.csv")
 
 
 def test_readable_listing():

@@ -48,7 +48,7 @@ def from_json(text: str, path: str) -> TrainConfig:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no JSON ({error}).") from error
+        raise UserError(f"{path} is not valid JSON ({error}).") from error
     return from_values(TrainConfig, values, path)
 
 

@@ -21,6 +21,7 @@ from yt8m_distill.data.files import find_files
 from yt8m_distill.data.reading import records_of_file
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
+from yt8m_distill.files.text_table import aligned_table
 
 log = logging.getLogger(__name__)
 
@@ -165,18 +166,11 @@ def table(reports: Sequence[FileReport]) -> str:
         lines.append([f"{len(good)} good files", *_counts(good), ""])
     if len(reports) > 1:
         lines.append([f"all {len(reports)} files", *_counts(reports), ""])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(_aligned(line, widths).rstrip() for line in lines)
+    return aligned_table(lines, f"<{'>' * len(COUNTED)}<")
 
 
 def _counts(reports: Sequence[FileReport]) -> list[str]:
     return [f"{sum(getattr(report, name) for report in reports):,}" for name in COUNTED]
-
-
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    """Texts to the left, numbers to the right."""
-    numbers = (cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:-1], strict=True))
-    return "  ".join([line[0].ljust(widths[0]), *numbers, line[-1]])
 
 
 def _write_list(path: pathlib.Path, bad: Sequence[str]):

@@ -9,6 +9,7 @@ from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.deployment.manifest import Description
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.files.text_table import markdown_table
 from yt8m_distill.models import cost
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.trained_model import TrainedModel
@@ -42,15 +43,14 @@ def write(described: Description, trained: TrainedModel, train_dir: str, folder:
 
 def table(described: Description) -> str:
     """The files, as a Markdown table."""
-    rows = ["| file | MB | ms a video | largest difference to Keras | GAP@20 |", "|---|---|---|---|---|"]
+    rows = [["file", "MB", "ms a video", "largest difference to Keras", "GAP@20"]]
     for file in described.files:
-        gap = "-" if file.gap is None else f"{file.gap:.5f}"
-        size = f"{file.num_bytes / 1e6:.2f}"
-        time = f"{file.milliseconds:.2f}"
-        rows.append(f"| {file.path} | {size} | {time} | {file.difference:.1e} (allowed: {file.bound:.0e}) | {gap} |")
+        size, time = f"{file.num_bytes / 1e6:.2f}", f"{file.milliseconds:.2f}"
+        difference = f"{file.difference:.1e} (allowed: {file.bound:.0e})"
+        rows.append([file.path, size, time, difference, "-" if file.gap is None else f"{file.gap:.5f}"])
     if described.gap is not None:
-        rows.append(f"| the Keras model | | | | {described.gap:.5f} |")
-    return "\n".join(rows)
+        rows.append(["the Keras model", "", "", "", f"{described.gap:.5f}"])
+    return markdown_table(rows)
 
 
 def _head(described: Description) -> str:

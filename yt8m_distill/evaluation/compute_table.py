@@ -10,6 +10,7 @@ import keras
 from yt8m_distill.config.dataset import AUDIOSET, YOUTUBE_8M_2018, SpecOverrides
 from yt8m_distill.config.models import FlopsConfig
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.text_table import aligned_markdown_table
 from yt8m_distill.models import VideoModel, building, cost, registry
 from yt8m_distill.runs import trained_model
 
@@ -131,8 +132,8 @@ def _papers_convention(columns: Sequence[Sized]) -> str:
     published = convention.published_for(model)
     if published:
         rows = [
-            ("total, in 10^9", [f"{sum(parts.values()) / GIGA:.3f}" for parts in counts]),
-            ("published", [f"{published[each.frames]:.3f}" if each.frames in published else "-" for each in columns]),
+            ["total, in 10^9", *(f"{sum(parts.values()) / GIGA:.3f}" for parts in counts)],
+            ["published", *(f"{published[c.frames]:.3f}" if c.frames in published else "-" for c in columns)],
         ]
         return f"{text}\n\n{_table('part', columns, counts, rows)}"
     sizes = ", ".join(f"{name}={value}" for name, value in convention.sizes.items())
@@ -148,17 +149,14 @@ def _table(
     head: str,
     columns: Sequence[Sized],
     counts: Sequence[Mapping[str, int]],
-    more_rows: Sequence[tuple[str, Sequence[str]]] = (),
+    more_rows: Sequence[Sequence[str]] = (),
 ) -> str:
     """Counts by name, one column for each number of frames, and their totals, as an aligned Markdown table."""
-    rows = [
-        (head, [f"{column.frames} frame{'s' * (column.frames != 1)}" for column in columns]),
-        *((name, [f"{by_name[name]:,}" for by_name in counts]) for name in counts[0]),
-        ("total", [f"{sum(by_name.values()):,}" for by_name in counts]),
-        *more_rows,
-    ]
-    first = max(len(name) for name, _ in rows)
-    widths = [max(map(len, cells)) for cells in zip(*(cells for _, cells in rows), strict=True)]
-    lines = ["| " + " | ".join([name.ljust(first), *map(str.rjust, cells, widths)]) + " |" for name, cells in rows]
-    rule = "|" + "|".join(["-" * (first + 2), *("-" * (width + 1) + ":" for width in widths)]) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    return aligned_markdown_table(
+        [
+            [head, *(f"{column.frames} frame{'s' * (column.frames != 1)}" for column in columns)],
+            *([name, *(f"{by_name[name]:,}" for by_name in counts)] for name in counts[0]),
+            ["total", *(f"{sum(by_name.values()):,}" for by_name in counts)],
+            *more_rows,
+        ]
+    )

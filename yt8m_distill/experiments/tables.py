@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from yt8m_distill.config.experiment import ExperimentConfig
 from yt8m_distill.experiments import published
 from yt8m_distill.experiments.results import Result, by_cell, references, speed_key
+from yt8m_distill.files.text_table import markdown_table
 from yt8m_distill.runs.directory import RunDir
 
 TITLES = {
@@ -128,7 +129,7 @@ def _grid(table: Table) -> str:
         ours = [cell(placed[row, column], table.metrics) if (row, column) in placed else "" for column in columns]
         label = placed[row, next(column for column in columns if (row, column) in placed)][0].run.row
         lines.append([row, *ours, *(by_row.get(label, "") for by_row in papers.values())])
-    return markdown_table(head, lines) if lines else ""
+    return markdown_table([head, *lines]) if lines else ""
 
 
 def _placed(table: Table, groups: Iterable[list[Result]]) -> tuple[dict[tuple[str, str], list[Result]], list, list]:
@@ -165,7 +166,7 @@ def _gap_grid(table: Table) -> str:
         for row in rows
     ]
     head = f"Gap closed, (student - uniform) / (teacher - uniform), {_metrics_line(table)}"
-    return f"{head}\n\n{markdown_table(['', *columns], lines)}" if lines else ""
+    return f"{head}\n\n{markdown_table([['', *columns], *lines])}" if lines else ""
 
 
 def _costs(table: Table) -> str:
@@ -179,7 +180,7 @@ def _costs(table: Table) -> str:
             [k, str(row.frames), f"{row.parameters:,}", f"{row.multiply_accumulates:,}", _rate(table, group), papers]
         )
     head = ["k", "frames", "parameters", "multiply-accumulates", "videos a second", "paper, GFLOPs"]
-    return markdown_table(head, lines)
+    return markdown_table([head, *lines])
 
 
 def _distinct(results: Iterable[Result], key: Callable[[Result], tuple]) -> list[Result]:
@@ -209,7 +210,7 @@ def _listing(table: Table) -> str:
         if table.figures:
             line += [paper.map, paper.gap, paper.gigaflops] if paper else ["", "", ""]
         lines.append(line)
-    text = markdown_table(head, lines)
+    text = markdown_table([head, *lines])
     missing = [each for each in table.figures if _is_of_listing(table, each)]
     quoted = [f"{each.row}, k = {each.k}: {each.map} / {each.gap}" for each in missing]
     return f"{text}\n\nThe paper, mAP / GAP: {'; '.join(quoted)}." if quoted else text
@@ -259,9 +260,3 @@ def gap_closed(students: Sequence[Result], table: Table) -> str:
         )
         parts.append(f"{100 * (own - low) / (high - low):.0f} %" if high > low else "-")
     return " / ".join(parts)
-
-
-def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Head and lines as a Markdown table."""
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *rows])

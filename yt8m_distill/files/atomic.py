@@ -1,4 +1,4 @@
-"""Writing that a kill or a full disk cannot spoil."""
+"""Writing files and folders so that a kill or a full disk leaves the former content."""
 
 import contextlib
 import errno
@@ -12,14 +12,14 @@ from typing import IO, Any
 from yt8m_distill.errors import UserError
 
 _PARTIAL = ".partial"
-SPACE_FACTOR = 1.02  # of a file of arrays to the arrays
+SPACE_FACTOR = 1.02  # size of a file of arrays, divided by that of the arrays
 
 
 def make_directory(path: pathlib.Path):
     """Creates `path` and its parents.
 
     Raises:
-        UserError: it cannot be created or not be written to.
+        UserError: it cannot be created or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -31,9 +31,9 @@ def make_directory(path: pathlib.Path):
 
 @contextlib.contextmanager
 def file_written_beside(path: pathlib.Path, *, binary: bool = False) -> Iterator[IO]:
-    """An open file that takes the place of `path` when all went well, so that `path` never holds half of it.
+    """An open file that replaces `path` when the context ends without an error, so that `path` is never half written.
 
-    Until then its name begins with a dot, so that a pattern which matches `path` does not match it.
+    Until then its name begins with a dot, so that a pattern that matches `path` does not match it.
     """
     make_directory(path.parent)
     partial = path.with_name(f".{path.name}{_PARTIAL}")
@@ -51,20 +51,20 @@ def file_written_beside(path: pathlib.Path, *, binary: bool = False) -> Iterator
 
 
 def write_text(path: pathlib.Path, text: str):
-    """Writes a whole file beside its place and renames it."""
+    """Writes a text file by `file_written_beside`."""
     with file_written_beside(path) as file:
         file.write(text)
 
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]):
-    """`write_text` of JSON."""
+    """Writes a JSON file by `file_written_beside`."""
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 @contextlib.contextmanager
 def directory_written_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder to fill; when all went well it takes the place of `path`, whose old content then goes."""
-    # Hidden, as whatever is left under these names is removed: NAME.old may be somebody's copy of NAME.
+    """An empty folder that replaces `path` and its content when the context ends without an error."""
+    # Hidden names, as whatever is left under them is removed: NAME.old may be somebody's copy of NAME.
     partial, old = path.with_name(f".{path.name}{_PARTIAL}"), path.with_name(f".{path.name}.old")
     if old.exists() and not path.exists():  # killed between the two renames below
         os.rename(old, path)
@@ -90,7 +90,7 @@ def _full_disk_named(path: pathlib.Path):
         yield
     except Exception as error:
         numbers = errno.ENOSPC, errno.EDQUOT
-        # TensorFlow's and HDF5's errors have the words, not the number.
+        # Errors of TensorFlow and HDF5 have the message, not the number.
         if getattr(error, "errno", None) not in numbers and not any(os.strerror(n) in str(error) for n in numbers):
             raise
         raise UserError(f"no space left on the disk for '{path}'; what was written before is intact.") from error
@@ -102,10 +102,26 @@ def _sync_files(folder: pathlib.Path):
             os.fsync(opened.fileno())
 
 
-def check_space(folder: pathlib.Path, num_bytes: int, what: str):
+def check_space(
+    folder: pathlib.Path,
+    num_bytes: int,
+    what: str,
+    advice: str = "what was written before is intact. Make room, and the same command continues.",
+):
+    """Checks that something can be written before writing starts.
+
+    Args:
+        folder: an existing folder on the disk.
+        num_bytes: at least to be written.
+        what: is to be written, for the message.
+        advice: the end of the message.
+
+    Raises:
+        UserError: less than that, and `SPACE_FACTOR`, is free.
+    """
     free = shutil.disk_usage(folder).free
     if free < num_bytes * SPACE_FACTOR:
         raise UserError(
-            f"{what} in '{folder}' would take {num_bytes / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free; "
-            "what was written before is intact. Make room, and the same command continues."
+            f"{what} in '{folder}' would take at least {num_bytes / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free; "
+            f"{advice}"
         )

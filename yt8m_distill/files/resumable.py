@@ -46,7 +46,7 @@ class ResumableFiles:
         for path, partial, size in zip(self._paths, self._partial, sizes, strict=True):
             # Renaming onto a folder fails only at the end, and onto a device replaces the device.
             if path.exists() and not path.is_file():
-                raise UserError(f"{path} is not an ordinary file: the name of a file is needed.")
+                raise UserError(f"{path} is not a regular file: the name of a file is needed.")
             with _user_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = open(partial, "r+b" if size else "wb")

@@ -5,29 +5,26 @@ by and from, `predictions-00002-of-00004.csv.json`; parts of `beam_inference` st
 """
 
 import glob
-import gzip
 import hashlib
 import itertools
-import json
 import os
 import re
-import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from yt8m_distill.config.inference import MergeConfig
 from yt8m_distill.config.shard import Shard
 from yt8m_distill.errors import UserError
+from yt8m_distill.files import untrusted
 from yt8m_distill.files.resumable import ResumableFiles
 from yt8m_distill.prediction.submission import HEADER, description_path
 
 PART_NAME = re.compile(r"-(\d{5,})-of-(\d{5,})$")
-READ_BYTES = 1 << 20
-MOST_DESCRIPTION_BYTES = 1 << 20
+ROWS_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -163,16 +160,12 @@ def _part(path: str) -> PredictionPart:
 
 def _read_description(path: str) -> Mapping[str, Any] | None:
     beside = description_path(path)
-    try:
-        with open(beside, "rb") as file:
-            found = json.loads(file.read(MOST_DESCRIPTION_BYTES))
-    except FileNotFoundError:
+    if not beside.exists():
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{beside} cannot be read: {error}.") from error
-    if not (isinstance(found, dict) and isinstance(found.get("run"), dict) and isinstance(found.get("rows"), int)):
-        raise UserError(f"{beside} is no description of a part.")
-    return found
+    description = untrusted.read_json(beside)
+    if not isinstance(description.get("run"), dict) or not isinstance(description.get("rows"), int):
+        raise UserError(f"{beside} does not describe a part: it needs 'run' and 'rows'.")
+    return description
 
 
 def _check_complete(parts: Sequence[PredictionPart]):
@@ -211,17 +204,10 @@ def _check_rows(part: PredictionPart, rows: int):
 
 def _rows(path: str) -> Iterator[list[bytes]]:
     """The rows without the header, many at a time."""
-    try:
-        with _opened(path) as file:
-            if file.readline(READ_BYTES) != HEADER.encode():
-                raise UserError(f"{path} is no file of predictions: its first line must be {HEADER.strip()}.")
-            while lines := file.readlines(READ_BYTES):
-                if not lines[-1].endswith(b"\n") or not all(b"," in line for line in lines):
-                    raise UserError(f"{path} is cut short or damaged: it has a line that is no prediction.")
-                yield lines
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-
-
-def _opened(path: str) -> BinaryIO:
-    return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")
+    lines = untrusted.read_lines(path)
+    if next(lines, b"") != HEADER.encode():
+        raise UserError(f"{path} is not a predictions file: its first line must be {HEADER.strip()}.")
+    while rows := list(itertools.islice(lines, ROWS_AT_ONCE)):
+        if not rows[-1].endswith(b"\n") or not all(b"," in row for row in rows):
+            raise UserError(f"{path} is truncated or damaged: it has a line that is not a prediction.")
+        yield rows

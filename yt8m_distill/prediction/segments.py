@@ -1,22 +1,19 @@
 """Predictions of segments as text: `Class,Segments`, for each class the segments that show it, best first."""
 
-import gzip
 import os
 import reprlib
-import zlib
 from collections.abc import Iterator, Sequence
-from typing import IO
 
 import numpy as np
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.resumable import ResumableFiles
+from yt8m_distill.files.untrusted import read_lines
 from yt8m_distill.prediction.submission import checked_id
 from yt8m_distill.prediction.vocabulary import MOST_DIGITS
 from yt8m_distill.ranking import ranked_classes
 
 HEADER = "Class,Segments\n"
-LONGEST_LINE = 1 << 27  # characters of a submission that are taken into memory at once
 _START_BITS = 32  # of a segment's number; the rest is the video's
 
 
@@ -155,22 +152,14 @@ def read_segments(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
 
 def _lines(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
     """Every line but the header and empty ones, and its place in words."""
-    try:
-        with _opened(path) as file:
-            number = 0
-            while line := file.readline(LONGEST_LINE):
-                number += 1
-                place = f"{path}, line {number}"
-                if len(line) == LONGEST_LINE:
-                    raise UserError(f"{place}: it is too long.")
-                if line.strip() and not (number == 1 and line.strip().lower() == HEADER.strip().lower()):
-                    yield place, line.strip()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-
-
-def _opened(path: str | os.PathLike) -> IO[str]:
-    return (gzip.open if str(path).endswith(".gz") else open)(path, "rt", encoding="utf-8")
+    for number, line in enumerate(read_lines(path), start=1):
+        place = f"{path}, line {number}"
+        try:
+            text = line.decode().strip()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{place} cannot be read: {error}.") from error
+        if text and not (number == 1 and text.lower() == HEADER.strip().lower()):
+            yield place, text
 
 
 def _checked_id(video_id: bytes) -> str:

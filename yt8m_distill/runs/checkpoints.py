@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import untrusted
+from yt8m_distill.files import array_files
 from yt8m_distill.files.atomic import check_space, directory_written_beside, make_directory
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs.directory import RunDir
@@ -51,7 +51,7 @@ class Checkpoint:
 
     def arrays(self, prefix: str) -> dict[str, np.ndarray]:
         """The arrays whose names begin with `prefix`, in the order in which they were stored."""
-        untrusted.check_arrays(self.state_file)
+        array_files.check_arrays(self.state_file)
         try:
             with np.load(self.state_file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files if name.startswith(prefix)}

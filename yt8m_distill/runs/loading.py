@@ -10,7 +10,7 @@ import numpy as np
 
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import untrusted
+from yt8m_distill.files import array_files, untrusted
 from yt8m_distill.models.building import build_one
 from yt8m_distill.runs import checkpoints, directory
 from yt8m_distill.runs.teachers import join
@@ -54,7 +54,7 @@ def load(
         trained = TrainedModel(model, config, role, selection, run.path, checkpoint.path, checkpoint.step)
         return _branch_of(trained, branch)
     path = directory.weights_file(run.best, role)
-    untrusted.check_weights(path)
+    array_files.check_weights(path)
     model = _built_for(config, role, precision, path)
     _load_weights(model, path)
     return _branch_of(TrainedModel(model, config, role, selection, run.path, run.best, None), branch)

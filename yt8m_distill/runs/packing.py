@@ -7,7 +7,7 @@ import tempfile
 
 from yt8m_distill.config.json import to_json
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.files import archives, atomic
 from yt8m_distill.models.ensemble import TeacherEnsemble
 from yt8m_distill.runs import directory
 from yt8m_distill.runs.directory import RunDir
@@ -58,6 +58,6 @@ def unpack(path: str, folder: str):
     Raises:
         UserError: no archive, or one with anything but plain files of a packed model, or with more than is taken.
     """
-    untrusted.unpack(path, folder, PACKED_FILES)
+    archives.unpack(path, folder, PACKED_FILES)
     if not RunDir(folder).config_file.is_file():
-        raise UserError(f"'{path}' is no packed model: it holds no config.json.")
+        raise UserError(f"'{path}' is not a packed model: it holds no config.json.")

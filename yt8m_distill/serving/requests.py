@@ -22,7 +22,7 @@ from yt8m_distill.data.tfrecord import DamagedRecord, records_of_bytes
 from yt8m_distill.data.video import Video
 from yt8m_distill.deployment.manifest import Description
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import untrusted
+from yt8m_distill.files import array_files, untrusted
 
 
 class BadBodyError(ValueError):
@@ -145,7 +145,7 @@ def _npz(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
 def _arrays(body: bytes) -> dict[str, np.ndarray]:
     """All arrays of an .npz file, looked at before memory is given to them."""
     try:
-        untrusted.check_array_archive(io.BytesIO(body), len(body), "the .npz file")
+        array_files.check_array_archive(io.BytesIO(body), len(body), "the .npz file")
         with np.load(io.BytesIO(body), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except UserError as error:

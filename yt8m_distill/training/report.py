@@ -12,6 +12,7 @@ from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.evaluation.results import write_metrics
 from yt8m_distill.files import untrusted
+from yt8m_distill.files.text_table import aligned_table
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.models import cost
 from yt8m_distill.prediction.predict import prediction_function
@@ -61,13 +62,7 @@ class Report:
         for row in self.rows:
             scores = [f"{row.metrics[name]:.4f}" if name in row.metrics else "-" for name in METRICS]
             lines.append([row.role, str(row.frames), *scores, f"{row.parameters:,}", f"{row.multiply_accumulates:,}"])
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(
-                [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
-            )
-            for line in lines
-        )
+        return aligned_table(lines)
 
     def next_commands(self) -> str:
         """What to run next, each a line to copy."""

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import pathlib
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -323,7 +322,9 @@ def _write(folder: pathlib.Path, contents: Contents, teacher: trained_model.Trai
     with ResumableFiles(paths, dataclasses.asdict(contents)) as files:
         start, done = _start(files, videos)
         if done == 0:
-            _check_space(folder, contents, videos)
+            # Half of the estimate, as an estimate that is too high should not refuse what would fit.
+            needed = videos.estimated_videos() // 2 * contents.bytes_a_video()
+            atomic.check_space(folder, needed, "the teacher cache", "make room, or give --teacher_cache_top=20.")
         saved = time.monotonic()
         batches = predictions(
             _outputs_function(teacher.model),
@@ -360,17 +361,6 @@ def _start(files: ResumableFiles, videos: VideoFiles) -> tuple[Position, int]:
     log.info("Going on with the teacher cache after %d videos", done)
     videos.bad_records.restore(files.state["bad_records"])
     return Position(*files.state["next"]), done
-
-
-def _check_space(folder: pathlib.Path, contents: Contents, videos: VideoFiles):
-    # Half of the estimate: what is hopeless is refused at once, without an estimate too high refusing what would fit.
-    needed = videos.estimated_videos() // 2 * contents.bytes_a_video()
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"the teacher cache in '{folder}' needs about {2 * needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free. "
-            "Make room, or give --teacher_cache_top=20."
-        )
 
 
 def _outputs_function(model) -> Callable[[Batch], Batch]:

@@ -1,0 +1,66 @@
+"""Files and folders: nothing half-written ever replaces something whole."""
+
+import errno
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from yt8m_distill.errors import UserError
+from yt8m_distill.files import atomic, untrusted
+
+
+def test_a_failure_while_writing_leaves_the_old_content(tmp_path):
+    target = tmp_path / "best"
+    with atomic.directory_written_beside(target) as folder:
+        (folder / "weights").write_text("old")
+    with pytest.raises(FileNotFoundError), atomic.directory_written_beside(target) as folder:
+        (folder / "no such folder" / "weights").write_text("new")
+    assert (target / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+    with atomic.directory_written_beside(target) as folder:
+        (folder / "weights").write_text("new")
+    assert (target / "weights").read_text() == "new"
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path):
+    target = tmp_path / "best"
+    (tmp_path / ".best.old").mkdir()
+    (tmp_path / ".best.old" / "weights").write_text("old")
+    with pytest.raises(FileNotFoundError), atomic.directory_written_beside(target) as folder:
+        (folder / "no such folder" / "weights").write_text("new")
+    assert (target / "weights").read_text() == "old"
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_old_content(tmp_path):
+    target = tmp_path / "best"
+    with atomic.directory_written_beside(target) as folder:
+        (folder / "weights").write_text("old")
+    of_tensorflow = tf.errors.ResourceExhaustedError(None, None, "variables.data; No space left on device")
+    for error in (OSError(errno.ENOSPC, "No space left on device"), of_tensorflow):
+        with pytest.raises(UserError, match="no space left"), atomic.directory_written_beside(target):
+            raise error
+    assert (target / "weights").read_text() == "old"
+
+
+def test_text_files_appear_whole(tmp_path):
+    path = tmp_path / "folder" / "metrics.json"
+    atomic.write_json(path, {"GAP@20": 0.5})
+    assert untrusted.read_json(path) == {"GAP@20": 0.5}
+    assert [each.name for each in path.parent.iterdir()] == ["metrics.json"]
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be created"):
+        atomic.make_directory(tmp_path / "file" / "run")
+
+
+def test_space_is_checked_before_writing(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(atomic.shutil, "disk_usage", lambda path: usage._replace(free=10_000_000))
+    atomic.check_space(tmp_path, 9_000_000, "the cache")
+    with pytest.raises(
+        UserError, match=r"the cache in '.*' would take at least 9\.9 MB, and 10\.0 MB are free; go away"
+    ):
+        atomic.check_space(tmp_path, 9_900_000, "the cache", "go away")

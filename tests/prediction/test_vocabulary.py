@@ -1,0 +1,68 @@
+"""Class names and label ids from CSV files: those of the editions, and wrong ones."""
+
+import pytest
+
+from tests.helpers import shared_path
+from yt8m_distill.errors import UserError
+from yt8m_distill.prediction.vocabulary import load_class_ids, load_vocabulary
+
+
+def test_vocabularies_of_the_editions():
+    youtube = load_vocabulary(shared_path("data/vocabulary/yt8m_2018.csv"))
+    assert sorted(youtube) == list(range(3862))
+    assert (youtube[0], youtube[271], youtube[2533]) == ("Game", "Nike, Inc.", 'Toys "R" Us')
+    assert youtube[120] == "/m/0dxrf"  # The file has no name for it.
+    audioset = load_vocabulary(shared_path("data/vocabulary/audioset.csv"))
+    assert sorted(audioset) == list(range(527))
+    assert audioset[1] == "Male speech, man speaking"
+
+
+def test_vocabulary_columns_in_any_order(tmp_path):
+    path = tmp_path / "v.csv"
+    path.write_text('\ufeffNAME,Extra,Index\r\n"Car, red",x,7\r\n\r\n,y,2\r\n', encoding="utf-8")
+    assert load_vocabulary(path) == {7: "Car, red", 2: "class 2"}
+
+
+def test_names_stay_in_one_line(tmp_path):
+    path = tmp_path / "v.csv"
+    path.write_text('index,name\n0,"a\nb\u2028 c"\n', encoding="utf-8")
+    assert load_vocabulary(path) == {0: "a b c"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "line 1: a vocabulary begins with column names"),
+        (b"Index\n3\n", r"line 1: .*'display_name'; here they are \['index'\]"),
+        (b"index,name\n", "no classes"),
+        (b"index,name\n0,a\nx,b\n", "line 3: the index is 'x'"),
+        (b"index,name\n-1,a\n", "line 2: the index is '-1'"),
+        (b"index,name\n0,a\n\n0,b\n", "line 4: index 0 is there twice"),
+        (b"index,name\n0\n", "line 2: 1 values for 2 columns"),
+        (b"index,name\n" + b"9" * 5000 + b",a\n", "line 2: the index is '9+[.]{3}9+', a whole number"),
+        (b"\x1f\x8b\xff\x00", "not a CSV text file in UTF-8"),
+    ],
+)
+def test_wrong_vocabularies_name_file_and_line(tmp_path, content, message):
+    path = tmp_path / "names.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as raised:
+        load_vocabulary(path)
+    assert str(path) in str(raised.value)
+
+
+def test_missing_vocabulary(tmp_path):
+    with pytest.raises(UserError, match=r"none\.csv cannot be read: No such file"):
+        load_vocabulary(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("Name\n3\n", "'Index'"), ("Index\nx\n", "line 2"), ("Index\n-1\n", "line 2"), ("Index\n", "no label ids")],
+)
+def test_wrong_label_ids(tmp_path, text, message):
+    (tmp_path / "ids.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_class_ids(tmp_path / "ids.csv")
+    (tmp_path / "ids.csv").write_text("Name,index\na,7\nb,3\nc,7\n")
+    assert load_class_ids(tmp_path / "ids.csv") == [3, 7]
