@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.end_to_end.test_commands import evaluate, predict, train
+from tests.end_to_end.commands import evaluate, predict, train
 from tests.helpers import learnable_videos, sequence_example, shared_path, write_records
 from yt8m_distill.cli.command import thin_main, verify_main
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides

@@ -11,67 +11,14 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.helpers import learnable_videos, sequence_example, shared_path, write_records
-from yt8m_distill.cli.command import eval_main, inference_main, train_main
+from tests.end_to_end.commands import evaluate, predict, scalars, train
+from tests.helpers import sequence_example, shared_path, write_records
+from yt8m_distill.cli.command import train_main
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs.checkpoints import checkpoints
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.loading import load
-from yt8m_distill.training import loop
 from yt8m_distill.training import run as training
-
-ROOT = pathlib.Path(__file__).parents[2]
-SMALL = {
-    "HierarchicalRNN": "cells=4,layers=1",
-    "NetVLAD": "clusters=4,hidden_size=8",
-    "NeXtVLAD": "clusters=4,groups=2,hidden_size=8,gating_reduction=2,dropout=0.1",
-}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> pathlib.Path:
-    """A folder with training, validation and test files of learnable videos."""
-    folder = tmp_path_factory.mktemp("data")
-    for index, (part, count) in enumerate([("train0", 30), ("train1", 34), ("validate0", 16), ("test0", 20)]):
-        write_records(folder / f"{part}.tfrecord", learnable_videos(count, seed=100 * index))
-    return folder
-
-
-def train(data: pathlib.Path, train_dir: pathlib.Path, *arguments: str, model: str = "NetVLAD") -> int:
-    return train_main(
-        [
-            "train.py",
-            f"--model={model}",
-            f"--model_args={SMALL[model]}",
-            f"--train_data_pattern={data}/train*",
-            f"--eval_data_pattern={data}/test*",
-            f"--train_dir={train_dir}",
-            "--num_classes=10",
-            "--batch_size=16",
-            "--base_learning_rate=0.01",
-            *arguments,
-        ]
-    )
-
-
-def evaluate(*arguments: str) -> int:
-    return eval_main(["eval.py", *arguments])
-
-
-def predict(*arguments: str) -> int:
-    return inference_main(["inference.py", *arguments])
-
-
-def scalars(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
-    """Curves of a TensorBoard folder: (step, value) by name."""
-    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
-    events.Reload()
-    curves = {}
-    for name in events.Tags()["tensors"]:
-        points = events.Tensors(name)
-        if all(tf.make_ndarray(point.tensor_proto).ndim == 0 for point in points):
-            curves[name] = [(p.step, float(tf.make_ndarray(p.tensor_proto))) for p in points]
-    return curves
 
 
 @pytest.fixture(scope="module")
@@ -306,57 +253,6 @@ def test_start_new_model_moves_the_old_run_aside(data, tmp_path):
     assert train(data, tmp_path / "run", *arguments, "--seed=1", "--start_new_model") == 0
     assert json.loads((tmp_path / "run.old-1" / "config.json").read_text())["learning"]["seed"] == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["learning"]["seed"] == 1
-
-
-def stop_after(monkeypatch, step: int):
-    """Makes the loop see a signal once it has done `step` steps."""
-    count = loop.TrainingLoop._count
-
-    def counting(self, *arguments):
-        count(self, *arguments)
-        self.interrupted = self.progress.step == step
-
-    monkeypatch.setattr(loop.TrainingLoop, "_count", counting)
-
-
-def kill_after(monkeypatch, step: int):
-    """Makes the loop end once it has done `step` steps, with nothing saved at this point, as in a kill."""
-    count = loop.TrainingLoop._count
-
-    def killed(self, *arguments):
-        count(self, *arguments)
-        if self.progress.step == step:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop.TrainingLoop, "_count", killed)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "step"),
-    [
-        (["--training_mode=baseline"], 3),
-        (["--training_mode=parallel"], 4),
-        (["--training_mode=baseline", "--model_args=clusters=4,hidden_size=8,iterations=2"], 3),  # random frames
-        (["--training_mode=baseline", "--max_steps=6"], 6),
-        (["--student_losses=rep", "--finetune_epochs=2"], 2),  # in the teacher's run
-        (["--student_losses=rep", "--finetune_epochs=2"], 11),  # while fine-tuning
-    ],
-)
-def test_a_stopped_run_ends_as_one_never_stopped(data, tmp_path, monkeypatch, arguments, step):
-    arguments = [*arguments, "--student_frames=3", "--num_epochs=2", "--deterministic"]
-    assert train(data, tmp_path / "whole", *arguments) == 0
-    with monkeypatch.context() as patched:
-        stop_after(patched, step)
-        assert train(data, tmp_path / "stopped", *arguments) == 1
-    assert train(data, tmp_path / "stopped", *arguments) == 0
-    whole, stopped = (checkpoints(RunDir(tmp_path / name))[-1] for name in ("whole", "stopped"))
-    assert whole.progress() == stopped.progress()
-    expected, arrays = whole.arrays(""), stopped.arrays("")
-    assert list(arrays) == list(expected)
-    for name in expected:
-        np.testing.assert_array_equal(arrays[name], expected[name], err_msg=name)
-    metrics = [read_json(tmp_path / name / "eval" / "metrics.json") for name in ("whole", "stopped")]
-    assert metrics[0] == metrics[1]
 
 
 def wrong_label(folder: pathlib.Path) -> str:

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.end_to_end.test_commands import evaluate, predict, train
+from tests.end_to_end.commands import evaluate, predict, train
 from tests.helpers import learnable_videos, write_records
 from yt8m_distill.cli.command import flops_main
 from yt8m_distill.config.dataset import SpecOverrides

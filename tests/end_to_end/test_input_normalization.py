@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.end_to_end.test_commands import evaluate, predict, train
+from tests.end_to_end.commands import evaluate, predict, train
 from tests.helpers import learnable_videos, load_case, shared_path, write_records
 from tests.models.test_every_model import FEATURE_SIZES, TINY
 from yt8m_distill.config.training import INPUT_NORMALIZATIONS

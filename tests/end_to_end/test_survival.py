@@ -1,20 +1,15 @@
-"""Damaged input, kills, full disks and bad numbers, through the scripts' mains."""
+"""Damaged input, full disks, bad numbers and stopped inference, through the scripts' mains."""
 
 import json
 import math
 import pathlib
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 
-from tests.end_to_end.test_commands import ROOT, evaluate, kill_after, predict, scalars, stop_after, train
+from tests.end_to_end.commands import damage, evaluate, predict, stop_after, train
 from tests.helpers import learnable_videos, write_records
-from yt8m_distill.data.tfrecord import frames_of_file
 from yt8m_distill.files import atomic
 from yt8m_distill.files.resumable import ResumableFiles
 from yt8m_distill.files.untrusted import read_json
@@ -24,16 +19,6 @@ from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.training import loop
 from yt8m_distill.training import step as training
 
-TIMES = {"videos_per_second", "share_of_time_waiting_for_input"}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("data")
-    for index, (part, count) in enumerate([("train0", 30), ("train1", 34), ("validate0", 16), ("test0", 20)]):
-        write_records(folder / f"{part}.tfrecord", learnable_videos(count, seed=100 * index))
-    return folder
-
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory) -> pathlib.Path:
@@ -41,23 +26,6 @@ def run(data, tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("runs") / "baseline"
     assert train(data, folder, "--training_mode=baseline", "--student_frames=2", "--max_steps=2") == 0
     return folder
-
-
-def damage(path: pathlib.Path, number: int, kind: str) -> int:
-    """Damages a record; returns the bytes that are lost with it."""
-    frame = list(frames_of_file(path))[number - 1]
-    content = bytearray(path.read_bytes())
-    lost = frame.num_bytes
-    if kind == "data":
-        content[frame.offset + 20] ^= 4
-    elif kind == "length":
-        content[frame.offset + 1] ^= 4
-        lost = len(content) - frame.offset
-    elif kind == "cut":
-        lost = 30
-        del content[frame.offset + lost :]
-    path.write_bytes(content)
-    return lost
 
 
 @pytest.fixture
@@ -116,79 +84,6 @@ def test_a_run_stopped_by_a_bad_record_goes_on_with_skip(data, damaged, tmp_path
     arguments = ["--training_mode=baseline", "--student_frames=2", "--num_epochs=1", "--checkpoint_every_steps=1"]
     assert train(damaged, tmp_path / "run", *arguments) == 2
     assert train(damaged, tmp_path / "run", *arguments, "--on_bad_record=skip", "--max_bad_fraction=1") == 0
-
-
-def curves(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
-    """All curves of a run that do not measure time."""
-    found = {}
-    for part in sorted(folder.glob("logs/*")):
-        found |= {f"{part.name}/{name}": curve for name, curve in scalars(part).items() if name not in TIMES}
-    return found
-
-
-@pytest.mark.parametrize(
-    ("arguments", "step"),
-    [(["--training_mode=parallel"], 13), (["--training_mode=baseline"], 12), (["--student_losses=rep"], 11)],
-)
-def test_curves_of_a_stopped_run_equal_those_of_one_never_stopped(data, tmp_path, monkeypatch, arguments, step):
-    arguments = [*arguments, "--student_frames=3", "--num_epochs=4", "--deterministic", "--checkpoint_every_steps=5"]
-    arguments.append(f"--validation_data_pattern={data}/validate*")
-    assert train(data, tmp_path / "whole", *arguments) == 0
-    with monkeypatch.context() as patched:
-        kill_after(patched, step)
-        assert train(data, tmp_path / "stopped", *arguments) == 1
-    assert train(data, tmp_path / "stopped", *arguments) == 0
-    whole, stopped = curves(tmp_path / "whole"), curves(tmp_path / "stopped")
-    assert stopped == whole
-    assert any(len(curve) > 1 for curve in whole.values())
-
-
-def test_killed_in_earnest(data, tmp_path):
-    """`kill -9` at whatever it is doing, three times."""
-    arguments = ["--training_mode=parallel", "--student_frames=3", "--num_epochs=8", "--deterministic"]
-    arguments += ["--checkpoint_every_steps=1"]
-    assert train(data, tmp_path / "whole", *arguments) == 0
-    script = (
-        "import pathlib, sys; from tests.end_to_end.test_commands import train; "
-        "sys.exit(train(*map(pathlib.Path, sys.argv[1:3]), *sys.argv[3:]))"
-    )
-    command = [sys.executable, "-c", script, str(data), str(tmp_path / "killed"), *arguments]
-    for done in (3, 12, 21):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and _steps(tmp_path / "killed") < done:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert train(data, tmp_path / "killed", *arguments) == 0
-    whole, killed = (checkpoints(RunDir(tmp_path / name))[-1].arrays("") for name in ("whole", "killed"))
-    for name, values in whole.items():
-        np.testing.assert_array_equal(killed[name], values, err_msg=name)
-    assert curves(tmp_path / "killed") == curves(tmp_path / "whole")
-
-
-def _steps(folder: pathlib.Path) -> int:
-    return max((each.step for each in checkpoints(RunDir(folder))), default=0)
-
-
-def test_resuming_reads_no_record_again(data, tmp_path, monkeypatch):
-    arguments = ["--training_mode=baseline", "--student_frames=3", "--num_epochs=1"]
-    with monkeypatch.context() as patched:
-        stop_after(patched, 3)
-        assert train(data, tmp_path / "run", *arguments) == 1
-    position = checkpoints(RunDir(tmp_path / "run"))[-1].progress()["position"]
-    assert position == [0, 0, 48]  # of 64 records
-
-
-def test_other_training_files_are_noticed(data, tmp_path, monkeypatch, capsys):
-    folder = tmp_path / "data"
-    shutil.copytree(data, folder)
-    arguments = ["--training_mode=baseline", "--student_frames=3", "--num_epochs=2"]
-    with monkeypatch.context() as patched:
-        stop_after(patched, 2)
-        assert train(folder, tmp_path / "run", *arguments) == 1
-    shutil.copy(folder / "train0.tfrecord", folder / "train2.tfrecord")
-    assert train(folder, tmp_path / "run", *arguments) == 2
-    assert "the training files are not those" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_evaluated_on_other_videos_when_asked(data, tmp_path):

@@ -1,21 +1,15 @@
 """Optimizers by name, their schedule, weight decay, and the moving average of the weights."""
 
 import dataclasses
-import pathlib
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.end_to_end.test_commands import evaluate, kill_after, stop_after, train
-from tests.helpers import learnable_videos, write_records
 from yt8m_distill.config.training import Learning, TrainConfig
 from yt8m_distill.errors import UserError
-from yt8m_distill.runs import loading
-from yt8m_distill.runs.checkpoints import checkpoints
-from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.training import loop, optimizers
+from yt8m_distill.training import optimizers
 
 CONFIG = TrainConfig(
     "NetVLAD",
@@ -92,70 +86,3 @@ def test_averages_are_shown_and_taken_back():
 def test_values_out_of_range(changes):
     with pytest.raises(UserError, match=next(iter(changes))):
         with_learning(**changes)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("data")
-    for index, (part, count) in enumerate([("train0", 60), ("test0", 20)]):
-        write_records(folder / f"{part}.tfrecord", learnable_videos(count, seed=100 * index))
-    return folder
-
-
-def test_what_is_saved_and_evaluated_is_the_average(data, tmp_path, monkeypatch):
-    """Also of a run that has no epoch behind it yet, out of its checkpoint; batch-norm statistics are not averaged."""
-    seen = []
-    count = loop.TrainingLoop._count
-
-    def noted(self, *batch):
-        count(self, *batch)
-        seen.append([variable.numpy() for variable in self.models["student"].weights])
-
-    monkeypatch.setattr(loop.TrainingLoop, "_count", noted)
-    arguments = ["--training_mode=baseline", "--student_frames=3", "--num_epochs=2", "--ema_momentum=0.8"]
-    with monkeypatch.context() as patched:
-        stop_after(patched, 3)
-        assert train(data, tmp_path / "run", *arguments) == 1
-    assert not RunDir(tmp_path / "run").best.exists()
-    assert evaluate(f"--train_dir={tmp_path / 'run'}") == 0
-    _check_average(loading.load(str(tmp_path / "run")).model, seen, 0.8)
-    assert train(data, tmp_path / "run", *arguments) == 0
-    assert len(seen) == 8
-    _check_average(loading.load(str(tmp_path / "run")).model, seen, 0.8)
-
-
-def _check_average(model, seen, momentum: float):
-    trained = {id(variable) for variable in model.trainable_variables}
-    for place, variable in enumerate(model.weights):
-        expected = seen[0][place].astype(np.float64)
-        for values in seen[1:]:
-            expected = momentum * expected + (1 - momentum) * values[place]
-        last = seen[-1][place]
-        if id(variable) in trained:
-            np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6, err_msg=variable.path)
-        else:
-            np.testing.assert_array_equal(variable, last, err_msg=variable.path)
-
-
-@pytest.mark.parametrize(("losses", "step"), [("rep", 6), ("rep", 9), ("rep,ce", 5)])
-def test_a_stopped_run_with_averages_goes_on_exactly(data, tmp_path, monkeypatch, losses, step):
-    arguments = ["--student_frames=3", "--num_epochs=2", "--deterministic", "--ema_momentum=0.9", "--weight_decay=0.01"]
-    arguments += [f"--student_losses={losses}", f"--validation_data_pattern={data}/test*", "--checkpoint_every_steps=4"]
-    assert train(data, tmp_path / "whole", *arguments, model="NeXtVLAD") == 0
-    arguments.append(f"--teacher_dir={tmp_path / 'whole' / 'teacher'}")
-    assert train(data, tmp_path / "second", *arguments, model="NeXtVLAD") == 0
-    with monkeypatch.context() as patched:
-        kill_after(patched, step)
-        assert train(data, tmp_path / "stopped", *arguments, model="NeXtVLAD") == 1
-    assert train(data, tmp_path / "stopped", *arguments, model="NeXtVLAD") == 0
-    for name in ("second", "stopped"):
-        whole, other = (checkpoints(RunDir(tmp_path / each))[-1].arrays("") for each in ("whole", name))
-        assert set(other) == set(whole)
-        for key, values in whole.items():
-            np.testing.assert_array_equal(other[key], values, err_msg=f"{name} {key}")
-
-
-def test_without_the_flag_a_checkpoint_holds_no_second_weights(data, tmp_path):
-    arguments = ["--training_mode=baseline", "--student_frames=3", "--max_steps=1"]
-    assert train(data, tmp_path / "run", *arguments) == 0
-    assert not checkpoints(RunDir(tmp_path / "run"))[-1].arrays("not_averaged_")
