@@ -11,6 +11,7 @@ from tests.helpers import load_case
 from yt8m_distill.config.training import LABEL_LOSSES, PREDICTION_DISTANCES, STUDENT_LOSSES
 from yt8m_distill.distiller import Distiller, LabelTrainer, _clipped, start_from_classifier, student_view
 from yt8m_distill.errors import UserError
+from yt8m_distill.losses import LabelLoss, Loss, PredictionLoss, RepresentationLoss
 from yt8m_distill.models.registry import build_model, model_names
 from yt8m_distill.quantization import dequantize
 from yt8m_distill.tf1.weights import load_reference_weights
@@ -64,18 +65,18 @@ def changed(before: dict, after: dict) -> set[str]:
     return {name for name in before if not np.array_equal(before[name], after[name])}
 
 
-def skip_where_nothing_learns(student, losses):
-    if losses == ("rep",) and not student.encoder_variables:
-        with pytest.raises(UserError, match="rep alone trains nothing of"):
-            Distiller(student, student, losses=losses)
-        pytest.skip("nothing but the classifier has weights")
+# Every family with all losses, and every subset of the losses with one family.
+CASES = [(name, STUDENT_LOSSES) for name in model_names()] + [("NetVLAD", subset) for subset in SUBSETS[:-1]]
 
 
-@pytest.mark.parametrize("name", model_names())
-@pytest.mark.parametrize("losses", SUBSETS)
+def classifier_changes(model, before: dict) -> bool:
+    names = {f"{i} {v.path}" for i, v in enumerate(model.weights) if any(v is c for c in model.classifier.weights)}
+    return bool(names & changed(before, weights(model)))
+
+
+@pytest.mark.parametrize(("name", "losses"), CASES)
 def test_serial_step_changes_the_student_and_nothing_of_the_teacher(name, losses):
     teacher, student = pair(name, "serial")
-    skip_where_nothing_learns(student, losses)
     distiller = compiled(Distiller(teacher, student, mode="serial", losses=losses))
     before = weights(teacher), weights(student)
     logs = distiller.train_step(batch())
@@ -83,18 +84,12 @@ def test_serial_step_changes_the_student_and_nothing_of_the_teacher(name, losses
     assert all(np.isfinite(float(value)) for value in logs.values())
     assert changed(before[0], weights(teacher)) == set()
     assert changed(before[1], weights(student))
-    classifier = {
-        f"{i} {v.path}" for i, v in enumerate(student.weights) if any(v is c for c in student.classifier.weights)
-    }
-    touched = bool(classifier & changed(before[1], weights(student)))
-    assert touched == (losses != ("rep",))
+    assert classifier_changes(student, before[1]) == (losses != ("rep",))
 
 
-@pytest.mark.parametrize("name", model_names())
-@pytest.mark.parametrize("losses", SUBSETS)
+@pytest.mark.parametrize(("name", "losses"), CASES)
 def test_parallel_step_changes_both_and_the_one_classifier(name, losses):
     teacher, student = pair(name, "parallel")
-    skip_where_nothing_learns(student, losses)
     distiller = compiled(Distiller(teacher, student, mode="parallel", losses=losses))
     before = weights(teacher), weights(student)
     logs = distiller.train_step(batch())
@@ -102,6 +97,19 @@ def test_parallel_step_changes_both_and_the_one_classifier(name, losses):
     assert changed(before[0], weights(teacher))
     assert changed(before[1], weights(student))
     assert student.classifier is teacher.classifier
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_rep_alone_trains_the_encoder_where_there_is_one(name):
+    teacher, student = pair(name, "serial")
+    if not student.encoder_variables:
+        with pytest.raises(UserError, match="rep alone trains nothing of"):
+            Distiller(teacher, student, losses=("rep",))
+        return
+    before = weights(student)
+    compiled(Distiller(teacher, student, losses=("rep",))).train_step(batch())
+    assert changed(before, weights(student))
+    assert not classifier_changes(student, before)
 
 
 @pytest.mark.parametrize("losses", [("rep",), ("pred",), ("rep", "pred", "ce")])
@@ -182,6 +190,59 @@ def test_intermediate_matching_needs_states_of_one_size():
             Distiller(teacher, student, representation_matching="intermediate")
 
 
+def test_objects_and_names_are_the_same_losses():
+    options = {"loss_weights": {"rep": 2.0, "ce": 0.5}, "prediction_distance": "squared", "label_loss": "HingeLoss"}
+    objects = [LabelLoss(0.5, "HingeLoss"), PredictionLoss(distance="squared"), RepresentationLoss(2.0)]
+    logs = []
+    for settings in (options, {"losses": objects}):
+        distiller = compiled(Distiller(*pair("NetVLAD", "serial"), **settings))
+        assert [loss.name for loss in distiller.student_losses] == ["rep", "pred", "ce"]
+        logs.append({name: float(value) for name, value in distiller.train_step(batch()).items()})
+    assert logs[0] == logs[1]
+
+
+class GatesLoss(Loss):
+    """Reads an intermediate of both models, and nothing of the classifiers."""
+
+    teacher_outputs = ("gates",)
+    reaches_classifier = False
+
+    def __call__(self, teacher, student, batch):
+        assert batch.inputs["student_indices"].shape == (6, 3)
+        assert batch.label_weights is None
+        return tf.reduce_mean(tf.square(teacher["gates"] - student["gates"]))
+
+
+def test_a_loss_of_ones_own():
+    teacher, student = pair("NetVLAD", "serial")
+    distiller = compiled(Distiller(teacher, student, losses=[GatesLoss(weight=3.0)]))
+    before = weights(teacher), weights(student)
+    inputs, labels = batch()
+    logs = distiller.train_step((inputs, labels))
+    assert set(logs) == {"loss", "GatesLoss", "regularization"}
+    np.testing.assert_allclose(float(logs["loss"]), 3.0 * float(logs["GatesLoss"]) + float(logs["regularization"]))
+    assert changed(before[0], weights(teacher)) == set()
+    assert changed(before[1], weights(student))
+    assert not classifier_changes(student, before[1])
+
+
+@pytest.mark.parametrize(
+    "loss", [RepresentationLoss(2.0, "intermediate"), PredictionLoss(distance="squared"), LabelLoss(0.5, "HingeLoss")]
+)
+def test_losses_survive_serialization(loss):
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert type(copy) is type(loss)
+    assert copy.get_config() == loss.get_config()
+
+
+def test_representations_of_two_sizes_are_refused_before_the_first_step():
+    teacher = small_model("NetVLAD")
+    student = build_model("NetVLAD", feature_sizes=(6, 4), num_classes=5, clusters=4, hidden_size=4)
+    with pytest.raises(UserError, match="the teacher's has 5 and the student's 4 values"):
+        Distiller(teacher, student, losses=["rep"])
+    Distiller(teacher, student, losses=["pred", "ce"])
+
+
 def test_start_from_classifier():
     teacher, student = pair("NeXtVLAD", "serial")
     start_from_classifier(student, teacher)
@@ -198,8 +259,12 @@ def test_start_from_classifier():
         ({"mode": "both"}, "known are serial, parallel"),
         ({"mode": "parallel"}, "classifier_layer"),
         ({"losses": ()}, "one or more"),
-        ({"losses": ("rep", "kd")}, "one or more"),
-        ({"losses": ("rep",), "loss_weights": {"ce": 1.0}}, "not in --student_losses"),
+        ({"losses": ("rep", "kd")}, "Unknown loss 'kd'. Known: rep, pred, ce"),
+        ({"losses": ("rep",), "loss_weights": {"ce": 1.0}}, "not a name in losses"),
+        ({"losses": [LabelLoss()], "loss_weights": {"ce": 1.0}}, "not a name in losses"),
+        ({"losses": ["ce", LabelLoss()]}, "'ce' of a loss is taken"),
+        ({"losses": [LabelLoss(name="loss")]}, "'loss' of a loss is taken"),
+        ({"losses": [LabelLoss(weight=0.0)]}, "at least one loss with a weight above 0"),
         ({"loss_weights": {"ce": -1.0}}, "0 or more"),
         ({"prediction_distance": "l3"}, "known are kl"),
         ({"representation_matching": "every"}, "known are final"),

@@ -1,14 +1,15 @@
 """Training steps: `LabelTrainer` for one model on labels, `Distiller` for a student that is matched to its teacher."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
-from yt8m_distill import losses as loss_functions
-from yt8m_distill.config.training import DISTILLING_MODES, STUDENT_LOSSES, Distillation
+from yt8m_distill.config.training import DISTILLING_MODES
 from yt8m_distill.devices import collectives
 from yt8m_distill.errors import UserError
+from yt8m_distill.losses import Loss, LossBatch, student_losses
+from yt8m_distill.losses import label_loss as label_loss_named
 
 
 class LabelTrainer(keras.Model):
@@ -38,7 +39,7 @@ class LabelTrainer(keras.Model):
     ):
         super().__init__(**kwargs)
         self.model = model
-        self.label_loss = loss_functions.label_loss(label_loss)
+        self.label_loss = label_loss_named(label_loss)
         self.regularization_penalty = regularization_penalty
         self.clip_gradient_norm = clip_gradient_norm
         self.built = True  # the models are
@@ -76,15 +77,31 @@ class LabelTrainer(keras.Model):
         Returns:
             "loss" and its terms, means over this replica's videos.
         """
-        inputs, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
+        batch = keras.utils.unpack_x_y_sample_weight(data)
+        # 1. A finished teacher runs outside of the tape: nothing of it is kept for gradients.
+        constants = self._constant_outputs(batch[0])
         with tf.GradientTape() as tape:
-            outputs = self.model(inputs, training=True)
-            terms = {"ce": self.model.label_loss(self.label_loss, labels, outputs, label_weights)}
+            # 2. The forward passes of what is trained, and their loss terms.
+            terms, weighted = self._loss_terms(constants, *batch)
+            # 3. Each variable is regularized once, also one that two models share.
             terms["regularization"] = self.regularization_penalty * _regularization(self.trained_variables())
-            total = tf.add_n(list(terms.values()))
+            total = tf.add_n([*weighted, terms["regularization"]])
+            # 4. Of several replicas, each has its part of the mean over the whole batch.
             objective = total if share is None else share * total
+        # 5. Gradients are summed over the replicas, clipped, and applied.
         self._apply_gradients(tape, objective)
         return {"loss": total, **terms}
+
+    def _constant_outputs(self, inputs) -> dict[str, tf.Tensor] | None:
+        """Outputs that the losses read and that are not trained."""
+        del inputs
+
+    def _loss_terms(self, constants, inputs, labels, label_weights) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+        """The loss terms by name, and the weighted ones, which add up to the total."""
+        del constants
+        outputs = self.model(inputs, training=True)
+        loss = self.model.label_loss(self.label_loss, labels, outputs, label_weights)
+        return {"ce": loss}, [loss]
 
     def test_step(self, data):
         inputs, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -119,25 +136,42 @@ class Distiller(LabelTrainer):
         student: VideoModel of the same representation size and classes.
         mode: "serial": the teacher is finished and does not change, batch-norm statistics included; "parallel": both
             learn in the same step, the teacher from the labels; `student.classifier` must then be `teacher.classifier`.
-        losses: any of "rep" (representation), "pred" (predictions) and "ce" (labels).
-        loss_weights: factor of each loss; 1 where missing.
-        prediction_distance: "kl", "squared" or "categorical_kl".
-        representation_matching: "final", or "intermediate": states at the student's frames, where the model has any.
-        **kwargs: as `LabelTrainer`.
+        losses: `Loss` objects, such as `RepresentationLoss()`, or names of registered ones: "rep" (representation),
+            "pred" (predictions), "ce" (labels).
+        loss_weights, prediction_distance, representation_matching: of the losses that are given by name, see
+            `losses.student_losses`.
+        label_loss: as of `LabelTrainer`; also that of the loss "ce", where it is given by name.
+        **kwargs: as for `LabelTrainer`.
 
     `train_step` takes `({"frames", "num_frames", "student_indices", "student_num_frames"}, labels[, label_weights])`:
     frames (batch, frames, features), student_indices (batch, k) int32 into them, of which the first student_num_frames
     (batch,) count. It runs each model once, and returns running means of "loss", each student loss under its own name,
-    "regularization", and in parallel mode "teacher_ce". The teacher's outputs give no gradient to the teacher.
+    not weighted, "regularization", and in parallel mode "teacher_ce". The teacher's outputs give no gradient to the
+    teacher.
 
-    In serial mode the inputs may hold what the teacher has said of these videos, "teacher_predictions" (batch, classes)
-    and for the loss rep "teacher_representation" (batch, dim); the teacher is not run then, and where there are no
+    In serial mode the inputs may hold teacher outputs, precomputed: "teacher_predictions" (batch, classes) and, where a
+    loss reads it, "teacher_representation" (batch, dim). The teacher is not run then, and where there are no
     student_indices, the frames are the student's own.
 
     Raises:
-        UserError: an unknown mode, loss or distance; models that do not fit each other.
+        UserError: an unknown mode, loss or distance; models that do not fit each other or a loss.
 
     Source: Bhardwaj et al. section 4.
+
+    Example:
+        >>> from yt8m_distill.losses import LabelLoss, RepresentationLoss
+        >>> from yt8m_distill.models import NetVLAD
+        >>> teacher, student = (NetVLAD((6, 2), 5, clusters=4, hidden_size=8) for _ in range(2))
+        >>> distiller = Distiller(teacher, student, losses=[RepresentationLoss(weight=2.0), LabelLoss()])
+        >>> distiller.compile(optimizer=keras.optimizers.Adam(1e-3))
+        >>> inputs = {
+        ...     "frames": tf.zeros([2, 4, 8], tf.uint8),
+        ...     "num_frames": tf.constant([4, 3]),
+        ...     "student_indices": tf.constant([[0, 2], [0, 2]]),
+        ...     "student_num_frames": tf.constant([2, 2]),
+        ... }
+        >>> sorted(distiller.train_step((inputs, tf.ones([2, 5]))))
+        ['ce', 'loss', 'regularization', 'rep']
     """
 
     def __init__(
@@ -146,23 +180,26 @@ class Distiller(LabelTrainer):
         student: keras.Model,
         *,
         mode: str = "serial",
-        losses: Iterable[str] = STUDENT_LOSSES,
+        losses: Iterable[str | Loss] = ("rep", "pred", "ce"),
         loss_weights: Mapping[str, float] | None = None,
         prediction_distance: str = "kl",
         representation_matching: str = "final",
+        label_loss: str = "CrossEntropyLoss",
         **kwargs,
     ):
-        settings = Distillation(tuple(losses), loss_weights or {}, prediction_distance, representation_matching)
+        self.student_losses = student_losses(
+            losses,
+            loss_weights,
+            prediction_distance=prediction_distance,
+            representation_matching=representation_matching,
+            label_loss=label_loss,
+        )
         _check_models(teacher, student, mode)
-        check_has_encoder(student, settings.losses)
+        check_losses(self.student_losses, teacher, student)
         self.mode = mode
-        self.losses_used = settings.losses
-        self.loss_weights = settings.loss_weights
-        self.prediction_distance = loss_functions.PREDICTION_DISTANCES[prediction_distance]
-        self.match_frame_states = representation_matching == "intermediate"
-        if self.match_frame_states:
-            check_frame_states(student, teacher)
-        super().__init__(student, **kwargs)
+        intermediates = any(loss.needs_intermediates for loss in self.student_losses)
+        self._call_options = {"return_intermediates": True} if intermediates else {}
+        super().__init__(student, label_loss=label_loss, **kwargs)
         self.teacher = teacher
 
     @property
@@ -172,11 +209,12 @@ class Distiller(LabelTrainer):
 
     def _term_names(self) -> list[str]:
         teacher = ["teacher_ce"] if self.mode == "parallel" else []
-        return ["loss", *self.losses_used, *teacher, "regularization"]
+        return ["loss", *(loss.name for loss in self.student_losses), *teacher, "regularization"]
 
     def trained_variables(self) -> list:
         """The student's variables, in parallel mode the teacher's, too; no classifier that no loss reaches."""
-        student = self.student.encoder_variables if self.losses_used == ("rep",) else self.student.trainable_variables
+        classifier_learns = reach_classifier(self.student_losses)
+        student = self.student.trainable_variables if classifier_learns else self.student.encoder_variables
         teacher = self.teacher.trainable_variables if self.mode == "parallel" else []
         return list({id(variable): variable for variable in [*student, *teacher]}.values())
 
@@ -184,54 +222,45 @@ class Distiller(LabelTrainer):
         """The student's outputs for its own frames of a distillation batch."""
         return self.student(student_view(inputs), training=training)
 
-    def learn(self, data, share: float | tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        inputs, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
-        video = {"frames": inputs["frames"], "num_frames": inputs["num_frames"]}
-        options = {"return_intermediates": True} if self.match_frame_states else {}
-        if self.mode == "serial":  # outside of the tape: nothing of the finished teacher is kept for gradients
-            teacher_outputs = _stored_outputs(inputs) or self.teacher(video, training=False, **options)
-        with tf.GradientTape() as tape:
-            if self.mode == "parallel":
-                teacher_outputs = self.teacher(video, training=True, **options)
-            student_outputs = self.student(student_view(inputs), training=True, **options)
-            terms = self.student_terms(teacher_outputs, student_outputs, inputs, labels, label_weights)
-            weighted = [self.loss_weights[name] * value for name, value in terms.items()]
-            if self.mode == "parallel":
-                terms["teacher_ce"] = self.teacher.label_loss(self.label_loss, labels, teacher_outputs, label_weights)
-                weighted.append(terms["teacher_ce"])
-            terms["regularization"] = self.regularization_penalty * _regularization(self.trained_variables())
-            total = tf.add_n([*weighted, terms["regularization"]])
-            objective = total if share is None else share * total
-        self._apply_gradients(tape, objective)
-        return {"loss": total, **terms}
+    def _constant_outputs(self, inputs) -> dict[str, tf.Tensor] | None:
+        if self.mode == "parallel":
+            return None
+        return _stored_outputs(inputs) or self.teacher(_teacher_view(inputs), training=False, **self._call_options)
+
+    def _loss_terms(self, constants, inputs, labels, label_weights) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+        teacher_outputs = constants
+        if self.mode == "parallel":
+            teacher_outputs = self.teacher(_teacher_view(inputs), training=True, **self._call_options)
+        student_outputs = self.student(student_view(inputs), training=True, **self._call_options)
+        terms = self.student_terms(teacher_outputs, student_outputs, inputs, labels, label_weights)
+        weighted = [loss.weight * terms[loss.name] for loss in self.student_losses]
+        if self.mode == "parallel":
+            terms["teacher_ce"] = self.teacher.label_loss(self.label_loss, labels, teacher_outputs, label_weights)
+            weighted.append(terms["teacher_ce"])
+        return terms, weighted
 
     def student_terms(self, teacher_outputs, student_outputs, inputs, labels, label_weights=None) -> dict:
         """Each of the student's losses, not yet weighted, by name."""
         fixed = tf.nest.map_structure(tf.stop_gradient, teacher_outputs)
-        terms = {}
-        if "rep" in self.losses_used:
-            terms["rep"] = self._representation_loss(fixed, student_outputs, inputs)
-        if "pred" in self.losses_used:
-            terms["pred"] = self.prediction_distance(fixed, student_outputs)
-        if "ce" in self.losses_used:
-            terms["ce"] = self.student.label_loss(self.label_loss, labels, student_outputs, label_weights)
-        return terms
+        batch = LossBatch(inputs, labels, label_weights, self.student)
+        return {loss.name: loss(fixed, student_outputs, batch) for loss in self.student_losses}
 
-    def _representation_loss(self, teacher_outputs, student_outputs, inputs):
-        if self.match_frame_states:
-            at_student_frames = tf.gather(teacher_outputs["frame_states"], inputs["student_indices"], batch_dims=1)
-            return loss_functions.frame_states_distance(
-                at_student_frames, student_outputs["frame_states"], inputs["student_num_frames"]
-            )
-        shapes = teacher_outputs["representation"].shape[-1], student_outputs["representation"].shape[-1]
-        if shapes[0] != shapes[1]:
-            raise UserError(
-                f"the loss rep needs representations of one size; the teacher's has {shapes[0]} "
-                f"and the student's {shapes[1]} values. Choose --student_model_args that keep it."
-            )
-        return loss_functions.representation_distance(
-            teacher_outputs["representation"], student_outputs["representation"]
+
+def reach_classifier(losses: Iterable[Loss]) -> bool:
+    """Whether any of a student's losses trains its classifier; if not, it is trained on the labels afterwards."""
+    return any(loss.reaches_classifier for loss in losses)
+
+
+def check_losses(losses: Sequence[Loss], teacher: keras.Model, student: keras.Model):
+    """Raises UserError where a loss does not fit the models, or the losses train none of the student's weights."""
+    if not reach_classifier(losses) and not student.encoder_variables:
+        names = ", ".join(loss.name for loss in losses)
+        raise UserError(
+            f"losses={names} alone trains nothing of {type(student).__name__}, whose only weights are the "
+            "classifier's; add pred or ce."
         )
+    for loss in losses:
+        loss.check_models(teacher, student)
 
 
 def _check_models(teacher: keras.Model, student: keras.Model, mode: str):
@@ -244,9 +273,14 @@ def _check_models(teacher: keras.Model, student: keras.Model, mode: str):
 
 
 def _stored_outputs(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """What the teacher has said of the videos of a batch before; empty where the batch does not hold it."""
+    """Teacher outputs that a batch holds, precomputed; empty where it holds none."""
     prefix = "teacher_"
     return {name.removeprefix(prefix): value for name, value in inputs.items() if name.startswith(prefix)}
+
+
+def _teacher_view(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The teacher's input out of a distillation batch: all frames."""
+    return {"frames": inputs["frames"], "num_frames": inputs["num_frames"]}
 
 
 def student_view(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -256,7 +290,7 @@ def student_view(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     "student_indices" has the student's frames only.
     """
     if "student_indices" not in inputs:
-        return {"frames": inputs["frames"], "num_frames": inputs["num_frames"]}
+        return _teacher_view(inputs)
     return {
         "frames": _chosen_frames(inputs["frames"], inputs["student_indices"]),
         "num_frames": inputs["student_num_frames"],
@@ -301,17 +335,8 @@ def check_same_weights(student: keras.Model, teacher: keras.Model):
     if [shape for _, shape in given] != [shape for _, shape in wanted]:
         different = next((f"'{name}'" for name, shape in wanted if (name, shape) not in given), "their number")
         raise UserError(
-            f"--student_init=teacher needs a student with the teacher's weights; {different} differs. "
-            "Leave out --student_model_args, or take --student_init=classifier."
-        )
-
-
-def check_has_encoder(student: keras.Model, losses: Iterable[str]):
-    """Raises UserError where the representation is all that is to be learned, and nothing learns it."""
-    if tuple(losses) == ("rep",) and not student.encoder_variables:
-        raise UserError(
-            f"--student_losses=rep alone trains nothing of {type(student).__name__}, whose only weights are the "
-            "classifier's; add pred or ce."
+            f"student_init=teacher needs a student with the teacher's weights; {different} differs. "
+            "Leave out student_model_args, or choose student_init=classifier."
         )
 
 
@@ -332,19 +357,6 @@ def have_same_classifier(student: keras.Model, teacher: keras.Model) -> bool:
 
 def _classifier_shapes(model: keras.Model) -> list[tuple[int, ...]]:
     return [tuple(variable.shape) for variable in model.classifier.weights]
-
-
-def check_frame_states(student: keras.Model, teacher: keras.Model):
-    """Raises UserError where the models do not both have a state for every frame, of one size."""
-    needs = "--representation_matching=intermediate needs a state for every frame"
-    for model in (teacher, student):
-        if model.frame_states_size is None:
-            raise UserError(f"{needs}; {type(model).__name__} has none. HierarchicalRNN and Lstm do.")
-    if teacher.frame_states_size != student.frame_states_size:
-        raise UserError(
-            f"{needs} of one size; the teacher's have {teacher.frame_states_size} values, the student's "
-            f"{student.frame_states_size}."
-        )
 
 
 def _clipped(gradient: tf.Tensor, norm: float, scale: tf.Tensor) -> tf.Tensor:

@@ -11,6 +11,7 @@ from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.settings import check_choice, check_minimum
 from yt8m_distill.errors import UserError
+from yt8m_distill.plugins import LOSSES
 
 STUDENT_LOSSES = ("rep", "pred", "ce")
 PREDICTION_DISTANCES = ("kl", "squared", "categorical_kl")
@@ -29,7 +30,7 @@ class Distillation:
     """How a student is matched to its teacher.
 
     Attributes:
-        losses: any of `STUDENT_LOSSES`, kept in that order.
+        losses: names in `plugins.LOSSES`, kept in the order of that registry.
         loss_weights: factor of each loss; 1 where missing.
         prediction_distance: one of `PREDICTION_DISTANCES`.
         representation_matching: "final" or "intermediate".
@@ -44,9 +45,9 @@ class Distillation:
 
     def __post_init__(self):
         chosen = set(self.losses)
-        if not chosen or chosen - set(STUDENT_LOSSES):
+        if not chosen or chosen - set(LOSSES.names()):
             raise UserError(
-                f"--student_losses={','.join(self.losses)} must be one or more of {', '.join(STUDENT_LOSSES)}."
+                f"--student_losses={','.join(self.losses)} must be one or more of {', '.join(LOSSES.names())}."
             )
         for name, weight in self.loss_weights.items():
             if name not in chosen:
@@ -58,7 +59,7 @@ class Distillation:
         check_choice("--prediction_distance", self.prediction_distance, PREDICTION_DISTANCES)
         check_choice("--representation_matching", self.representation_matching, REPRESENTATION_MATCHINGS)
         check_choice("--student_init", self.student_init, STUDENT_INITS)
-        ordered = tuple(name for name in STUDENT_LOSSES if name in chosen)
+        ordered = tuple(name for name in LOSSES.names() if name in chosen)
         object.__setattr__(self, "losses", ordered)
         weights = {name: float(self.loss_weights.get(name, 1.0)) for name in ordered}
         object.__setattr__(self, "loss_weights", weights)

@@ -27,9 +27,10 @@ MODELS = Registry(
         "Logistic": f"{_MODELS}.average",
         "Moe": f"{_MODELS}.average",
     },
+    suffix="Model",
 )
-# Subclasses of losses.Loss, the student's.
-LOSSES = Registry("loss", dict.fromkeys(("rep", "pred", "ce"), "yt8m_distill.losses"))
+# Subclasses of losses.Loss: the terms that a student is trained on.
+LOSSES = Registry("loss", dict.fromkeys(("rep", "pred", "ce"), "yt8m_distill.losses.student"))
 # Functions that choose frames; see data.frame_selection.
 FRAME_SAMPLINGS = Registry(
     "frame sampling",

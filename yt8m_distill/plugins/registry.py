@@ -15,11 +15,23 @@ class Registry(Generic[T]):
     Args:
         kind: what the objects are, for error messages: "model".
         built_in: the name of each object of this package, and the module that registers it.
+        suffix: an ending that names may have in addition, as "Model" in the names of the starter code.
+
+    Example:
+        >>> SHAPES = Registry("shape", {})
+        >>> @SHAPES.register("square")
+        ... def make_square(size):
+        ...     return size, size
+        >>> SHAPES.names()
+        ('square',)
+        >>> SHAPES.get("square")(3)
+        (3, 3)
     """
 
-    def __init__(self, kind: str, built_in: Mapping[str, str]):
+    def __init__(self, kind: str, built_in: Mapping[str, str], suffix: str = ""):
         self.kind = kind
         self._built_in = dict(built_in)
+        self._suffix = suffix
         self._entries: dict[str, T] = {}
 
     def register(self, name: str | None = None) -> Callable[[T], T]:
@@ -50,10 +62,25 @@ class Registry(Generic[T]):
         """All names: those of this package first, then registered ones in their order."""
         return tuple(dict.fromkeys([*self._built_in, *self._entries]))
 
+    def resolve(self, name: str) -> str:
+        """The registered name that is meant by `name`, which may have the registry's suffix.
+
+        Raises:
+            UserError: there is none.
+        """
+        names = self.names()
+        for candidate in (name, name.removesuffix(self._suffix)):
+            if candidate in names:
+                return candidate
+        raise UserError(f"Unknown {self.kind} {name!r}. Known: {', '.join(names)}.")
+
     def check(self, name: str):
         """Raises UserError where there is no such name."""
-        if name not in self.names():
-            raise UserError(f"Unknown {self.kind} {name!r}. Known: {', '.join(self.names())}.")
+        self.resolve(name)
+
+    def name_of(self, entry: T) -> str | None:
+        """The name that an object is registered by; None: it is not registered."""
+        return next((name for name, registered in self._entries.items() if registered is entry), None)
 
     def get(self, name: str) -> T:
         """The object with this name.
@@ -61,7 +88,7 @@ class Registry(Generic[T]):
         Raises:
             UserError: there is none.
         """
-        self.check(name)
+        name = self.resolve(name)
         if name not in self._entries:
             importlib.import_module(self._built_in[name])
         return self._entries[name]

@@ -13,11 +13,29 @@ from yt8m_distill.distiller import (
     start_from_teacher,
 )
 from yt8m_distill.errors import UserError
+from yt8m_distill.losses import Loss, student_losses
 from yt8m_distill.runs import teachers as runs_teachers
 from yt8m_distill.runs import trained_model
 from yt8m_distill.runs.directory import RunDir
 
 log = logging.getLogger(__name__)
+
+
+def losses_of(config: TrainConfig) -> tuple[Loss, ...]:
+    """The student's losses in a resolved configuration of serial or parallel training."""
+    settings = config.distillation
+    return student_losses(
+        settings.losses,
+        settings.loss_weights,
+        prediction_distance=settings.prediction_distance,
+        representation_matching=settings.representation_matching,
+        label_loss=config.learning.label_loss,
+    )
+
+
+def _losses_of_one_teacher(config: TrainConfig) -> list[str]:
+    """Names of the losses that read more of the teacher than predictions, which several teachers give together."""
+    return [loss.name for loss in losses_of(config) if set(loss.teacher_outputs) - {"predictions"}]
 
 
 def teacher_of(
@@ -56,7 +74,7 @@ def _matched(
     if len(teachers) > 1:
         return _of_own_family(student, teachers, config)
     settings = config.distillation
-    needed = "rep" in settings.losses or settings.student_init == "teacher"
+    needed = bool(_losses_of_one_teacher(config)) or settings.student_init == "teacher"
     return teachers[0] if needed or have_same_classifier(student, teachers[0].model) else None
 
 
@@ -75,9 +93,9 @@ def _of_own_family(
     if len(fitting) == 1:
         return fitting[0]
     settings = config.distillation
-    wishes = {"--student_losses with rep": "rep" in settings.losses}
-    wishes["--student_init=teacher"] = settings.student_init == "teacher"
-    for wish in (name for name, given in wishes.items() if given):
+    wishes = [f"--student_losses with {name}" for name in _losses_of_one_teacher(config)]
+    wishes += ["--student_init=teacher"] if settings.student_init == "teacher" else []
+    for wish in wishes:
         raise UserError(
             f"{wish} needs exactly one teacher in --teacher_dir that is a {config.model} with a representation of "
             f"{size} values and a classifier as the student; there are {len(fitting)}. Give "

@@ -14,12 +14,7 @@ from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.devices import cluster
 from yt8m_distill.devices.cluster import Devices
 from yt8m_distill.devices.precision import warn_where_slow
-from yt8m_distill.distiller import (
-    check_classifiers,
-    check_frame_states,
-    check_has_encoder,
-    check_same_weights,
-)
+from yt8m_distill.distiller import check_classifiers, check_losses, check_same_weights
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
 from yt8m_distill.models import building
@@ -29,7 +24,7 @@ from yt8m_distill.runs import loading, trained_model
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.training import optimizers, teacher_cache
 from yt8m_distill.training.loop import TrainingLoop, names_and_sizes
-from yt8m_distill.training.matching import teacher_of
+from yt8m_distill.training.matching import losses_of, teacher_of
 from yt8m_distill.training.opening import open_run
 from yt8m_distill.training.report import Report, make_report
 from yt8m_distill.training.resolve import resolve
@@ -141,13 +136,14 @@ def check_buildable(config: TrainConfig):
         return
     student = models["student"]
     teacher = models.get("teacher", student)  # that of --teacher_dir is looked at when it is there
-    check_has_encoder(student, config.distillation.losses)
     if config.training_mode == "serial":
         check_classifiers(student, teacher)
         if config.distillation.student_init == "teacher":
             check_same_weights(student, teacher)
-    if config.distillation.representation_matching == "intermediate":
-        check_frame_states(student, teacher)
+    losses = losses_of(config)
+    check_losses(losses, teacher, student)
+    if config.teacher_cache is not None:
+        teacher_cache.check_stored(losses)
 
 
 def _finished_teachers(config: TrainConfig, run: RunDir, devices: Devices) -> list[trained_model.TrainedModel]:

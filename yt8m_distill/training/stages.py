@@ -8,10 +8,8 @@ import keras
 
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.data.batches import StoredOutputs, View
-from yt8m_distill.distiller import (
-    Distiller,
-    LabelTrainer,
-)
+from yt8m_distill.distiller import Distiller, LabelTrainer, reach_classifier
+from yt8m_distill.training.matching import losses_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Stage:
 
 
 def stages(config: TrainConfig, models: Mapping[str, keras.Model], stored: StoredOutputs | None = None) -> list[Stage]:
-    """What is trained, in order. Serial training with the loss rep alone is followed by fine-tuning on the labels.
+    """What is trained, in order. Serial training of the encoder alone is followed by fine-tuning on the labels.
 
     Args:
         config: resolved.
@@ -53,15 +51,14 @@ def stages(config: TrainConfig, models: Mapping[str, keras.Model], stored: Store
         role = "teacher" if config.training_mode == "teacher" else "student"
         name = "Training the teacher" if role == "teacher" else "Training the baseline"
         return [Stage(name, learning.num_epochs, View(config.selection), lambda: LabelTrainer(models[role], **options))]
-    settings = dataclasses.asdict(config.distillation)
-    del settings["student_init"]  # has been done
+    losses = losses_of(config)
     distill = Stage(
         "Distilling the student" if config.training_mode == "serial" else "Training teacher and student",
         learning.num_epochs,
         View(config.selection, with_all_frames=stored is None, stored=stored),
-        lambda: Distiller(models["teacher"], models["student"], mode=config.training_mode, **settings, **options),
+        lambda: Distiller(models["teacher"], models["student"], mode=config.training_mode, losses=losses, **options),
     )
-    if config.training_mode != "serial" or config.distillation.losses != ("rep",):
+    if config.training_mode != "serial" or reach_classifier(losses):
         return [distill]
     epochs = learning.finetune_epochs or learning.num_epochs
     return [

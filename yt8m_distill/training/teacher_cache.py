@@ -13,7 +13,7 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +28,10 @@ from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.resumable import ResumableFiles
+from yt8m_distill.losses import Loss
 from yt8m_distill.prediction.predict import predictions
 from yt8m_distill.runs import loading, trained_model
+from yt8m_distill.training.matching import losses_of
 
 log = logging.getLogger(__name__)
 
@@ -233,12 +235,23 @@ def open_cache(config: TrainConfig, teacher: trained_model.TrainedModel, videos:
     return TeacherCache(folder, found)
 
 
+def check_stored(losses: Iterable[Loss]):
+    """Raises UserError where a loss reads teacher outputs that no cache holds."""
+    for loss in losses:
+        if others := sorted(set(loss.teacher_outputs) - {"predictions", "representation"}):
+            raise UserError(
+                f"--teacher_cache holds predictions and representations; the loss {loss.name} reads the teacher's "
+                f"{', '.join(others)}. Leave out one of them."
+            )
+
+
 def _wanted_contents(config: TrainConfig, teacher: trained_model.TrainedModel, videos: VideoFiles) -> Contents:
     top, data = config.teacher_cache.top, config.data
     if top is not None and top >= data.num_classes:
         raise UserError(f"--teacher_cache_top={top} must be below the number of classes, {data.num_classes}.")
     # A student with other losses shall find everything; where little space is asked for, only what this one needs.
-    with_representation = top is None or "rep" in config.distillation.losses
+    read = {output for loss in losses_of(config) for output in loss.teacher_outputs}
+    with_representation = top is None or "representation" in read
     return Contents(
         teacher=loading.fingerprint(teacher),
         feature_names=tuple(data.feature_names),
@@ -277,7 +290,7 @@ def _found_contents(folder: pathlib.Path, wanted: Contents) -> Contents | None:
             "Give another --teacher_cache, or remove that folder."
         )
     if wanted.dim is not None and found.dim is None:
-        log.info("The teacher cache in %s has no representations, which the loss rep needs: writing it anew", folder)
+        log.info("The teacher cache in %s has no representations, which a loss needs: writing it again", folder)
         return None
     if found.videos is None or found.videos < 1:
         raise UserError(f"'{path}' does not say how many videos the teacher cache holds; remove its folder.")

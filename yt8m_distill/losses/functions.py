@@ -1,4 +1,4 @@
-"""Label, representation and prediction losses: plain functions that return one number, averaged over the videos.
+"""Functions that return one number, averaged over the videos.
 
 Labels, predictions and logits are (batch, classes); labels in {0, 1} or soft in [0, 1], predictions in [0, 1].
 `label_weights` (batch, classes) multiply the terms of each class and are not normalized again.
@@ -56,12 +56,15 @@ def cross_entropy_of_outputs(labels, outputs: dict, label_weights=None):
 
 
 def label_loss(name: str) -> Callable:
-    """Function of (labels, outputs, label_weights) for a value of `--label_loss`, the starter code's class names."""
+    """Function of (labels, outputs, label_weights) for one of the starter code's class names.
+
+    Raises:
+        UserError: an unknown name.
+    """
     if name == "CrossEntropyLoss":
         return cross_entropy_of_outputs
     functions = {"HingeLoss": hinge, "SoftmaxLoss": softmax}
-    if name not in functions:
-        raise UserError(f"--label_loss={name} is unknown; known are CrossEntropyLoss, {', '.join(functions)}.")
+    check_choice("label_loss", name, ("CrossEntropyLoss", *functions))
     return lambda labels, outputs, label_weights=None: functions[name](labels, outputs["predictions"], label_weights)
 
 
@@ -141,3 +144,9 @@ PREDICTION_DISTANCES = {
     "squared": squared_prediction_distance,
     "categorical_kl": categorical_kl,
 }
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]):
+    """Raises UserError unless the argument `name` has one of the values `choices`."""
+    if value not in choices:
+        raise UserError(f"{name}={value} is unknown; known are {', '.join(choices)}.")

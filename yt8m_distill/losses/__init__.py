@@ -1,0 +1,49 @@
+"""The losses of training: plain functions, and the objects that a student is trained on.
+
+A student minimizes the weighted sum of a list of `Loss` objects: `RepresentationLoss`, `PredictionLoss`, `LabelLoss`,
+or a user's own subclass of `Loss`, which can be named once it is registered with `plugins.register_loss`.
+"""
+
+from yt8m_distill.losses.functions import (
+    PREDICTION_DISTANCES,
+    bernoulli_kl,
+    categorical_kl,
+    cross_entropy,
+    cross_entropy_of_outputs,
+    frame_states_distance,
+    hinge,
+    label_loss,
+    log_probabilities,
+    representation_distance,
+    softmax,
+    squared_prediction_distance,
+)
+from yt8m_distill.losses.student import (
+    LabelLoss,
+    Loss,
+    LossBatch,
+    PredictionLoss,
+    RepresentationLoss,
+    student_losses,
+)
+
+__all__ = [
+    "PREDICTION_DISTANCES",
+    "LabelLoss",
+    "Loss",
+    "LossBatch",
+    "PredictionLoss",
+    "RepresentationLoss",
+    "bernoulli_kl",
+    "categorical_kl",
+    "cross_entropy",
+    "cross_entropy_of_outputs",
+    "frame_states_distance",
+    "hinge",
+    "label_loss",
+    "log_probabilities",
+    "representation_distance",
+    "softmax",
+    "squared_prediction_distance",
+    "student_losses",
+]
