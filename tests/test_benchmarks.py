@@ -5,6 +5,8 @@ import pathlib
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 TINY_MODEL = "--model_args=clusters=4,groups=2,hidden_size=16"
 

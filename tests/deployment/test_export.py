@@ -32,6 +32,8 @@ from yt8m_distill.deployment import manifest, onnx, runners
 from yt8m_distill.errors import UserError
 from yt8m_distill.serving import server
 
+pytestmark = pytest.mark.slow
+
 PRECISIONS = {"float32": 1e-5, "float16": 1e-3, "int8": 0.05}
 FILES = ["saved_model", *(f"litert/{p}{batch}.tflite" for p in PRECISIONS for batch in ("", "_batch1")), "model.onnx"]
 # In a process that has neither this package nor Keras.

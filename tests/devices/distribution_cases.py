@@ -1,9 +1,9 @@
-"""Small trainings on two devices, for test_distribution, which starts this module in processes of their own.
+"""Small trainings on two devices, for test_cluster, which starts this module in processes of their own.
 
     python -m tests.devices.distribution_cases KIND DATA FOLDER STEP CASE...
 
 KIND is mirrored (two devices of this process) or multiworker (a worker of TF_CONFIG). Each case is trained in
-FOLDER/CASE; at step STEP this process is killed (0: never). DATA is the folder of `test_distribution.data`.
+FOLDER/CASE; at step STEP this process is killed (0: never). DATA is the folder of `test_cluster.data`.
 """
 
 import os

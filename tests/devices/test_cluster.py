@@ -36,14 +36,20 @@ SECONDS = 400  # that a process may take on a busy machine
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> pathlib.Path:
-    """The videos, and in one/ all cases on one device."""
+    """A folder with the videos."""
     folder = tmp_path_factory.mktemp("data")
     for count in (33, 37):
         write_records(folder / f"train{count}.tfrecord", learnable_videos(count, seed=count))
     write_records(folder / "test.tfrecord", learnable_videos(12, seed=99))
-    for case in CASES:
-        train(case, folder, folder / "one", ONE_DEVICE)
     return folder
+
+
+@pytest.fixture(scope="module")
+def of_one_device(data) -> pathlib.Path:
+    """A folder with the runs of all cases on one device."""
+    for case in CASES:
+        train(case, data, data / "one", ONE_DEVICE)
+    return data / "one"
 
 
 def start(*arguments: object, **environment: str) -> subprocess.Popen:
@@ -74,9 +80,9 @@ def states(run: pathlib.Path) -> list[dict[str, np.ndarray]]:
     return [checkpoint.arrays("") for checkpoint in checkpoints(RunDir(run))]
 
 
-def assert_same_weights(folder: pathlib.Path, data: pathlib.Path, case: str):
+def assert_same_weights(run: pathlib.Path, expected: pathlib.Path):
     """Weights, statistics and optimizer after five steps of SGD; and the mean losses at each step."""
-    own, of_one = states(folder / case), states(data / "one" / case)
+    own, of_one = states(run), states(expected)
     assert len(own) == len(of_one) == 5
     assert own[-1].keys() == of_one[-1].keys()
     for name, values in of_one[-1].items():
@@ -94,13 +100,14 @@ def assert_same_curve(own: list[dict[str, np.ndarray]], of_one: list[dict[str, n
             np.testing.assert_allclose(mine[name], theirs[name], rtol=1e-4, err_msg=f"{name}, step {step}")
 
 
-def test_two_devices_of_one_process_end_as_one_device(data, tmp_path):
+@pytest.mark.slow
+def test_two_devices_of_one_process_end_as_one_device(data, of_one_device, tmp_path):
     process = start("mirrored", data, tmp_path, 0, "parallel", "teacher")
     output = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 0, output
-    assert_same_weights(tmp_path, data, "parallel")
+    assert_same_weights(tmp_path / "parallel", of_one_device / "parallel")
     # With Adam, whose steps do not become smaller with gradients that are nothing but rounding.
-    assert_same_curve(states(tmp_path / "teacher"), states(data / "one" / "teacher"))
+    assert_same_curve(states(tmp_path / "teacher"), states(of_one_device / "teacher"))
     batch = next(
         open_videos(str(data / "test.tfrecord"), "x", SpecOverrides(num_classes=10)).ordered_batches(View(), 12)
     )
@@ -108,7 +115,7 @@ def test_two_devices_of_one_process_end_as_one_device(data, tmp_path):
         loading.load(str(folder / "teacher")).model({"frames": batch["frames"], "num_frames": batch["num_frames"]})[
             "predictions"
         ]
-        for folder in (tmp_path, data / "one")
+        for folder in (tmp_path, of_one_device)
     ]
     np.testing.assert_allclose(*predicted, atol=1e-4)
     assert np.ptp(predicted[0]) > 0.01
@@ -118,7 +125,8 @@ def test_two_devices_of_one_process_end_as_one_device(data, tmp_path):
     assert (first != second).any()
 
 
-def test_two_processes_end_as_one_device_also_when_one_is_killed(data, tmp_path):
+@pytest.mark.slow
+def test_two_processes_end_as_one_device_also_when_one_is_killed(data, of_one_device, tmp_path):
     (code, output), (killed, _) = start_workers(data, tmp_path, "serial", kill_at=3)
     assert killed < 0
     assert code == 1, output
@@ -131,8 +139,8 @@ def test_two_processes_end_as_one_device_also_when_one_is_killed(data, tmp_path)
     assert (code, code_of_other) == (0, 0), output + output_of_other
     assert f"Continuing {tmp_path / 'serial'} after step {before}" in output
     assert "This worker is done" in output_of_other
-    assert_same_weights(tmp_path, data, "serial")
-    reports = [read_json(folder / "serial" / "report.json")["rows"] for folder in (tmp_path, data / "one")]
+    assert_same_weights(tmp_path / "serial", of_one_device / "serial")
+    reports = [read_json(folder / "serial" / "report.json")["rows"] for folder in (tmp_path, of_one_device)]
     assert reports[0] == reports[1]
     assert len(list((tmp_path / "serial" / "logs" / "train").iterdir())) == 2  # the chief's, of two starts
 

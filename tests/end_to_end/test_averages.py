@@ -1,12 +1,15 @@
 """--ema_momentum: trainings whose evaluated and saved weights are a moving average."""
 
 import numpy as np
+import pytest
 
 from tests.end_to_end.commands import evaluate, stop_after, train
 from yt8m_distill.runs import loading
 from yt8m_distill.runs.checkpoints import checkpoints
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.training import loop
+
+pytestmark = pytest.mark.slow
 
 
 def test_what_is_saved_and_evaluated_is_the_average(data, tmp_path, monkeypatch):

@@ -13,6 +13,8 @@ from yt8m_distill.models import MixNeXtVLAD, NeXtVLAD
 from yt8m_distill.runs import loading, packing
 from yt8m_distill.runs.directory import RunDir
 
+pytestmark = pytest.mark.slow
+
 SIZES = "branches=2,clusters=4,groups=2,hidden_size=8,gating_reduction=2"
 
 

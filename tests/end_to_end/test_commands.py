@@ -20,6 +20,8 @@ from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.loading import load
 from yt8m_distill.training import run as training
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def serial_run(data, tmp_path_factory) -> pathlib.Path:

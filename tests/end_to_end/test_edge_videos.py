@@ -21,6 +21,8 @@ from yt8m_distill.models.registry import build_model, model_class, model_names
 from yt8m_distill.models.video_model import VideoModel
 from yt8m_distill.prediction.predict import prediction_function
 
+pytestmark = pytest.mark.slow
+
 CLASSES, MAX_FRAMES, K = 10, 12, 4
 SPEC = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), CLASSES, MAX_FRAMES)
 # What each edge video must be treated like: another one that is usual, or itself.

@@ -18,6 +18,8 @@ from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.models.ensemble import TeacherEnsemble
 from yt8m_distill.runs import loading
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = ("HierarchicalRNN", "NetVLAD", "NeXtVLAD")
 
 

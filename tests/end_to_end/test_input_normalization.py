@@ -16,6 +16,8 @@ from yt8m_distill.models import NeXtVLAD, registry, video_model
 from yt8m_distill.quantization import dequantize, read_eigenvalues, reverse_whitening
 from yt8m_distill.runs import loading
 
+pytestmark = pytest.mark.slow
+
 EIGENVALUES = np.array([4.0, 2.0, 1.0, 0.5, 0.25, 0.0])  # of "rgb"
 
 

@@ -15,6 +15,8 @@ from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs.checkpoints import checkpoints
 from yt8m_distill.runs.directory import RunDir
 
+pytestmark = pytest.mark.slow
+
 TIMES = {"videos_per_second", "share_of_time_waiting_for_input"}
 AVERAGES = ["--ema_momentum=0.9", "--weight_decay=0.01"]
 # Four steps an epoch; stopped: saved at this step; killed: only the checkpoint of every fifth step remains.

@@ -13,6 +13,8 @@ from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.prediction.segments import read_segments
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 4
 
 

@@ -19,6 +19,8 @@ from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.training import loop
 from yt8m_distill.training import step as training
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory) -> pathlib.Path:

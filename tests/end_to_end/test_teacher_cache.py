@@ -19,6 +19,8 @@ from yt8m_distill.runs.checkpoints import checkpoints
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.training import teacher_cache
 
+pytestmark = pytest.mark.slow
+
 STUDENT = ["--student_frames=3", "--num_epochs=2", "--deterministic"]
 
 

@@ -30,6 +30,8 @@ from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.loading import load
 from yt8m_distill.runs.packing import pack
 
+pytestmark = pytest.mark.slow
+
 FEATURES = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 10, 300)
 ARGUMENTS = {"clusters": 4, "hidden_size": 8}
 MOST_MEMORY_MB = 250  # that a refusal may take; what is claimed is half a gigabyte and more

@@ -17,6 +17,8 @@ from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs.loading import load
 
+pytestmark = pytest.mark.slow
+
 
 def learnable_means(count: int, classes: int = 4, seed: int = 0) -> list[bytes]:
     """Video-level records whose first values show their class."""

@@ -16,6 +16,8 @@ from yt8m_distill.runs.checkpoints import checkpoints
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.training import loop
 
+pytestmark = pytest.mark.slow
+
 DRAWS = not figures._missing()
 
 

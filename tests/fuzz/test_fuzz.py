@@ -4,6 +4,8 @@ import pytest
 
 from tests.fuzz.targets import TARGETS, run
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = {"records": 400, "files": 50}  # others, 200
 
 

@@ -63,6 +63,7 @@ def expected() -> list[float]:
     return losses_of_training()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "tolerance"),
     [({"precision": "bfloat16"}, 5e-3), ({"precision": "float16"}, 1e-3), ({"xla": True}, 1e-4)],
@@ -173,6 +174,7 @@ def test_what_several_devices_do_not_do_is_refused(learning, told):
         TrainConfig("NeXtVLAD", "teacher", data=SPEC, distribution="mirrored", learning=Learning(**learning))
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_format_and_is_evaluated_in_any(tmp_path, capsys):
     for name, count, seed in (("train", 40, 0), ("test", 20, 100)):
         write_records(tmp_path / f"{name}.tfrecord", learnable_videos(count, seed=seed))

@@ -17,6 +17,8 @@ from yt8m_distill.data.tfrecord import frames_of_file
 from yt8m_distill.errors import UserError
 from yt8m_distill.prediction import beam
 
+pytestmark = pytest.mark.slow
+
 SPEC = DatasetSpec("own features", "id", ("rgb", "audio"), (6, 2), 10, 12)
 
 

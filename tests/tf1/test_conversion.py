@@ -157,6 +157,7 @@ def _shape(model: NeXtVLAD, name: str) -> tuple[int, ...]:
     return placements_in(model)[name].shape
 
 
+@pytest.mark.slow
 def test_a_converted_run_is_evaluated_applied_and_a_teacher(nextvlad, tmp_path):
     run, videos = tmp_path / "run", f"{nextvlad}/a.tfrecord"
 
