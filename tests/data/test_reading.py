@@ -137,7 +137,7 @@ def test_features_of_ones_own_by_flags():
 @pytest.mark.parametrize(
     ("record", "overrides", "message"),
     [
-        (b"\xff" * 9, SpecOverrides(), "no tf.train.SequenceExample"),
+        (b"\xff" * 9, SpecOverrides(), "not a tf.train.SequenceExample"),
         (sequence_example(sizes={"clip": 12}), SpecOverrides(), "unknown edition, with the feature lists clip"),
         (sequence_example(sizes={"clip": 12}), SpecOverrides(("clip",)), "--num_classes"),
         (sequence_example(sizes={"clip": 12}), SpecOverrides(("clip",), (9,), 5), "12 bytes a frame, not 9"),
@@ -158,7 +158,7 @@ MEANS = DatasetSpec("YouTube-8M 2018", "id", ("mean_rgb", "mean_audio"), (16, 4)
 @pytest.mark.parametrize("parser", ["ours", "protobuf"])
 def test_agrees_with_the_original_video_level_reader(parser, monkeypatch):
     if parser == "protobuf":
-        monkeypatch.setattr(reading.sequence_example, "regular_record", lambda data: None)
+        monkeypatch.setattr("yt8m_distill.data.sequence_example.regular_record", lambda data: None)
     case = load_case("a_video_reader")
     serialized = [case[f"ex_{i}"].tobytes() for i in range(3)]
     sizes = SpecOverrides(num_classes=50)
@@ -297,7 +297,7 @@ def test_a_length_of_more_bytes_than_protobuf_takes():
         if more < 10:
             assert reading.read_video(bytes(longer), TINY).video_id == b"abcd"
         else:
-            with pytest.raises(DamagedRecord, match=r"no tf\.train\.SequenceExample"):
+            with pytest.raises(DamagedRecord, match=r"not a tf\.train\.SequenceExample"):
                 reading.read_video(bytes(longer), TINY)
 
 

@@ -13,8 +13,9 @@ from yt8m_distill.data import batches as readers
 from yt8m_distill.data import format_detection, reading
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.reading_order import position_after
+from yt8m_distill.data.record_format import MOST_RATINGS
 from yt8m_distill.data.tfrecord import DamagedRecord
-from yt8m_distill.data.video import MOST_RATINGS, all_segments, rated_segments
+from yt8m_distill.data.video import all_segments, rated_segments
 from yt8m_distill.data.video_files import check_segments, open_videos
 from yt8m_distill.errors import UserError
 from yt8m_distill.quantization import dequantize
@@ -30,7 +31,7 @@ def segment_batch(serialized: bytes, spec: DatasetSpec) -> dict[str, np.ndarray]
 @pytest.mark.parametrize("parser", ["ours", "protobuf"])
 def test_agrees_with_the_original_reader(parser, monkeypatch):
     if parser == "protobuf":
-        monkeypatch.setattr(reading.sequence_example, "regular_record", lambda data: None)
+        monkeypatch.setattr("yt8m_distill.data.sequence_example.regular_record", lambda data: None)
     case = load_case("a_segment_reader")
     batch = segment_batch(case["ex"].tobytes(), CASE_SPEC)
     assert batch["video_id"].tolist() == case["out_video_ids"].tolist()

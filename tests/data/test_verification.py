@@ -104,7 +104,7 @@ def test_damaged_files(folder, capsys, damage, good, problem):
 
 
 BAD_VIDEOS = {
-    "it is no tf.train.SequenceExample": b"\xff\xff\xff",
+    "it is not a tf.train.SequenceExample": b"\xff\xff\xff",
     "it has no video id in 'id'": sequence_example("x", id_key="name"),
     "video 'x': it has no feature list 'audio'": sequence_example("x", sizes={"rgb": 6}),
     "video 'x': frame 0 of 'audio' has 3 bytes, not 2": sequence_example("x", sizes={"rgb": 6, "audio": 3}),
@@ -188,7 +188,7 @@ def test_damage_is_found_where_no_record_shows_the_format(tmp_path, capsys):
     (tmp_path / "b.tfrecord").write_bytes(b"text")
     assert verify_main(["verify", str(tmp_path), f"--output_file={tmp_path / 'bad.txt'}"]) == 1
     found = rows(capsys.readouterr().out)
-    assert found["a.tfrecord"][-1] == "record 2: it is no tf.train.SequenceExample"
+    assert found["a.tfrecord"][-1] == "record 2: it is not a tf.train.SequenceExample"
     assert found["b.tfrecord"][-1] == "record 1: cut short"
 
 

@@ -141,7 +141,7 @@ def test_damage_is_named_by_file_and_record(tmp_path, kind, message):
         (sequence_example("bad", id_key="name"), "it has no video id in 'id'"),
         (sequence_example("bad", sizes={"rgb": 6}), "video 'bad': it has no feature list 'audio'"),
         (sequence_example("bad", sizes={"rgb": 6, "audio": 3}), "frame 0 of 'audio' has 3 bytes, not 2"),
-        (b"\xff\xff\xff", "it is no tf.train.SequenceExample"),
+        (b"\xff\xff\xff", "it is not a tf.train.SequenceExample"),
     ],
 )
 def test_a_bad_record_is_named_by_file_number_and_problem(tmp_path, bad, problem):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz.attempts import attempt
 from yt8m_distill.config.dataset import DatasetSpec
-from yt8m_distill.data import batches, record_format, sequence_example
+from yt8m_distill.data import batches, sequence_example
 from yt8m_distill.data.reading import read_video
-from yt8m_distill.data.sequence_example import Record, regular_record
+from yt8m_distill.data.sequence_example import FLOATS, Record, parse_record, regular_record
 from yt8m_distill.data.tfrecord import DamagedRecord
 from yt8m_distill.data.video import Video, rated_segments
 
@@ -260,6 +260,8 @@ def check_record(data: bytes):
     if found is not None:
         assert example is not None, "regular_record accepts what protobuf refuses"
         _assert_same_content(found, example)
+    elif example is not None:
+        _assert_same_content(parse_record(data), example)
     for spec in (SPEC, THIN_SPEC):
         video = video_or_none(data, spec)
         expected = None if example is None else _expected_video(example, spec)
@@ -313,19 +315,24 @@ def video_or_none(data: bytes, spec: DatasetSpec = SPEC) -> Video | None:
     return attempt(lambda: read_video(data, spec), DamagedRecord)[0]
 
 
-def _assert_same_content(found: Record, example: tf.train.SequenceExample):
+def _assert_same_content(record: Record, example: tf.train.SequenceExample):
     context, lists = example.context.feature, example.feature_lists.feature_list
-    assert set(found.context) == set(context)
-    for key, values in found.context.items():
-        kind = context[key].WhichOneof("kind")
-        content = list(getattr(context[key], kind).value) if kind else []
-        assert values == (None if kind == "float_list" or (kind == "bytes_list" and not content) else content)
-    assert set(found.floats) == {key for key in context if context[key].WhichOneof("kind") == "float_list"}
-    for key, values in found.floats.items():
-        np.testing.assert_array_equal(values, np.array(context[key].float_list.value, np.float32))
-    assert set(found.feature_lists) == set(lists)
-    for name, frames in found.feature_lists.items():
-        assert [[frame.tobytes()] for frame in frames] == [list(row.bytes_list.value) for row in lists[name].feature]
+    assert {key: feature.kind for key, feature in record.context.items()} == {
+        key: feature.WhichOneof("kind") for key, feature in context.items()
+    }
+    for key, (kind, values) in record.context.items():
+        expected = list(getattr(context[key], kind).value) if kind else []
+        if kind == FLOATS:
+            np.testing.assert_array_equal(values, np.array(expected, np.float32))
+        else:
+            assert list(values) == expected
+    assert set(record.feature_lists) == set(lists)
+    for name, frames in record.feature_lists.items():
+        rows = [feature.values for feature in frames] if isinstance(frames, tuple) else [[f.tobytes()] for f in frames]
+        kinds = [row.WhichOneof("kind") for row in lists[name].feature]
+        assert [list(row) for row in rows] == [
+            list(getattr(row, kind).value) if kind else [] for row, kind in zip(lists[name].feature, kinds, strict=True)
+        ]
 
 
 def _expected_video(example: tf.train.SequenceExample, spec: DatasetSpec) -> tuple | None:
@@ -403,7 +410,7 @@ def _assert_tensorflow_agrees(data: bytes, expected: tuple):
 
 def _assert_written_again_equal(data: bytes, spec: DatasetSpec, example: tf.train.SequenceExample, expected: tuple):
     """As thin shards are written: the context as it is, the frames anew."""
-    context = record_format.serialized_context(data)
+    context = sequence_example.serialized_context(data)
     again = tf.train.Features.FromString(context)
     assert again.SerializeToString(deterministic=True) == example.context.SerializeToString(deterministic=True)
     frames = dict(zip(spec.feature_names, read_video(data, spec).features, strict=True))

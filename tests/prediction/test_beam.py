@@ -94,7 +94,7 @@ def test_a_bad_record_can_be_an_error(folder, capsys):
     )
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("Error: the pipeline has failed")
-    assert "0.tfrecord, record 4: it is no tf.train.SequenceExample" in last
+    assert "0.tfrecord, record 4: it is not a tf.train.SequenceExample" in last
 
 
 def test_an_empty_file_may_be_all_that_is_bad(folder, tmp_path, caplog):

@@ -20,11 +20,9 @@ from yt8m_distill.data.record_format import (
     ID_KEYS,
     THIN_FRAMES_KEY,
     THIN_MAX_FRAMES_KEY,
-    parsed_example,
-    row_size,
-    thin_values,
-    thinning,
+    thinning_of,
 )
+from yt8m_distill.data.sequence_example import BYTES, FLOATS, Record, parse_record
 from yt8m_distill.data.tfrecord import DamagedRecord, Frame, frames_of_file, place_problem, read_record
 from yt8m_distill.errors import UserError
 
@@ -71,32 +69,31 @@ def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> Data
             shard that was made with another --max_frames.
     """
     try:
-        example = parsed_example(serialized)
+        record = parse_record(serialized)
     except DamagedRecord as error:
         raise UserError(f"{where}: {error}.") from error
-    context = example.context.feature
-    level = _detect_level(example, where, overrides)
-    id_key = next((key for key in ID_KEYS if key in context), None)
+    level = _detect_level(record, where, overrides)
+    id_key = next((key for key in ID_KEYS if key in record.context), None)
     if id_key is None:
         raise UserError(f"{where}: no video id; the context must hold one of {', '.join(ID_KEYS)}.")
-    found = _feature_names(example, level)
-    edition = _edition_of(id_key, found, level)
+    available = _feature_names(record, level)
+    edition = _edition_of(id_key, available, level)
     published = dict(edition.features_of(level)) if edition else {}
-    names = overrides.feature_names or tuple(name for name in published if name in found)
+    names = overrides.feature_names or tuple(name for name in published if name in available)
     if not names or (edition is None and overrides.num_classes is None):
         raise UserError(
-            f"{where}: unknown edition, with the {_kind(level)}s {', '.join(sorted(found))}; known are "
-            f"{', '.join(known.name for known in EDITIONS)}. "
+            f"{where}: unknown edition, with the {_kind(level)}s {', '.join(sorted(available))}; known are "
+            f"{', '.join(edition.name for edition in EDITIONS)}. "
             "For features of your own give --feature_names and --num_classes."
         )
     if not set(names) & set(published):
         edition, published = None, {}
-    thin_frames, longest = _detect_frames(context, where, level, overrides.max_frames)
+    thin_frames, longest = _detect_frames(record, where, level, overrides.max_frames)
     return DatasetSpec(
         edition=edition.name if edition else "own features",
         id_key=id_key,
         feature_names=names,
-        feature_sizes=_feature_sizes(example, where, names, overrides.feature_sizes, published, level),
+        feature_sizes=_feature_sizes(record, where, names, overrides.feature_sizes, published, level),
         num_classes=overrides.num_classes or _known_classes(edition, where),
         max_frames=_first_set(longest, overrides.max_frames, (edition or YOUTUBE_8M_2018).max_frames),
         thin_frames=thin_frames,
@@ -108,36 +105,36 @@ def _kind(level: str) -> str:
     return "feature" if level == VIDEO else "feature list"
 
 
-def _detect_level(example, where: str, overrides: SpecOverrides) -> str:
+def _detect_level(record: Record, where: str, overrides: SpecOverrides) -> str:
     """What the record is; an error where it is not what it should be."""
-    keys = ", ".join(sorted(example.context.feature)) or "none"
-    if example.feature_lists.feature_list:
-        found = FRAME
-    elif _feature_names(example, VIDEO):
-        found = VIDEO
+    keys = ", ".join(sorted(record.context)) or "none"
+    if record.feature_lists:
+        level = FRAME
+    elif _feature_names(record, VIDEO):
+        level = VIDEO
     else:
         raise UserError(
             f"{where}: neither a frame-level record, as it has no feature lists, nor a video-level one, as it has no "
             f"floats (its keys: {keys})."
         )
-    wanted = FRAME if overrides.level == SEGMENT else overrides.level or found
-    if wanted != found:
+    wanted = FRAME if overrides.level == SEGMENT else overrides.level or level
+    if wanted != level:
         other = "one vector a video" if wanted == VIDEO else "one vector a second"
-        raise UserError(f"{where}: {found}-level records ({keys}); {wanted}-level ones are needed, with {other}.")
-    return SEGMENT if overrides.level == SEGMENT else found
+        raise UserError(f"{where}: {level}-level records ({keys}); {wanted}-level ones are needed, with {other}.")
+    return SEGMENT if overrides.level == SEGMENT else level
 
 
-def _feature_names(example, level: str) -> set[str]:
+def _feature_names(record: Record, level: str) -> set[str]:
     """What may be a feature."""
     if level == VIDEO:
-        return {key for key, value in example.context.feature.items() if value.WhichOneof("kind") == "float_list"}
-    return set(example.feature_lists.feature_list)
+        return {key for key, feature in record.context.items() if feature.kind == FLOATS}
+    return set(record.feature_lists)
 
 
-def _detect_frames(context: Mapping, where: str, level: str, max_frames: int | None) -> tuple[int | None, int | None]:
+def _detect_frames(record: Record, where: str, level: str, max_frames: int | None) -> tuple[int | None, int | None]:
     """The k of thin shards, and how many frames a video has at most, where the record says so."""
     if level != VIDEO:
-        thinned = _detect_thinning(context, where, max_frames)
+        thinned = _detect_thinning(record, where, max_frames)
         if level == SEGMENT and thinned != (None, None):
             raise UserError(f"{where}: --segment_labels needs the original shards; thin ones do not hold all frames.")
         return thinned
@@ -150,16 +147,16 @@ def _first_set(*values):
     return next(value for value in values if value is not None)
 
 
-def _detect_thinning(context: Mapping, where: str, max_frames: int | None) -> tuple[int | None, int | None]:
+def _detect_thinning(record: Record, where: str, max_frames: int | None) -> tuple[int | None, int | None]:
     """The k and --max_frames of a thin shard, None and None where the record holds all frames."""
-    found = thinning(thin_values(context))
-    if found is None:
+    thinning = thinning_of(record)
+    if thinning is None:
         return None, None
-    if None in found:
+    if None in thinning:
         raise UserError(f"{where}: '{THIN_FRAMES_KEY}' and '{THIN_MAX_FRAMES_KEY}' of a thin shard must be int64.")
-    if max_frames not in (None, found[1]):
-        raise UserError(f"{where}: a thin shard that was made with --max_frames={found[1]}, not {max_frames}.")
-    return found
+    if max_frames not in (None, thinning[1]):
+        raise UserError(f"{where}: a thin shard that was made with --max_frames={thinning[1]}, not {max_frames}.")
+    return thinning
 
 
 def _known_classes(edition, where: str) -> int:
@@ -178,27 +175,40 @@ def _edition_of(id_key: str, names: set[str], level: str) -> Edition | None:
     return None
 
 
-def _feature_sizes(example, where: str, names, given, published: Mapping[str, int], level: str) -> tuple[int, ...]:
-    sizes = []
+def _feature_sizes(
+    record: Record,
+    where: str,
+    names: Sequence[str],
+    sizes: Sequence[int] | None,
+    published: Mapping[str, int],
+    level: str,
+) -> tuple[int, ...]:
+    checked = []
     for position, name in enumerate(names):
-        found = _size_in_record(example, where, name, level)
-        wanted = given[position] if given else found or published.get(name)
-        if wanted is None:
+        size_in_record = _size_in_record(record, where, name, level)
+        size = sizes[position] if sizes else size_in_record or published.get(name)
+        if size is None:
             raise UserError(f"{where}: a video without frames does not show the size of '{name}'; --feature_sizes.")
-        if found is not None and found != wanted:
+        if size_in_record is not None and size_in_record != size:
             source = "--feature_sizes, or what the model was trained on"
             unit = "numbers" if level == VIDEO else "bytes a frame"
-            raise UserError(f"{where}: feature '{name}' has {found} {unit}, not {wanted} ({source}).")
-        sizes.append(wanted)
-    return tuple(sizes)
+            raise UserError(f"{where}: feature '{name}' has {size_in_record} {unit}, not {size} ({source}).")
+        checked.append(size)
+    return tuple(checked)
 
 
-def _size_in_record(example, where: str, name: str, level: str) -> int | None:
+def _size_in_record(record: Record, where: str, name: str, level: str) -> int | None:
     """None where the video has no frames."""
-    have = _feature_names(example, level)
-    if name not in have:
-        raise UserError(f"{where}: no {_kind(level)} '{name}' (--feature_names); it has {', '.join(sorted(have))}.")
+    names = _feature_names(record, level)
+    if name not in names:
+        raise UserError(f"{where}: no {_kind(level)} '{name}' (--feature_names); it has {', '.join(sorted(names))}.")
     if level == VIDEO:
-        return len(example.context.feature[name].float_list.value) or None
-    rows = example.feature_lists.feature_list[name].feature
-    return row_size(rows[0], where, name) if rows else None
+        return len(record.context[name].values) or None
+    frames = record.feature_lists[name]
+    if isinstance(frames, np.ndarray):
+        return frames.shape[1] if len(frames) else None
+    first = frames[0]
+    if first.kind != BYTES or len(first.values) != 1:
+        kind = first.kind or "nothing"
+        raise UserError(f"{where}: frames of '{name}' must be one bytes string each (uint8 values), not {kind}.")
+    return len(first.values[0])

@@ -1,16 +1,4 @@
-"""Serialized records to videos, for every edition and level of the format.
-
-A frame-level record is a `tf.train.SequenceExample`: in its context the video's id (bytes) and labels (int64), in its
-feature lists one bytes string a frame (a second) for every feature. Frames stay uint8. A record of a thin shard holds
-only some of the frames, and says in its context which.
-
-A video-level record is a `tf.train.Example` with id, labels, and for every feature its mean over the frames, as floats.
-It is read as a video of one frame. Its bytes are those of a SequenceExample without feature lists.
-
-At the segment level a frame-level record's context also holds ratings of segments, see `videos`.
-
-TensorFlow is imported only where protobuf's parser is needed: a process that reads regular records starts quickly.
-"""
+"""Records to videos, for every edition and level of the format; one by one, or all of a file."""
 
 import contextlib
 import os
@@ -21,16 +9,9 @@ from typing import TypeVar
 import numpy as np
 
 from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
-from yt8m_distill.data import sequence_example
 from yt8m_distill.data.bad_records import BadRecord, BadRecords
-from yt8m_distill.data.record_format import (
-    LABELS_KEY,
-    expected_thinning,
-    explain,
-    parsed_example,
-    parsed_ratings,
-    thinning,
-)
+from yt8m_distill.data.record_format import LABELS_KEY, problem_of, ratings_of
+from yt8m_distill.data.sequence_example import BYTES, INT64S, Record, parse_record
 from yt8m_distill.data.tfrecord import (
     DamagedRecord,
     Frame,
@@ -39,7 +20,7 @@ from yt8m_distill.data.tfrecord import (
     place_problem,
     read_record,
 )
-from yt8m_distill.data.video import SCORES_KEY, SEGMENT_LABELS_KEY, START_TIMES_KEY, Ratings, Video
+from yt8m_distill.data.video import Ratings, Video
 
 Content = TypeVar("Content")
 
@@ -48,86 +29,35 @@ def read_video(serialized: bytes | memoryview, spec: DatasetSpec) -> Video:
     """The video in a serialized record.
 
     Args:
-        serialized: a SequenceExample, or an Example; the video's frames are views of it.
+        serialized: a SequenceExample, or an Example; the video's frames are views of it, uint8. A video-level record is
+            a video of one float frame.
         spec: how to read it.
 
     Raises:
-        DamagedRecord: no such message; no id; a missing feature, one with frames of another length or with a number
-            that is not finite; a label out of range; at the segment level ratings that are no lists of the same length,
-            or out of range.
+        DamagedRecord: no such message, or one that breaks one of `record_format.RULES`.
 
     Source: the starter code's readers of both levels.
     Differs: where features differ in length the smallest counts (the original pads the shorter with zeros and takes
         the first one's count); a label or feature length out of bounds is an error.
     """
-    record = sequence_example.regular_record(serialized)
-    video = None if record is None else _video(record, spec)
-    return _parsed_video(bytes(serialized), spec) if video is None else video
-
-
-def _video(record: sequence_example.Record, spec: DatasetSpec) -> Video | None:
-    """None where anything is not as it should be; the parser then finds out what."""
-    context = record.context
-    ids, labels = context.get(spec.id_key), context.get(LABELS_KEY, ())
-    found = record.feature_lists
-    if spec.level == VIDEO:
-        found = {name: values[np.newaxis] for name, values in record.floats.items()}
-    features = tuple(map(found.get, spec.feature_names))
-    if ids is None or len(ids) != 1 or not isinstance(ids[0], bytes) or any(each is None for each in features):
-        return None
-    if labels is None or not all(isinstance(each, int) and 0 <= each < spec.num_classes for each in labels):
-        return None
-    if thinning(context) != expected_thinning(spec):
-        return None
-    sizes = zip(features, spec.feature_sizes, strict=True)
-    if not all(each.shape[1] == size or not len(each) for each, size in sizes):
-        return None
-    if spec.level == VIDEO and not all(np.isfinite(each).all() for each in features):
-        return None
-    ratings = _ratings(record, spec)
-    return None if ratings is None else _checked_length(ids[0], tuple(labels), features, ratings, spec)
-
-
-def _ratings(record: sequence_example.Record, spec: DatasetSpec) -> Ratings | None:
-    """None where they are not as they should be."""
-    if spec.level != SEGMENT:
-        return Ratings()
-    starts, labels = (record.context.get(key, []) for key in (START_TIMES_KEY, SEGMENT_LABELS_KEY))
-    if SCORES_KEY in record.context and SCORES_KEY not in record.floats:
-        return None
-    if any(values is None or not all(isinstance(each, int) for each in values) for values in (starts, labels)):
-        return None
-    ratings = Ratings(starts, labels, record.floats.get(SCORES_KEY, ()))
-    return None if ratings.problem(spec.num_classes) else ratings
-
-
-def _checked_length(
-    video_id: bytes, labels: tuple, features: tuple[np.ndarray, ...], ratings: Ratings, spec: DatasetSpec
-) -> Video:
-    num_frames = min(map(len, features))
-    num_frames = min(num_frames, spec.max_frames) if spec.max_frames else num_frames
-    return Video(video_id, labels, features, num_frames, ratings)
-
-
-def _parsed_video(serialized: bytes, spec: DatasetSpec) -> Video:
-    """The same by protobuf's parser, which explains what is wrong."""
-    example = parsed_example(serialized)
-    if problem := explain(example, spec):
+    record = parse_record(serialized)
+    if problem := problem_of(record, spec):
         raise DamagedRecord(problem)
-    context = example.context.feature
-    labels = tuple(context[LABELS_KEY].int64_list.value) if LABELS_KEY in context else ()
-    sizes = zip(spec.feature_names, spec.feature_sizes, strict=True)
-    features = tuple(_parsed_feature(example, name, size, spec.level) for name, size in sizes)
-    ratings = parsed_ratings(context) if spec.level == SEGMENT else Ratings()
-    return _checked_length(context[spec.id_key].bytes_list.value[0], labels, features, ratings, spec)
+    features = _features(record, spec)
+    num_frames = min(map(len, features))
+    return Video(
+        video_id=record.values(spec.id_key, BYTES)[0],
+        labels=tuple(record.values(LABELS_KEY, INT64S)),
+        features=features,
+        num_frames=min(num_frames, spec.max_frames) if spec.max_frames else num_frames,
+        ratings=ratings_of(record) if spec.level == SEGMENT else Ratings(),
+    )
 
 
-def _parsed_feature(example, name: str, size: int, level: str) -> np.ndarray:
-    """(frames, size)"""
-    if level == VIDEO:
-        return np.array(example.context.feature[name].float_list.value, np.float32)[None]
-    rows = example.feature_lists.feature_list[name].feature
-    return np.frombuffer(b"".join(row.bytes_list.value[0] for row in rows), np.uint8).reshape(-1, size)
+def _features(record: Record, spec: DatasetSpec) -> tuple[np.ndarray, ...]:
+    if spec.level == VIDEO:
+        return tuple(record.context[name].values[np.newaxis] for name in spec.feature_names)
+    return tuple(record.feature_lists[name] for name in spec.feature_names)
 
 
 def records_of_file(

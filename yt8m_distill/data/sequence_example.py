@@ -1,16 +1,23 @@
-"""A record out of its bytes without a parser, where it is as regular as all published ones are.
+"""Records as `tf.train.SequenceExample`: read out of their bytes without a parser where they are regular, and written.
 
 All frames of a feature have the same size, so each begins with the same few bytes, at the same distance: a view of the
 record as (frames, bytes) shows the frames without copying any. Every byte of it that is not a frame's content is
-compared with what it must be; whatever is not regular is left to the parser.
+compared with what it must be; whatever is not regular is left to protobuf's parser. Both give a `Record`.
 
 A `tf.train.Example`, as video-level records are, has the same bytes as a SequenceExample that has only a context.
+
+TensorFlow is imported only where protobuf's parser is needed: a process that reads regular records starts quickly.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from yt8m_distill.data.tfrecord import DamagedRecord
+
+BYTES, FLOATS, INT64S = "bytes_list", "float_list", "int64_list"  # kinds of features, as protobuf calls them
 
 _FIRST = 0x0A  # tag of a field with number 1 that has a length: context, map key, bytes list, values, frame
 _SECOND = 0x12  # field 2: feature lists, map value, float list
@@ -21,48 +28,113 @@ class _Irregular(Exception):
     """Left to the parser."""
 
 
+class Feature(NamedTuple):
+    """A `tf.train.Feature`.
+
+    Attributes:
+        kind: `BYTES`, `FLOATS` or `INT64S`; None: nothing says of which kind it is, and it has no values.
+        values: bytes, ints, or of floats an array, float32 (values,).
+    """
+
+    kind: str | None = None
+    values: Sequence = ()
+
+
+# A feature list: uint8 (frames, size) where each frame is one bytes string of the same size, else its features.
+Frames = np.ndarray | tuple[Feature, ...]
+
+
 @dataclass(frozen=True)
 class Record:
     """The content of a record.
 
     Attributes:
-        context: per key the values: ints, or one or more bytes; none where nothing says of which kind they are. None
-            where they are of any other kind.
-        feature_lists: per name the frames, uint8 (frames, size), a view of the record.
-        floats: per key of the context that holds floats, float32 (values,), a view of the record.
+        context: features by key.
+        feature_lists: frames by name; arrays are views of the record.
     """
 
-    context: dict[str, list | None]
-    feature_lists: dict[str, np.ndarray]
-    floats: dict[str, np.ndarray]
+    context: Mapping[str, Feature]
+    feature_lists: Mapping[str, Frames]
+
+    def values(self, key: str, kind: str) -> Sequence:
+        """The values under a key of the context; none where it is missing or of another kind."""
+        feature = self.context.get(key)
+        return feature.values if feature is not None and feature.kind == kind else ()
+
+
+def parse_record(data: bytes | memoryview) -> Record:
+    """The content of a serialized `tf.train.SequenceExample` or `Example`.
+
+    Raises:
+        DamagedRecord: it is neither.
+    """
+    record = regular_record(data)
+    return parsed_record(bytes(data)) if record is None else record
 
 
 def regular_record(data: bytes | memoryview) -> Record | None:
-    """The content of a serialized `tf.train.SequenceExample` or `Example`; None where a parser has to look at it."""
+    """The content of a record without a parser; None where a parser has to look at it."""
     data = memoryview(data)
     try:
         parts = dict(_distinct(_fields(data, 0, len(data), (_FIRST, _SECOND))))
         context = _map_entries(data, parts.get(_FIRST, (0, 0)))
         lists = _map_entries(data, parts.get(_SECOND, (0, 0)))
-        values = {key: _values(data, *place) for key, place in context.items()}
-        floats = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
         return Record(
-            {key: None if key in floats else value for key, value in values.items()},
+            {key: _feature(data, *place) for key, place in context.items()},
             {key: _frames(data, *place) for key, place in lists.items()},
-            floats,
         )
     except (_Irregular, IndexError, UnicodeDecodeError):
         return None
 
 
-def serialized_context(data: bytes | memoryview) -> memoryview | None:
-    """The context of a record, a serialized `tf.train.Features`; None where a parser has to look for it."""
+def parsed_record(data: bytes) -> Record:
+    """The content of a record by protobuf's parser.
+
+    Raises:
+        DamagedRecord: it refuses the record.
+    """
+    example = _parsed(data)
+    return Record(
+        {key: _parsed_feature(feature) for key, feature in example.context.feature.items()},
+        {name: _parsed_frames(rows.feature) for name, rows in example.feature_lists.feature_list.items()},
+    )
+
+
+def _parsed(data: bytes) -> Any:
+    import tensorflow as tf
+
+    try:
+        return tf.train.SequenceExample.FromString(data)
+    except Exception as error:  # google.protobuf.message.DecodeError; its module's name differs between versions
+        raise DamagedRecord("it is not a tf.train.SequenceExample") from error
+
+
+def _parsed_feature(feature: Any) -> Feature:
+    kind = feature.WhichOneof("kind")
+    values = getattr(feature, kind).value if kind else ()
+    return Feature(kind, np.array(values, np.float32) if kind == FLOATS else list(values))
+
+
+def _parsed_frames(rows: Sequence) -> Frames:
+    features = tuple(map(_parsed_feature, rows))
+    frames = [feature.values[0] for feature in features if feature.kind == BYTES and len(feature.values) == 1]
+    if len(frames) < len(features) or len(set(map(len, frames))) > 1:
+        return features
+    return np.frombuffer(b"".join(frames), np.uint8).reshape(len(frames), len(frames[0]) if frames else 0)
+
+
+def serialized_context(data: bytes | memoryview) -> bytes:
+    """The context of a record, a serialized `tf.train.Features`.
+
+    Raises:
+        DamagedRecord: it is not a record.
+    """
     data = memoryview(data)
     try:
         start, end = dict(_distinct(_fields(data, 0, len(data), (_FIRST, _SECOND)))).get(_FIRST, (0, 0))
-        return data[start:end]
+        return bytes(data[start:end])
     except (_Irregular, IndexError):
-        return None
+        return _parsed(bytes(data)).context.SerializeToString(deterministic=True)
 
 
 def _varint(data: memoryview, position: int, most_bytes: int = 5) -> tuple[int, int]:
@@ -117,26 +189,27 @@ def _map_entries(data: memoryview, place: tuple[int, int]) -> dict[str, tuple[in
     return entries
 
 
-def _values(data: memoryview, start: int, end: int) -> list | np.ndarray | None:
-    """The values of a `tf.train.Feature`; floats as an array."""
+def _feature(data: memoryview, start: int, end: int) -> Feature:
     kinds = list(_fields(data, start, end, (_FIRST, _SECOND, _THIRD)))
     if not kinds:
-        return []
+        return Feature()
     if len(kinds) > 1:
         raise _Irregular
-    kind, place = kinds[0]
+    tag, place = kinds[0]
     values = [place for _, place in _fields(data, *place, (_FIRST,))]
-    if kind == _FIRST:
-        return [bytes(data[start:end]) for start, end in values] or None
+    if tag == _FIRST:
+        return Feature(BYTES, [bytes(data[start:end]) for start, end in values])
     if len(values) > 1:
         raise _Irregular
     packed = values[0] if values else (0, 0)
-    if kind == _THIRD:
-        return list(_varints(data, *packed))
-    count, rest = divmod(packed[1] - packed[0], 4)
+    return Feature(INT64S, list(_varints(data, *packed))) if tag == _THIRD else Feature(FLOATS, _floats(data, *packed))
+
+
+def _floats(data: memoryview, start: int, end: int) -> np.ndarray:
+    count, rest = divmod(end - start, 4)
     if rest:
         raise _Irregular
-    return np.frombuffer(data, "<f4", count, packed[0]) if count else np.zeros(0, np.float32)
+    return np.frombuffer(data, "<f4", count, start) if count else np.zeros(0, np.float32)
 
 
 def _varints(data: memoryview, position: int, end: int) -> Iterator[int]:

@@ -52,7 +52,7 @@ class Thinning:
             record_format.THIN_MAX_FRAMES_KEY: self.spec.max_frames,
             record_format.THIN_ORIGINAL_FRAMES_KEY: min(map(len, video.features)),
         }
-        context = record_format.serialized_context(serialized) + sequence_example.serialized_int64s(described)
+        context = sequence_example.serialized_context(serialized) + sequence_example.serialized_int64s(described)
         return sequence_example.serialized_example(context, {name: frames[indices[0]] for name, frames in features})
 
     def thin_records(self, path: str, bad_records: BadRecords) -> Iterator[tuple[int, bytes]]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.shards import VerifyConfig
-from yt8m_distill.data import format_detection, reading, record_format
+from yt8m_distill.data import format_detection, reading, sequence_example
 from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.files import find_files
 from yt8m_distill.data.reading import records_of_file
@@ -115,7 +115,7 @@ def check_file(path: str, spec: DatasetSpec | None, progress: Callable[[int], No
         progress: is told about bytes that are done.
     """
     bad_records = BadRecords(skip=True)
-    read = functools.partial(reading.read_video, spec=spec) if spec else record_format.check_structure
+    read = functools.partial(reading.read_video, spec=spec) if spec else _check_structure
     videos = frames = without_frames = without_labels = done = 0
     for frame, _, video in records_of_file(path, bad_records, read):
         videos += 1
@@ -131,6 +131,11 @@ def check_file(path: str, spec: DatasetSpec | None, progress: Callable[[int], No
     first_problem = f"record {bad[0].number}: {bad[0].problem}" if bad else ""
     num_bytes = sum(record.num_bytes for record in bad)
     return FileReport(path, videos, frames, without_frames, without_labels, len(bad), num_bytes, first_problem)
+
+
+def _check_structure(serialized: memoryview):
+    """Raises DamagedRecord where a record is not of the format at all."""
+    sequence_example.parse_record(serialized)
 
 
 class _Progress:

@@ -12,11 +12,6 @@ import numpy as np
 
 from yt8m_distill.config.dataset import SEGMENT_FRAMES
 
-START_TIMES_KEY = "segment_start_times"
-SEGMENT_LABELS_KEY = "segment_labels"
-SCORES_KEY = "segment_scores"
-MOST_RATINGS = 4096  # of one video: far above all that makes sense, and keeps what a record takes bounded
-
 
 @dataclass(frozen=True)
 class Ratings:
@@ -25,24 +20,6 @@ class Ratings:
     starts: Sequence[int] = ()
     labels: Sequence[int] = ()
     scores: Sequence[float] = ()
-
-    def problem(self, num_classes: int) -> str | None:
-        """What is wrong with them, in words."""
-        lengths = len(self.starts), len(self.labels), len(self.scores)
-        if len(set(lengths)) > 1:
-            return "'{}', '{}' and '{}' have {}, {} and {} values: they must be as many".format(
-                START_TIMES_KEY, SEGMENT_LABELS_KEY, SCORES_KEY, *lengths
-            )
-        if len(self.starts) > MOST_RATINGS:
-            return f"{len(self.starts)} rated segments; at most {MOST_RATINGS} are read"
-        for start, label, score in zip(self.starts, self.labels, self.scores, strict=True):
-            if start < 0:
-                return f"a segment starts at {start} seconds"
-            if not 0 <= label < num_classes:
-                return f"segment label {label} is outside [0, {num_classes}); --num_classes sets the number of classes"
-            if not 0 <= score <= 1:
-                return f"segment score {score:g} is outside [0, 1]"
-        return None
 
     def by_start(self) -> dict[int, dict[int, float]]:
         """Score by class for each start time, in order of first appearance; of equal pairs the last one counts."""
