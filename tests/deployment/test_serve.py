@@ -161,7 +161,7 @@ def npz_header(header: str) -> bytes:
         (npz_header(ARRAY_HEADER % ("'|u1'", f"({10**30}, 0, 8)")), NPZ, "/predict", 400, "as its header says"),
         (framed(RECORD) + framed(b"\xff\xff"), TFRECORD, "/predict", 400, "record 2: it is no"),
         (framed(RECORD)[:-1], TFRECORD, "/predict", 400, "record 1: cut short"),
-        (b"0" * 100, TFRECORD, "/predict", 400, "no TFRecord file"),
+        (b"0" * 100, TFRECORD, "/predict", 400, "not a TFRecord file"),
         (b"0" * 60_000, TFRECORD, "/predict", 413, "larger than 0.05 MB"),
         (one_video(1), NPZ, "/predict?top_k=0", 400, "top_k must be from 1 to 5"),
         (one_video(1), NPZ, "/predict?top_k=some", 400, "top_k"),

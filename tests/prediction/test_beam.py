@@ -7,15 +7,16 @@ import struct
 import sys
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
 
 from tests.helpers import learnable_videos, rated_video, video_level, write_records, write_run
 from yt8m_distill.cli.command import beam_main, inference_main, merge_main
 from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.training import TrainConfig
-from yt8m_distill.data.tfrecord import frames_of_file
+from yt8m_distill.data.tfrecord import frames_of_file, masked_crc32c, records_of_stream
 from yt8m_distill.errors import UserError
-from yt8m_distill.prediction import beam
+from yt8m_distill.prediction import beam_source
 
 pytestmark = pytest.mark.slow
 
@@ -126,22 +127,22 @@ def test_files_are_those_of_inference(folder, tmp_path, monkeypatch):
 
 
 def test_a_file_that_a_worker_does_not_see_is_an_error(tmp_path):
-    assert beam._seen(__file__) == __file__
+    assert beam_source.check_seen(__file__) == __file__
     with pytest.raises(UserError, match=r"0\.tfrecord is not there for this worker"):
-        beam._seen(str(tmp_path / "0.tfrecord"))
+        beam_source.check_seen(str(tmp_path / "0.tfrecord"))
 
 
 def test_damage_that_takes_memory_or_cannot_be_unpacked(tmp_path):
     length = struct.pack("<Q", 1 << 62)
-    vast = length + struct.pack("<I", beam._TFRecordUtil._masked_crc32c(length)) + bytes(100)
+    vast = length + struct.pack("<I", masked_crc32c(length)) + bytes(100)
     write_records(tmp_path / "0.tfrecord", learnable_videos(2))
     packed = bytearray(gzip.compress((tmp_path / "0.tfrecord").read_bytes()))
     packed[len(packed) // 2] ^= 255
     contents = {"vast.tfrecord": vast, "0.tfrecord.gz": bytes(packed), "1.tfrecord.gz": b"no gzip"}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-        with beam.FileSystems.open(str(tmp_path / name)) as file:
-            *_, last = beam.records_of(file)
+        with FileSystems.open(str(tmp_path / name)) as file:
+            *_, last = records_of_stream(file)
         assert last.problem == "damaged or cut short; the rest of the file is lost"
 
 

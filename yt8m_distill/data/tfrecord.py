@@ -1,12 +1,16 @@
 """Records of a TFRecord file by place: found by their framing, read one by one.
 
 A record is its length (8 bytes, little-endian), a checksum of those 8 bytes, the data, and a checksum of the data.
-TensorFlow's own reader can neither begin in the middle of a file nor go on after damage.
+TensorFlow's own reader can neither start in the middle of a file nor continue after damage.
 """
 
+import contextlib
+import itertools
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -84,15 +88,18 @@ def ask_for(file: int, offset: int, num_bytes: int):
 
 
 def _frame_at(file: int, number: int, offset: int, size: int) -> Frame:
-    header = os.pread(file, HEADER_BYTES, offset)
-    length = int.from_bytes(header[:8], "little")
-    num_bytes = HEADER_BYTES + length + FOOTER_BYTES
-    sound = (
-        len(header) == HEADER_BYTES
-        and offset + num_bytes <= size
-        and masked_crc32c(header[:8]) == int.from_bytes(header[8:], "little")
-    )
-    return Frame(number, offset, num_bytes) if sound else Frame(number, offset, size - offset, sound=False)
+    length = _length_in(os.pread(file, HEADER_BYTES, offset))
+    num_bytes = None if length is None else HEADER_BYTES + length + FOOTER_BYTES
+    if num_bytes is None or offset + num_bytes > size:
+        return Frame(number, offset, size - offset, sound=False)
+    return Frame(number, offset, num_bytes)
+
+
+def _length_in(header: bytes) -> int | None:
+    """The length of a record's data; None where the header is cut short or its checksum is wrong."""
+    if len(header) < HEADER_BYTES or masked_crc32c(header[:8]) != int.from_bytes(header[8:], "little"):
+        return None
+    return int.from_bytes(header[:8], "little")
 
 
 def place_problem(path: str | os.PathLike, frame: Frame) -> str | None:
@@ -139,10 +146,10 @@ def records_of_bytes(content: bytes) -> Iterator[memoryview]:
     """
     whole, offset = memoryview(content), 0
     while offset < len(whole):
-        header = bytes(whole[offset : offset + HEADER_BYTES])
-        if len(header) < HEADER_BYTES or masked_crc32c(header[:8]) != int.from_bytes(header[8:], "little"):
-            raise DamagedRecord("no TFRecord file, or damaged: the checksum of a length is wrong")
-        begin, length = offset + HEADER_BYTES, int.from_bytes(header[:8], "little")
+        length = _length_in(bytes(whole[offset : offset + HEADER_BYTES]))
+        if length is None:
+            raise DamagedRecord("not a TFRecord file, or damaged: the checksum of a length is wrong")
+        begin = offset + HEADER_BYTES
         offset = begin + length + FOOTER_BYTES
         if offset > len(whole):
             raise DamagedRecord("cut short: the file ends before it")
@@ -150,3 +157,63 @@ def records_of_bytes(content: bytes) -> Iterator[memoryview]:
         if masked_crc32c(np.frombuffer(data, np.uint8)) != int.from_bytes(footer, "little"):
             raise DamagedRecord("damaged: its checksum is wrong")
         yield data
+
+
+@dataclass(frozen=True)
+class StreamRecord:
+    """A record of a file that is read from its beginning.
+
+    Attributes:
+        number: in its file, from 1.
+        num_bytes: with header and footer; where the next record cannot be found, all that is left of the file.
+        data: its content.
+        problem: why it cannot be read, in words; None: it can be.
+    """
+
+    number: int
+    num_bytes: int
+    data: bytes = b""
+    problem: str | None = None
+
+
+class _NoEnd(Exception):
+    """Where a record ends is not known, and so not where the next one starts."""
+
+
+def records_of_stream(file: BinaryIO) -> Iterator[StreamRecord]:
+    """The records of an open file, which may be decompressed as it is read; after one without an end there is none."""
+    start = 0
+    for number in itertools.count(1):
+        data, problem, lost = b"", None, False
+        try:
+            data = _next_data(file)
+        except DamagedRecord as error:
+            problem = str(error)
+        except (_NoEnd, EOFError, zlib.error):
+            lost, problem = True, "damaged or cut short; the rest of the file is lost"
+        if data is None:
+            return
+        with contextlib.suppress(EOFError, zlib.error):
+            while lost and file.read(1 << 20):
+                pass
+        start, before = file.tell(), start
+        yield StreamRecord(number, start - before, data, problem)
+        if lost:
+            return
+
+
+def _next_data(file: BinaryIO) -> bytes | None:
+    """The data of the next record; None at the end of the file."""
+    header = file.read(HEADER_BYTES)
+    if not header:
+        return None
+    length = _length_in(header)
+    if length is None or length > MAX_RECORD_BYTES:
+        raise _NoEnd
+    data = file.read(length + FOOTER_BYTES)
+    if len(data) < length + FOOTER_BYTES:
+        raise _NoEnd
+    data, footer = data[:length], data[length:]
+    if masked_crc32c(data) != int.from_bytes(footer, "little"):
+        raise DamagedRecord("damaged: its checksum is wrong")
+    return data

@@ -1,47 +1,46 @@
 """Predicts videos as an Apache Beam pipeline, on one machine or on many: `run_beam_inference`.
 
-Shards are read by Beam's TFRecord source, on any file system that Beam knows; records, frames and rows of the CSV are
-those of inference.py. The model travels to the workers as a packed file beside the output.
+Shards are read on any file system that Beam knows; records, frames and rows of the CSV are those of inference.py. The
+model travels to the workers as a packed file beside the output.
 """
 
 import contextlib
-import csv
 import dataclasses
-import io
 import itertools
 import logging
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, BinaryIO
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.io.filebasedsource import ReadAllFiles
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.io.tfrecordio import _TFRecordSource, _TFRecordUtil
-from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from yt8m_distill.config.dataset import SEGMENT, DatasetSpec, SpecOverrides
 from yt8m_distill.config.inference import BeamConfig, InferenceConfig
-from yt8m_distill.data import format_detection, reading
+from yt8m_distill.data import format_detection
 from yt8m_distill.data.batches import Batch, View, check_view
 from yt8m_distill.data.files import files_here, find_files
 from yt8m_distill.data.format_detection import RECORDS_TO_DETECT_BY
-from yt8m_distill.data.tfrecord import MAX_RECORD_BYTES, DamagedRecord
+from yt8m_distill.data.tfrecord import records_of_stream
 from yt8m_distill.data.video import Video
 from yt8m_distill.errors import TooManyBadRecords, UserError
 from yt8m_distill.files import untrusted
 from yt8m_distill.prediction import run as prediction
 from yt8m_distill.prediction import submission
+from yt8m_distill.prediction.beam_source import (
+    BAD_RECORDS_HEADER,
+    COUNTERS,
+    ReadRecords,
+    ReadVideos,
+    bad_record_row,
+)
 from yt8m_distill.prediction.parts import is_part_of, split_name
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import loading, packing, trained_model
@@ -50,27 +49,8 @@ from yt8m_distill.runs.inputs import evaluation_pattern, input_spec, level_of, o
 log = logging.getLogger(__name__)
 
 FLAG = "input_data_pattern"
-COUNTERS = "yt8m_distill"  # their namespace
-BAD_RECORDS_HEADER = "file,record,bytes,problem"
 # Whose flags Beam knows; other runners are asked for theirs when the job starts.
 RUNNERS_WITH_KNOWN_FLAGS = ("direct", "dataflow", "prism")
-
-
-@dataclass(frozen=True)
-class Record:
-    """A record of a file.
-
-    Attributes:
-        number: in its file, from 1.
-        num_bytes: with header and footer; where the next record cannot be found, all that is left of the file.
-        data: its content.
-        problem: why it cannot be read, in words; None: it can be.
-    """
-
-    number: int
-    num_bytes: int
-    data: bytes = b""
-    problem: str | None = None
 
 
 def run_beam_inference(config: BeamConfig) -> int:
@@ -108,16 +88,16 @@ def run_beam_inference(config: BeamConfig) -> int:
 
 
 def _options(arguments: Sequence[str]) -> PipelineOptions:
-    for before, each in itertools.pairwise(("", *arguments)):
-        if not each.startswith("-") and ("=" in before or not before.startswith("--")):  # not the value of a flag
+    for before, argument in itertools.pairwise(("", *arguments)):
+        if not argument.startswith("-") and ("=" in before or not before.startswith("--")):  # not the value of a flag
             raise UserError(
-                f"unexpected argument '{each}'; settings are given as --flag=value, patterns in quotes, or the shell "
+                f"unexpected argument '{argument}'; settings are given as --flag=value, patterns in quotes, or the shell "
                 "replaces them by the files."
             )
     options = PipelineOptions(list(arguments))
-    known = options.get_all_options()
-    unknown = sorted(options.get_all_options(retain_unknown_options=True).keys() - known.keys())
-    if unknown and (known["runner"] or "direct").lower().removesuffix("runner") in RUNNERS_WITH_KNOWN_FLAGS:
+    settings = options.get_all_options()
+    unknown = sorted(options.get_all_options(retain_unknown_options=True).keys() - settings.keys())
+    if unknown and (settings["runner"] or "direct").lower().removesuffix("runner") in RUNNERS_WITH_KNOWN_FLAGS:
         raise UserError(f"neither this program nor Beam knows --{unknown[0]}; --help shows this program's flags.")
     FileSystems.set_options(options)  # some need theirs before there is a pipeline
     return options
@@ -170,7 +150,7 @@ def _detect(files: Sequence[str], overrides: SpecOverrides) -> DatasetSpec:
     problem = None
     for path in files:
         with _file_system_errors(path), FileSystems.open(path) as file:
-            for record in itertools.islice(records_of(file), RECORDS_TO_DETECT_BY):
+            for record in itertools.islice(records_of_stream(file), RECORDS_TO_DETECT_BY):
                 where = f"{path}, record {record.number}"
                 try:
                     if record.problem:
@@ -253,95 +233,6 @@ class VideoModelHandler(ModelHandler[Video, tuple[bytes, np.ndarray], Callable[[
         return sum(feature.nbytes for video in batch for feature in video.features)
 
 
-class RecordSource(_TFRecordSource):
-    """Beam's TFRecord source, which numbers the records, and goes on after a damaged one."""
-
-    def read_records(self, file_name, offset_range_tracker):
-        offset = 0
-        with self.open_file(file_name) as file:
-            for record in records_of(file):
-                if not offset_range_tracker.try_claim(offset):
-                    return
-                offset += max(record.num_bytes, 1)
-                yield record
-
-
-class _BoundedReads:
-    """A file of which nothing larger than a record may be is read at a time."""
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-
-    def read(self, size: int) -> bytes:
-        if size > MAX_RECORD_BYTES + 4:
-            raise ValueError(f"longer than {MAX_RECORD_BYTES:,} bytes")
-        return self._file.read(size)
-
-
-def records_of(file: BinaryIO) -> Iterator[Record]:
-    """The records of an open TFRecord file, read by Beam; after one without an end there is none."""
-    begin, bounded = 0, _BoundedReads(file)
-    for number in itertools.count(1):
-        data, problem, more = b"", None, True
-        try:
-            data = _TFRecordUtil.read_record(bounded)
-        except (ValueError, EOFError, zlib.error) as error:
-            more = "data mask" in str(error)  # the only damage that leaves the reader at the next record
-            problem = "damaged: its checksum is wrong" if more else "damaged or cut short; the rest of the file is lost"
-        if data is None:
-            return
-        with contextlib.suppress(EOFError, zlib.error):
-            while not more and file.read(1 << 20):
-                pass
-        begin, before = file.tell(), begin
-        yield Record(number, begin - before, data, problem)
-        if not more:
-            return
-
-
-class ReadVideos(beam.DoFn):
-    """(path, `Record`) to videos; rows of the list of bad records are the output `BAD`."""
-
-    BAD = "bad"
-
-    def __init__(self, spec: DatasetSpec, skip_bad_records: bool):
-        self.spec = spec
-        self.skip_bad_records = skip_bad_records
-        self.videos, self.without_frames, self.bad, self.bytes, self.bad_bytes = (
-            Metrics.counter(COUNTERS, name) for name in ("videos", "without_frames", "bad", "bytes", "bad_bytes")
-        )
-
-    def process(self, element: tuple[str, Record]):
-        path, record = element
-        self.bytes.inc(record.num_bytes)
-        try:
-            video = self._video(record)
-        except DamagedRecord as error:
-            if not self.skip_bad_records:
-                raise UserError(f"{path}, record {record.number}: {error}.") from error
-            self.bad.inc()
-            self.bad_bytes.inc(record.num_bytes)
-            yield beam.pvalue.TaggedOutput(self.BAD, _csv_row(path, record.number, record.num_bytes, error))
-            return
-        self.videos.inc()
-        if not video.num_frames:
-            self.without_frames.inc()
-        yield video
-
-    def _video(self, record: Record) -> Video:
-        if record.problem:
-            raise DamagedRecord(record.problem)
-        video = reading.read_video(record.data, self.spec)
-        prediction.check_id(video)
-        return video
-
-
-def _csv_row(*values: object) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
-    return " ".join(line.getvalue().splitlines())
-
-
 def _row(predicted: tuple[bytes, np.ndarray], top_k: int) -> str:
     return submission.format_row(*predicted, top_k).rstrip("\n")
 
@@ -359,8 +250,7 @@ def _pipeline(
     read = (
         pipeline
         | "Files" >> beam.Create(files)
-        | "Seen" >> beam.Map(_seen)
-        | "Records" >> _read_all()
+        | "Records" >> ReadRecords()
         | "Videos" >> beam.ParDo(ReadVideos(handler.spec, wanted.bad_records.skip)).with_outputs(
             ReadVideos.BAD, main="good"
         )
@@ -373,7 +263,7 @@ def _pipeline(
             stem, ending, num_shards=config.output_shards or 0, header=submission.HEADER.strip()
         )
     )  # fmt: skip
-    empty = pipeline | "Empty" >> beam.Create([_csv_row(path, 1, 0, "the file is empty") for path in empty_files])
+    empty = pipeline | "Empty" >> beam.Create([bad_record_row(path, 1, 0, "the file is empty") for path in empty_files])
     (
         (read[ReadVideos.BAD], empty)
         | "Bad" >> beam.Flatten()
@@ -383,26 +273,6 @@ def _pipeline(
         )
     )
     return pipeline
-
-
-def _seen(path: str) -> str:
-    """The path, as the source takes a file that this worker does not see for one without records."""
-    if not FileSystems.exists(path):
-        raise UserError(f"{path} is not there for this worker, or no longer.")
-    return path
-
-
-def _read_all() -> ReadAllFiles:
-    return ReadAllFiles(
-        splittable=False,
-        compression_type=CompressionTypes.AUTO,
-        desired_bundle_size=0,
-        min_bundle_size=0,
-        source_from_file=partial(
-            RecordSource, coder=beam.coders.BytesCoder(), compression_type=CompressionTypes.AUTO, validate=False
-        ),
-        with_filename=True,
-    )
 
 
 def _bad_records_file(output: str) -> str:
