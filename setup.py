@@ -8,7 +8,7 @@ README = pathlib.Path(__file__).parent / "README.md"
 
 TENSORFLOW_RANGE = ">=2.21,<2.22"
 EXPORT = ["ai-edge-litert>=2.3,<3", "onnx>=1.23,<2", "onnxruntime>=1.31,<2", "tf2onnx>=1.17,<2"]
-SERVE = ["fastapi>=0.165,<1", "uvicorn>=0.54,<1"]
+SERVE = ["fastapi>=0.165,<1", "prometheus_client>=0.26,<1", "uvicorn>=0.54,<1"]
 # Held to one minor version: what is set aside of a damaged file depends on internals of its TFRecord source.
 BEAM = ["apache-beam>=2.77,<3"]
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from measuring import print_machine, print_table
 
-from yt8m_distill.deployment import manifest
+from yt8m_distill.deployment.manifest import read_manifest
 
 LOADS = "1x1,4x1,16x1,16x8,64x32"
 COLUMNS = ("", "requests/s", "videos/s", "p50, ms", "p99, ms", "200", "503", "others")
@@ -57,12 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_machine()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(arguments.model_dir or exported(arguments, pathlib.Path(name)))
-        described = manifest.read(folder)
+        manifest = read_manifest(folder)
         answers = {load: Answers() for load in arguments.loads.split(",")}
         with service(arguments, folder) as port:
             for load in list(answers) * arguments.repetitions:
                 connections, videos = map(int, load.split("x"))
-                body = request_body(videos, described.frames or 30, described.data.frame_size)
+                body = request_body(videos, manifest.frames or 30, manifest.data.frame_size)
                 send(port, body, connections, arguments.seconds, answers[load])
     print_table(COLUMNS, [row(load, each) for load, each in answers.items()])
     return 1 if any(each.others for each in answers.values()) else 0

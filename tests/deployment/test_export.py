@@ -28,7 +28,8 @@ from yt8m_distill.config.dataset import SEGMENT, VIDEO
 from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.frame_selection import frame_indices
-from yt8m_distill.deployment import manifest, onnx, runners
+from yt8m_distill.deployment import onnx, runners
+from yt8m_distill.deployment.manifest import read_manifest
 from yt8m_distill.errors import UserError
 from yt8m_distill.serving import server
 
@@ -85,9 +86,9 @@ def test_service_loads_a_file_of_the_export(exported):
         described, predict = server.load(ServeConfig(str(folder), file))
         assert described.class_names[:2] == ("name 0", "name 1")
         np.testing.assert_allclose(predict(frames, num_frames), expected, rtol=0, atol=1e-5)
-    with pytest.raises(UserError, match=r"--file=int8\.tflite: the export in .* has saved_model, litert"):
+    with pytest.raises(UserError, match=r"--file=int8\.tflite: the export in .* has only saved_model, litert"):
         server.load(ServeConfig(str(folder), "int8.tflite"))
-    with pytest.raises(UserError, match="holds no export"):
+    with pytest.raises(UserError, match="is not an export"):
         server.load(ServeConfig(str(folder.parent)))
 
 
@@ -140,7 +141,7 @@ def test_saved_model_holds_the_student_and_no_cudnn_kernels(exported):
 
 def test_description_and_model_card(exported):
     folder, _ = exported
-    described = manifest.read(folder)
+    described = read_manifest(folder)
     text = (folder / "README.md").read_text(encoding="utf-8")
 
     assert [file.path for file in described.files] == [
@@ -169,7 +170,7 @@ def test_other_families(tmp_path, name, formats):
     assert export(tmp_path / "run", tmp_path / "out", *arguments) == 0
     frames, num_frames = random_frames(2)
     expected = np.array(model({"frames": frames, "num_frames": num_frames})["predictions"])
-    for file in manifest.read(tmp_path / "out").files:
+    for file in read_manifest(tmp_path / "out").files:
         got = runners.load(tmp_path / "out" / file.path)(frames, num_frames)
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5, err_msg=file.path)
 
@@ -220,7 +221,7 @@ def test_a_file_that_predicts_otherwise_is_not_written(tmp_path, monkeypatch, ca
 
     monkeypatch.setattr(onnx, "write", write_another)
     assert export(tmp_path / "run", tmp_path / "out", "--formats=onnx", "--eval_videos=0") == 2
-    assert "'model.onnx' would predict otherwise than the Keras model" in capsys.readouterr().err
+    assert "the predictions of 'model.onnx' would differ from the Keras model's" in capsys.readouterr().err
     assert (tmp_path / "out" / "export.json").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 
@@ -231,7 +232,7 @@ def test_what_cannot_be_exported(tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
     cases = [
-        ("moe", "out", [], "only models that take frames are exported"),
+        ("moe", "out", [], "only models that take frames can be exported"),
         ("random", "out", [], "give --student_frames=3"),
         ("random", "mine", [], "exists, and 'thesis.txt' is not part of an export"),
         ("random", "out", ["--formats=saved_model,pmml"], "--formats=pmml is unknown"),
@@ -270,7 +271,7 @@ def test_videos_that_cannot_be_read(tmp_path, caplog, capsys):
     caplog.set_level("INFO")
     assert export(tmp_path / "run", tmp_path / "out") == 0
     assert "GAP@20 is not measured" in caplog.text
-    assert manifest.read(tmp_path / "out").gap is None
+    assert read_manifest(tmp_path / "out").gap is None
     assert export(tmp_path / "run", tmp_path / "other", f"--eval_data_pattern={data}") == 2
     assert str(data) in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
@@ -299,7 +300,7 @@ def test_damaged_descriptions_are_named(exported, tmp_path, key, value):
     described = json.loads((exported[0] / "export.json").read_text())
     (tmp_path / "export.json").write_text(json.dumps({**described, key: value}))
     with pytest.raises(UserError, match=rf"export\.json: {key} must be"):
-        manifest.read(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_a_model_of_segments_takes_frames_only(tmp_path):

@@ -10,11 +10,11 @@ from tests.fuzz.records import CHANGES, SPEC, mutated, record
 from tests.fuzz.texts import json_texts
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.tfrecord import framed
-from yt8m_distill.deployment.manifest import Description
+from yt8m_distill.deployment.manifest import Manifest
 from yt8m_distill.serving.requests import PARSERS, BadBodyError, parse
 
 K, MOST_VIDEOS = 3, 4
-DESCRIBED = Description("NeXtVLAD", "student", None, SPEC, FrameSelection(K), K, 20, None, ())
+MANIFEST = Manifest("NeXtVLAD", "student", None, SPEC, FrameSelection(K), K, 20, None, ())
 TFRECORD, JSON, NPZ = PARSERS
 
 _FRAMES = np.arange(2 * 4 * SPEC.frame_size, dtype=np.uint8).reshape(2, 4, SPEC.frame_size)
@@ -39,7 +39,7 @@ REQUESTS = st.one_of(
 
 def check_request(request: tuple[str, bytes]):
     """Videos as the model takes them, or a sentence."""
-    videos, _ = attempt(lambda: parse(*request, DESCRIBED, MOST_VIDEOS), BadBodyError)
+    videos, _ = attempt(lambda: parse(*request, MANIFEST, MOST_VIDEOS), BadBodyError)
     if videos is None:
         return
     assert 1 <= len(videos) <= MOST_VIDEOS

@@ -1,4 +1,4 @@
-"""A trained model as it is deployed: what goes in, what comes out, and how it is traced."""
+"""A trained model as it is deployed: its inputs and outputs, and how it is traced."""
 
 import contextlib
 import pathlib
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from yt8m_distill.config.dataset import VIDEO, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.deployment import manifest
+from yt8m_distill.deployment.manifest import most_frames
 from yt8m_distill.errors import UserError
 from yt8m_distill.layers import StackedLSTM
 from yt8m_distill.runs import trained_model
@@ -35,63 +35,63 @@ class Network:
 
     @property
     def frames(self) -> int | None:
-        """Frames that it gets of a video at most; None: there is no limit."""
-        return manifest.most_frames(self.spec, self.selection)
+        """Largest number of frames that it gets of a video; None: there is no limit."""
+        return most_frames(self.spec, self.selection)
 
     def checked_frames(self, file_format: str) -> int:
-        """`frames`, for a format in which their number is fixed.
+        """`frames`, for a format with a fixed number of frames.
 
         Raises:
             UserError: there is no limit.
         """
         if self.frames is None:
             raise UserError(
-                f"--formats={file_format}: such a file takes a fixed number of frames, and this model takes all of "
-                "videos of any length (--max_frames=0). Export it as saved_model, or with --student_frames."
+                f"--formats={file_format}: such a file takes a fixed number of frames, and this model takes all frames "
+                "of videos of any length (--max_frames=0). Export it as saved_model, or with --student_frames."
             )
         return self.frames
 
     def signature(self, batch: int | None, frames: int | None) -> list[tf.TensorSpec]:
-        """Of `predict`: (batch, frames, features) uint8 and (batch,) int32; None: any number."""
+        """Inputs of `predict`: (batch, frames, features) uint8 and (batch,) int32; None: any number."""
         return [
             tf.TensorSpec([batch, frames, self.spec.frame_size], tf.uint8, name="frames"),
             tf.TensorSpec([batch], tf.int32, name="num_frames"),
         ]
 
     def predict(self, frames: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Predictions (batch, classes) float32 in [0, 1], by name; the frames are those that the model is to see."""
+        """Predictions (batch, classes) float32 in [0, 1], by name, from selected frames."""
         outputs = self.model({"frames": frames, "num_frames": num_frames}, training=False)
         return {"predictions": outputs["predictions"]}
 
 
 def of_trained(trained: trained_model.TrainedModel, selection: FrameSelection | None) -> Network:
-    """The network to export.
+    """The model to export.
 
     Args:
-        trained: a model out of a run.
+        trained: a model of a run.
         selection: frames it is to see; None: those of its run.
 
     Raises:
-        UserError: of video-level records, a teacher with a selection, or frames that are drawn at random.
+        UserError: a model of video-level records, a teacher with a selection, or frames that are drawn at random.
     """
     if trained.config.data.level == VIDEO:
         raise UserError(
-            f"{trained.config.model} takes video-level records, one vector a video, which are made from all of its "
-            "frames; only models that take frames are exported."
+            f"{trained.config.model} takes video-level records, one vector per video, which are computed from all of "
+            "its frames; only models that take frames can be exported."
         )
     if trained.role == "teacher" and selection is not None:
-        raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
+        raise UserError("--student_frames, --student_stride and --frame_sampling do not apply to the teacher.")
     selection = selection or trained.selection
     if selection.sampling == "random":
         raise UserError(
-            "these frames are drawn at random, by the video's id; an exported model sees fixed ones: give "
+            "these frames are drawn at random, by the video's id; an exported model needs fixed frames: give "
             f"--student_frames={selection.k} --frame_sampling=uniform, or another --frame_sampling."
         )
     return Network(trained.model, trained.config.data, selection)
 
 
 def write_saved_model(folder: pathlib.Path, functions: dict[str, tuple[Callable, list[tf.TensorSpec]]]):
-    """A SavedModel of functions, by the names of their signatures, with just the variables that they read.
+    """Writes a SavedModel of functions, by the names of their signatures, with only the variables that they read.
 
     The first one is also "serving_default". Keras's own export stores all variables twice.
     """
@@ -100,18 +100,19 @@ def write_saved_model(folder: pathlib.Path, functions: dict[str, tuple[Callable,
         for name, (function, signature) in functions.items()
     }
     module = tf.Module()
-    # What is found by no attribute is not saved.
-    module.captured = list({id(each): each for one in traced.values() for each in one.variables}.values())
+    # Only what an attribute refers to is saved.
+    variables = [variable for function in traced.values() for variable in function.variables]
+    module.captured = list({id(variable): variable for variable in variables}.values())
     tf.saved_model.save(module, str(folder), signatures={"serving_default": next(iter(traced.values())), **traced})
 
 
 @contextlib.contextmanager
 def portable(model: keras.Model, *, unroll: bool) -> Iterator[None]:
-    """What is traced of a model in this context has no cuDNN kernels.
+    """In this context a model is traced without cuDNN kernels, so that the graph runs on any device.
 
     Args:
         model: any.
-        unroll: LSTMs without a loop, every step spelt out; their number of steps must be known then.
+        unroll: unrolls the loops of LSTMs, whose number of steps must be fixed then.
     """
     lstms = [lstm for stack in _lstm_stacks(model) for lstm in stack.lstms]
     before = [(lstm.use_cudnn, lstm.unroll) for lstm in lstms]

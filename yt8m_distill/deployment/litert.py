@@ -8,20 +8,20 @@ import tensorflow as tf
 
 from yt8m_distill.deployment.exported_model import FRAMES_SIGNATURE, Network, portable, write_saved_model
 
-BATCHES = {"": None, "_batch1": 1}  # by what it adds to the name of a file
+BATCHES = {"": None, "_batch1": 1}  # by the suffix of the file name
 
 
 def write(network: Network, folder: pathlib.Path, precisions: Sequence[str]) -> list[pathlib.Path]:
     """Writes `PRECISION.tflite`, for any number of videos, and `PRECISION_batch1.tflite`, for one, which is faster.
 
-    Their one signature, "frames", is that of `Network.predict` with a fixed number of frames; recurrent layers are
+    Their only signature, "frames", is that of `Network.predict` with a fixed number of frames; recurrent layers are
     unrolled. Weights are float32, float16, or int8, the latter with a scale for each column ("dynamic range"): inputs,
-    outputs and statistics stay as they are.
+    outputs and statistics keep their types.
 
     Args:
-        network: what to write.
-        folder: is created.
-        precisions: any of `config.LITERT_PRECISIONS`.
+        network: the model.
+        folder: to create.
+        precisions: any of `config.deployment.LITERT_PRECISIONS`.
 
     Returns:
         The files.
@@ -44,7 +44,7 @@ def write(network: Network, folder: pathlib.Path, precisions: Sequence[str]) -> 
 
 def _converted(saved_model: str, precision: str) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=[FRAMES_SIGNATURE])
-    # An operator that is not builtin is an error then, instead of a file that most interpreters refuse.
+    # So that an operator that is not builtin is an error now, instead of a file that most interpreters refuse.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -1,4 +1,4 @@
-"""What an export holds: `export.json` in its folder."""
+"""The manifest of an export: `export.json` in its folder."""
 
 import pathlib
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ class ExportedFile:
     """One file of an export.
 
     Attributes:
-        path: in the export's folder; of a SavedModel a folder.
-        format: one of `config.EXPORT_FORMATS`.
+        path: in the export's folder; a folder for a SavedModel.
+        format: one of `config.deployment.EXPORT_FORMATS`.
         precision: of the weights.
         batch: videos that it takes at a time; None: any number.
         num_bytes: its size.
-        difference: the largest one of its predictions to the Keras model's, where it was checked.
-        bound: what was allowed.
+        difference: largest difference between its predictions and those of the Keras model, on the videos of the check.
+        bound: largest difference allowed.
         milliseconds: for one video, measured at the export.
         gap: GAP@20; None: not measured.
     """
@@ -40,21 +40,21 @@ class ExportedFile:
 
 
 @dataclass(frozen=True)
-class Description:
-    """An export.
+class Manifest:
+    """What an export holds.
 
     Attributes:
         model: name in the registry.
         which: "student" or "teacher".
-        branch: of a mixture; None: it is a whole model.
+        branch: index, of a branch of a mixture; None: a whole model.
         data: the format of the records.
         selection: the frames that the model sees.
-        frames: how many these are at most; None: there is no limit.
-        top_k: classes that are given of a video.
+        frames: their number at most; None: there is no limit.
+        top_k: classes predicted for a video by default.
         class_names: by index; None: there was no vocabulary.
-        files: what there is.
-        gap: GAP@20 of the Keras model on the same videos as that of the files; None: not measured.
-        gap_videos: on how many.
+        files: the exported files.
+        gap: GAP@20 of the Keras model, on the same videos as those of the files; None: not measured.
+        gap_videos: number of these videos.
     """
 
     model: str
@@ -69,42 +69,39 @@ class Description:
     gap: float | None = None
     gap_videos: int = 0
 
-    def frames_text(self) -> str:
-        """As in the names of run directories, or "all"."""
-        return self.selection.describe()
-
 
 def most_frames(spec: DatasetSpec, selection: FrameSelection) -> int | None:
-    """Frames that a model gets of a video at most; None: there is no limit."""
+    """Largest number of frames that a model gets of a video; None: there is no limit."""
     longest = spec.longest_example
     if selection.k is not None:
         return selection.frames(longest or selection.k)
     return selection.frames(longest) if longest else None
 
 
-def write(description: Description, folder: pathlib.Path):
+def write_manifest(manifest: Manifest, folder: pathlib.Path):
     """Writes `export.json`."""
-    atomic.write_json(folder / FILE_NAME, json.to_values(description))
+    atomic.write_json(folder / FILE_NAME, json.to_values(manifest))
 
 
-def read(folder: pathlib.Path) -> Description:
-    """The description of an export.
+def read_manifest(folder: pathlib.Path) -> Manifest:
+    """Reads `export.json`, and checks that its values go together.
 
     Raises:
-        UserError: no export is there, or its description is damaged.
+        UserError: the folder is not an export, or its manifest is damaged.
     """
     path = folder / FILE_NAME
     if not path.is_file():
-        raise UserError(f"'{folder}' holds no export: it has no {FILE_NAME}. python -m yt8m_distill.export writes one.")
-    found = json.from_values(Description, untrusted.read_json(path), str(path))
-    if found.class_names is not None and len(found.class_names) != found.data.num_classes:
-        raise UserError(f"{path}: class_names must have {found.data.num_classes} names, as many as there are classes.")
-    if not 1 <= found.top_k <= found.data.num_classes:
-        raise UserError(f"{path}: top_k must be from 1 to {found.data.num_classes}, the number of classes.")
-    expected = most_frames(found.data, found.selection)
-    if found.frames != expected:
-        raise UserError(f"{path}: frames must be {expected}, by its data and selection, not {found.frames}.")
-    for file in found.files:
+        raise UserError(f"'{folder}' is not an export (no {FILE_NAME}); python -m yt8m_distill.export writes one.")
+    manifest = json.from_values(Manifest, untrusted.read_json(path), str(path))
+    classes = manifest.data.num_classes
+    if manifest.class_names is not None and len(manifest.class_names) != classes:
+        raise UserError(f"{path}: class_names must have {classes} names, as many as there are classes.")
+    if not 1 <= manifest.top_k <= classes:
+        raise UserError(f"{path}: top_k must be from 1 to {classes}, the number of classes.")
+    expected = most_frames(manifest.data, manifest.selection)
+    if manifest.frames != expected:
+        raise UserError(f"{path}: frames must be {expected}, by its data and selection, not {manifest.frames}.")
+    for file in manifest.files:
         if pathlib.PurePath(file.path).is_absolute() or ".." in pathlib.PurePath(file.path).parts:
             raise UserError(f"{path}: '{file.path}' is not a file in the export's folder.")
-    return found
+    return manifest

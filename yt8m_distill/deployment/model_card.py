@@ -1,4 +1,4 @@
-"""The `README.md` of an export: what the model is, how good, how fast, and how to call it."""
+"""The model card of an export, its `README.md`: the model, its quality and speed, and how to call it."""
 
 import os
 import pathlib
@@ -6,7 +6,7 @@ import platform
 
 from yt8m_distill.config.dataset import EDITIONS, DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
-from yt8m_distill.deployment.manifest import Description
+from yt8m_distill.deployment.manifest import Manifest
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.text_table import markdown_table
@@ -27,51 +27,51 @@ FRAMES_OF_SELECTION = {
 }
 
 
-def write(described: Description, trained: TrainedModel, train_dir: str, folder: pathlib.Path):
+def write(manifest: Manifest, trained: TrainedModel, train_dir: str, folder: pathlib.Path):
     """Writes the model card.
 
     Args:
-        described: the export.
-        trained: its model.
-        train_dir: the run that it is from.
+        manifest: of the export.
+        trained: the model.
+        train_dir: the run that it was exported from.
         folder: of the export.
     """
-    parts = [_head(described), _model(described, trained), _quality(described, trained, train_dir), _files(described)]
-    parts += [_input(described), _licence(described.data)]
+    parts = [_head(manifest), _model(manifest, trained), _quality(manifest, trained, train_dir), _files(manifest)]
+    parts += [_input(manifest), _license(manifest.data)]
     atomic.write_text(folder / FILE_NAME, "\n\n".join(parts) + "\n")
 
 
-def table(described: Description) -> str:
-    """The files, as a Markdown table."""
+def table(manifest: Manifest) -> str:
+    """The files of an export, as a Markdown table."""
     rows = [["file", "MB", "ms a video", "largest difference to Keras", "GAP@20"]]
-    for file in described.files:
+    for file in manifest.files:
         size, time = f"{file.num_bytes / 1e6:.2f}", f"{file.milliseconds:.2f}"
         difference = f"{file.difference:.1e} (allowed: {file.bound:.0e})"
         rows.append([file.path, size, time, difference, "-" if file.gap is None else f"{file.gap:.5f}"])
-    if described.gap is not None:
-        rows.append(["the Keras model", "", "", "", f"{described.gap:.5f}"])
+    if manifest.gap is not None:
+        rows.append(["the Keras model", "", "", "", f"{manifest.gap:.5f}"])
     return markdown_table(rows)
 
 
-def _head(described: Description) -> str:
-    branch = "" if described.branch is None else f", branch {described.branch}"
-    return f"# {described.model}, {described.which}{branch}, {_frames(described)}\n\nIt predicts the labels of a video."
+def _head(manifest: Manifest) -> str:
+    branch = "" if manifest.branch is None else f", branch {manifest.branch}"
+    return f"# {manifest.model}, {manifest.which}{branch}, {_frames(manifest)}\n\nIt predicts the labels of a video."
 
 
-def _frames(described: Description) -> str:
-    longest = described.data.longest_example
+def _frames(manifest: Manifest) -> str:
+    longest = manifest.data.longest_example
     of_all = f"of at most {longest} frames" if longest else "of videos of any length"
-    if described.selection == ALL_FRAMES:
+    if manifest.selection == ALL_FRAMES:
         return f"all {of_all}"
-    if described.selection.stride is not None:
-        return f"every frame whose number is a multiple of {described.selection.stride} {of_all}"
-    return f"{described.selection.k} {of_all}"
+    if manifest.selection.stride is not None:
+        return f"every frame whose number is a multiple of {manifest.selection.stride} {of_all}"
+    return f"{manifest.selection.k} {of_all}"
 
 
-def _model(described: Description, trained: TrainedModel) -> str:
-    model, data = trained.model, described.data
+def _model(manifest: Manifest, trained: TrainedModel) -> str:
+    model, data = trained.model, manifest.data
     lines = [f"- Trained on: {data.describe()}.", f"- Arguments: {_arguments(trained)}."]
-    frames = described.frames or 300
+    frames = manifest.frames or 300
     total, _ = cost.multiply_accumulates(model, frames)
     lines.append(f"- Multiply-accumulates: {total / 1e6:,.2f} million for one video of {frames} frames.")
     lines.append(f"- Trainable parameters: {cost.parameter_count(model):,}.")
@@ -82,91 +82,90 @@ def _arguments(trained: TrainedModel) -> str:
     return ", ".join(f"{name}={value}" for name, value in trained.model.model_args.items())
 
 
-def _quality(described: Description, trained: TrainedModel, train_dir: str) -> str:
+def _quality(manifest: Manifest, trained: TrainedModel, train_dir: str) -> str:
     lines = []
-    found = _metrics(described, trained, train_dir)
-    if found:
-        values = ", ".join(f"{name} {found[name]:.4f}" for name in METRICS if name in found)
-        lines.append(f"Evaluated with these frames in its run, on {found.get('examples', '?')} examples: {values}.")
+    metrics = _metrics(manifest, trained, train_dir)
+    if metrics:
+        values = ", ".join(f"{name} {metrics[name]:.4f}" for name in METRICS if name in metrics)
+        lines.append(f"Evaluated with these frames in its run, on {metrics.get('examples', '?')} examples: {values}.")
     else:
-        lines.append("In its run it was not evaluated with these frames.")
-    if described.gap is not None:
+        lines.append("It was not evaluated with these frames in its run.")
+    if manifest.gap is not None:
         lines.append(
-            f"At the export, on {described.gap_videos} labelled videos, the Keras model had a GAP@20 of "
-            f"{described.gap:.5f}; {_losses(described)}"
+            f"At the export, on {manifest.gap_videos} labelled videos, the Keras model had a GAP@20 of "
+            f"{manifest.gap:.5f}; {_losses(manifest)}"
         )
     return "## Quality\n\n" + " ".join(lines)
 
 
-def _losses(described: Description) -> str:
-    lossy = [each for each in described.files if each.precision != "float32" and each.gap is not None]
+def _losses(manifest: Manifest) -> str:
+    lossy = [file for file in manifest.files if file.precision != "float32" and file.gap is not None]
     if not lossy:
         return "that of each file is below."
-    losses = [f"{each.precision} loses {described.gap - each.gap:.5f}" for each in lossy]
+    losses = [f"{file.precision} loses {manifest.gap - file.gap:.5f}" for file in lossy]
     return f"{', '.join(losses)} (negative: it gains)."
 
 
-def _metrics(described: Description, trained: TrainedModel, train_dir: str) -> dict | None:
-    """What evaluation found for this model with these frames: in its own run, or in that of its student."""
+def _metrics(manifest: Manifest, trained: TrainedModel, train_dir: str) -> dict | None:
+    """Evaluation results of this model with these frames, from its own run or that of its student."""
     runs = ((trained.run_path, True), (trained.run_path, False), (train_dir, True))
     for path, of_teacher in runs:
-        file = RunDir(path).metrics_file(of_teacher=of_teacher, branch=described.branch)
+        file = RunDir(path).metrics_file(of_teacher=of_teacher, branch=manifest.branch)
         try:
-            found = untrusted.read_json(file) if file.is_file() else {}
+            metrics = untrusted.read_json(file) if file.is_file() else {}
         except UserError:
             continue
-        if (found.get("which"), found.get("frames")) == (described.which, described.frames_text()):
-            return found
+        if (metrics.get("which"), metrics.get("frames")) == (manifest.which, manifest.selection.describe()):
+            return metrics
     return None
 
 
-def _files(described: Description) -> str:
+def _files(manifest: Manifest) -> str:
     text = (
-        "Every file was run and compared with the Keras model on random frames, and on real videos where GAP@20 is "
-        f"given. Times are those of one video of {described.frames or 'any number of'} frames by itself, on "
+        "Every file was run and compared with the Keras model on random frames, and on real videos if a GAP@20 is "
+        f"given. Times are for one video of {manifest.frames or 'any number of'} frames by itself, on "
         f"{len(os.sched_getaffinity(0))} cores of {platform.machine()} with each runtime's own number of threads."
     )
-    return f"## Files\n\n{text}\n\n{table(described)}"
+    return f"## Files\n\n{text}\n\n{table(manifest)}"
 
 
-def _input(described: Description) -> str:
-    data = described.data
+def _input(manifest: Manifest) -> str:
+    data = manifest.data
     features = ", then ".join(
         f"{size} of `{name}`" for name, size in zip(data.feature_names, data.feature_sizes, strict=True)
     )
-    frames = "any number of" if described.frames is None else described.frames
+    frames = "any number of" if manifest.frames is None else manifest.frames
     text = f"""## Input and output
 
-`frames` (videos, frames, {data.frame_size}) uint8: bytes as they are stored in the records, {features}; of float
-features `round((x + 2) * 255 / 4)` of x clipped to [-2, 2]. Nothing is to be dequantized or normalized before, the
-model does it. `num_frames` (videos,) int32: how many of the frames count, from 0 on; what follows them has no effect.
+`frames` (videos, frames, {data.frame_size}) uint8: bytes as they are stored in the records, {features}; for float
+features `round((x + 2) * 255 / 4)` of x clipped to [-2, 2]. Do not dequantize or normalize them, the model does it.
+`num_frames` (videos,) int32: the number of real frames, at the beginning; frames after them have no effect.
 `predictions` (videos, {data.num_classes}) float32: a probability for each class. LiteRT and ONNX files take exactly
 {frames} frames, the SavedModel any number."""
-    return f"{text}\n\n{_selection(described.selection, data)}"
+    return f"{text}\n\n{_selection(manifest.selection, data)}"
 
 
 def _selection(selection: FrameSelection, data: DatasetSpec) -> str:
     longest = f"its first {data.longest_example} frames at most" if data.longest_example else "all of its frames"
     if selection == ALL_FRAMES:
-        return f"The model is to see {longest}, of which there is one a second."
+        return f"Of a video, give the model {longest}; there is one per second."
     if selection.stride is not None:
         rule = f"every frame whose number is a multiple of {selection.stride}"
     else:
         k = selection.k
         rule = FRAMES_OF_SELECTION[selection.sampling].format(k=k, twice=2 * k, last=k - 1)
     return (
-        f"Of a video of n frames (one a second; {longest} count) it is to see "
-        f"{rule}. The SavedModel's signature "
-        "`serialized` chooses them itself."
+        f"Of a video of n frames (one per second; {longest} count), give the model {rule}. "
+        "The SavedModel's signature `serialized` selects them itself."
     )
 
 
-def _licence(data: DatasetSpec) -> str:
+def _license(data: DatasetSpec) -> str:
     if data.edition in {each.name for each in EDITIONS}:
         text = (
             f"The features and labels of {data.edition} that the model was trained on are Google's, under CC BY 4.0 "
-            "(https://creativecommons.org/licenses/by/4.0/): whoever passes the model on names them as its source."
+            "(https://creativecommons.org/licenses/by/4.0/): name them as the source if you pass the model on."
         )
     else:
-        text = "The model was trained on features of one's own; their licence is not known here."
-    return f"## Licence of the data\n\n{text}"
+        text = "The model was trained on other features, whose license is not known here."
+    return f"## License of the data\n\n{text}"

@@ -11,7 +11,7 @@ OPSET = 18
 
 
 def write(network: Network, path: pathlib.Path):
-    """Writes the function of `Network.predict` for any number of videos and a fixed one of frames, LSTMs unrolled.
+    """Writes `Network.predict` for any number of videos and a fixed number of frames, with unrolled LSTMs.
 
     Raises:
         UserError: the number of frames has no limit.
@@ -25,13 +25,13 @@ def write(network: Network, path: pathlib.Path):
         with keras.StatelessScope(list(zip(variables.values(), values, strict=True))):
             return network.predict(frames, num_frames)
 
-    # The converter copies constants many times over, 20 GB for the paper's NeXtVLAD; so weights are inputs for it.
+    # The converter copies constants many times, 20 GB for the paper's NeXtVLAD, so weights are inputs meanwhile.
     signature = network.signature(None, network.checked_frames("onnx"))
     weights = [tf.TensorSpec(variable.shape, variable.dtype, name=name) for name, variable in variables.items()]
     with portable(network.model, unroll=True):
         converted, _ = tf2onnx.convert.from_function(tf.function(predict), [*signature, *weights], opset=OPSET)
     graph = converted.graph
-    for value in [each for each in graph.input if each.name in variables]:
+    for value in [value for value in graph.input if value.name in variables]:
         graph.input.remove(value)
     for name in sorted(variables.keys() & {name for node in graph.node for name in node.input}):
         graph.initializer.append(onnx.numpy_helper.from_array(variables[name].numpy(), name))

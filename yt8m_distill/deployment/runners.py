@@ -1,4 +1,4 @@
-"""Runs exported files, each by its own runtime: frames in, predictions out, whatever the format."""
+"""Runs exported files, each by its own runtime: frames in, predictions out, for every format."""
 
 import pathlib
 from collections.abc import Callable
@@ -16,8 +16,8 @@ def load(path: pathlib.Path) -> Predict:
     """A function of frames (batch, frames, features) uint8 and num_frames (batch,) int32 to (batch, classes).
 
     Args:
-        path: a SavedModel, a `.tflite` or an `.onnx` file. The latter take as many frames as they were made for, or
-            fewer, which are padded.
+        path: a SavedModel, a `.tflite` or an `.onnx` file. The latter two take the number of
+            frames they were made for; fewer are padded.
 
     Raises:
         UserError: the runtime is not installed, or the file is missing or damaged.
@@ -37,7 +37,7 @@ def _saved_model(path: pathlib.Path) -> Predict:
     loaded = tf.saved_model.load(str(path))
 
     def predict(frames, num_frames):
-        # Of `loaded` itself, as the signature does not keep its variables alive.
+        # Through `loaded`, as a signature alone does not keep its variables alive.
         outputs = loaded.signatures["frames"](frames=tf.constant(frames), num_frames=tf.constant(num_frames))
         return outputs["predictions"].numpy()
 
@@ -65,7 +65,7 @@ def _onnx(path: pathlib.Path) -> Predict:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    length = next(each.shape[1] for each in session.get_inputs() if each.name == "frames")
+    length = next(value.shape[1] for value in session.get_inputs() if value.name == "frames")
 
     def predict(frames, num_frames):
         return session.run(["predictions"], {"frames": _padded(frames, length), "num_frames": num_frames})[0]
@@ -74,6 +74,6 @@ def _onnx(path: pathlib.Path) -> Predict:
 
 
 def _padded(frames: np.ndarray, length: int) -> np.ndarray:
-    """With frames of zeros up to `length`."""
+    """Frames padded with zeros up to `length`."""
     missing = length - frames.shape[1]
     return np.pad(frames, ((0, 0), (0, missing), (0, 0))) if missing else frames

@@ -1,4 +1,4 @@
-"""Holds exported files to the Keras model they were made from."""
+"""Checks that exported files predict what the Keras model predicts, and measures their speed."""
 
 import contextlib
 import dataclasses
@@ -21,18 +21,18 @@ from yt8m_distill.deployment.runners import Predict
 from yt8m_distill.deployment.saved_model import SERIALIZED_SIGNATURE
 from yt8m_distill.errors import UserError
 
-# How far predictions, which are in [0, 1], may be from those of the Keras model.
+# Largest difference between predictions, which are in [0, 1], and those of the Keras model.
 BOUNDS = {"float32": 1e-5, "float16": 1e-3, "int8": 0.05}
-MOST_GAP_LOSS = 0.01  # of int8, where there are videos to measure it on
+MOST_GAP_LOSS = 0.01  # of int8, where there are labelled videos
 RANDOM_VIDEOS = 16
 REAL_VIDEOS = 64
-FRAMES_WITHOUT_LIMIT = 40  # of random videos, where a model takes any number
-MOST_RUNS, MOST_SECONDS = 50, 2.0  # of a measurement of time
+FRAMES_WITHOUT_LIMIT = 40  # of random videos, if the model takes any number
+MOST_RUNS, MOST_SECONDS = 50, 2.0  # of a time measurement
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Videos, and what the Keras model says of them: frames and num_frames as `runners.load` has them."""
+    """Videos and the predictions of the Keras model for them; frames and num_frames as in `runners.load`."""
 
     frames: np.ndarray
     num_frames: np.ndarray
@@ -40,11 +40,11 @@ class Probe:
 
 
 def random_probe(network: Network, reference: Callable) -> Probe:
-    """Random videos, among them an empty and a full one, with anything as padding.
+    """Random videos, among them an empty and a full one, with random padding.
 
     Args:
-        network: what is exported.
-        reference: see `evaluation.prediction_function`.
+        network: the model to export.
+        reference: its predictions, see `prediction.predict.prediction_function`.
     """
     rng = np.random.default_rng(0)
     longest = network.frames or FRAMES_WITHOUT_LIMIT
@@ -58,12 +58,12 @@ def real_probe(network: Network, reference: Callable, videos: VideoFiles) -> Pro
     """The first videos of files.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no videos.
     """
     with contextlib.closing(videos.ordered_batches(View(network.selection), REAL_VIDEOS)) as batches:
         batch = next(batches, None)
     if batch is None:
-        raise UserError("--eval_data_pattern: no video was chosen out of these files; give more --eval_videos.")
+        raise UserError("--eval_data_pattern: no video was drawn from these files; increase --eval_videos.")
     return _probe(batch, reference)
 
 
@@ -71,39 +71,42 @@ def _probe(batch: Mapping[str, np.ndarray], reference: Callable) -> Probe:
     return Probe(batch["frames"], batch["num_frames"], reference(batch))
 
 
-def check(name: str, predict: Predict, given: Sequence[Probe], bound: float) -> float:
-    """The largest difference of an exported file's predictions to the Keras model's.
+def check(name: str, predict: Predict, probes: Sequence[Probe], bound: float) -> float:
+    """The largest difference between an exported file's predictions and the Keras model's.
 
     Raises:
         UserError: it is above the bound, or not a number.
     """
-    differences = [np.abs(predict(each.frames, each.num_frames) - each.expected).max() for each in given]
+    differences = [np.abs(predict(probe.frames, probe.num_frames) - probe.expected).max() for probe in probes]
     return _checked(name, float(np.max(differences)), bound)
 
 
 def _checked(name: str, difference: float, bound: float) -> float:
-    if not difference <= bound:  # also where it is not a number
+    if not difference <= bound:  # also if it is NaN
         raise UserError(
-            f"'{name}' would predict otherwise than the Keras model, by {difference:.2g}, and at most {bound:.0e} is "
-            "allowed. Nothing was written."
+            f"the predictions of '{name}' would differ from the Keras model's by {difference:.2g}; at most {bound:.0e} "
+            "is allowed. Nothing was written."
         )
     return difference
 
 
 def check_gap(name: str, gap: float, of_keras: float):
-    """Raises UserError where an exported file's GAP@20 is too far below the Keras model's."""
+    """Raises UserError if an exported file's GAP@20 is too far below the Keras model's."""
     if not of_keras - gap <= MOST_GAP_LOSS:
         raise UserError(
-            f"'{name}' would have a GAP@20 of {gap:.4f} where the Keras model has {of_keras:.4f}, and a loss of at "
-            f"most {MOST_GAP_LOSS} is allowed. Nothing was written."
+            f"'{name}' would have a GAP@20 of {gap:.4f}, and the Keras model has {of_keras:.4f}; a loss of at most "
+            f"{MOST_GAP_LOSS} is allowed. Nothing was written."
         )
 
 
 def check_serialized(name: str, folder: pathlib.Path, network: Network, reference: Callable) -> float:
-    """Holds the signature "serialized" to this package's reader and the Keras model; the largest difference.
+    """Checks the signature "serialized" against this package's reader and the Keras model.
+
+    Returns:
+        The largest difference.
 
     Raises:
-        UserError: other ids or classes, or a difference above the bound.
+        UserError: ids or classes differ, or predictions by more than the bound.
     """
     loaded = tf.saved_model.load(str(folder))
     records = list(_records(network.spec))
@@ -112,7 +115,7 @@ def check_serialized(name: str, folder: pathlib.Path, network: Network, referenc
     batch = _read(records, network.spec, network.selection)
     expected = reference(batch)
     if list(ids) != list(batch["video_id"]):
-        raise UserError(f"'{name}' would read other video ids than this package. Nothing was written.")
+        raise UserError(f"'{name}' would read different video ids than this package. Nothing was written.")
     best = -np.sort(-expected, axis=1)[:, : classes.shape[1]]
     of_classes = np.take_along_axis(expected, classes, axis=1)
     difference = max(np.abs(scores - best).max(), np.abs(scores - of_classes).max())
@@ -121,7 +124,7 @@ def check_serialized(name: str, folder: pathlib.Path, network: Network, referenc
 
 def _read(records: list[bytes], spec: DatasetSpec, selection: FrameSelection) -> dict[str, np.ndarray]:
     whole = dataclasses.replace(spec, thin_frames=None)
-    return View(selection).batch([read_video(each, whole) for each in records], whole, seed=0)
+    return View(selection).batch([read_video(record, whole) for record in records], whole, seed=0)
 
 
 def _records(spec: DatasetSpec) -> Iterator[bytes]:
@@ -140,12 +143,12 @@ def _records(spec: DatasetSpec) -> Iterator[bytes]:
 
 def milliseconds(predict: Predict, probe: Probe) -> float:
     """The median time of one video of full length, by itself."""
-    place = int(np.argmax(probe.num_frames))
-    one = probe.frames[place : place + 1], probe.num_frames[place : place + 1]
+    longest = int(np.argmax(probe.num_frames))
+    video = probe.frames[longest : longest + 1], probe.num_frames[longest : longest + 1]
     seconds: list[float] = []
-    predict(*one)
+    predict(*video)
     while len(seconds) < MOST_RUNS and sum(seconds) < MOST_SECONDS:
         start = time.perf_counter()
-        predict(*one)
+        predict(*video)
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds)

@@ -1,4 +1,4 @@
-"""Requests that come at the same time are predicted together."""
+"""Predicts requests that arrive at the same time together."""
 
 import asyncio
 from collections import deque
@@ -14,7 +14,7 @@ MOST_BATCH_BYTES = 1 << 30  # of frames, padded to the longest video, that reque
 
 
 class OverloadedError(Exception):
-    """More videos are waiting than may."""
+    """Too many videos are waiting."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,18 @@ class _Waiting:
 
 
 class Batcher:
-    """Runs the model in a thread of its own; what comes meanwhile waits, and is the next batch.
+    """Runs the model in a thread of its own; requests that arrive meanwhile wait, and are the next batch.
 
-    So a request that comes alone is answered at once, and batches grow with the load. A request's videos stay together.
+    So a single request is answered at once, and batches grow with the load. A request's videos stay together.
 
     Args:
-        predict: function of frames and num_frames, see `runners.load`; never called twice at a time.
+        predict: function of frames and num_frames, see `runners.load`; never called concurrently.
         max_batch: videos of a batch; a request that has more is a batch by itself.
         max_waiting: videos that may wait.
 
     Attributes:
-        batches: how many have been predicted.
-        videos: in them.
+        batches: predicted so far.
+        videos: predicted so far.
     """
 
     def __init__(self, predict: Callable[[np.ndarray, np.ndarray], np.ndarray], max_batch: int, max_waiting: int):
@@ -50,7 +50,7 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Videos that wait now."""
+        """Videos that are waiting now."""
         return self._waiting
 
     async def predictions(self, videos: Videos) -> np.ndarray:
@@ -58,7 +58,7 @@ class Batcher:
 
         Raises:
             OverloadedError: too many videos are waiting.
-            Exception: what the model has raised.
+            Exception: raised by the model.
         """
         if self._waiting and self._waiting + len(videos) > self._max_waiting:
             raise OverloadedError
@@ -70,17 +70,17 @@ class Batcher:
         return await answer
 
     async def _run(self):
-        """Until nothing waits."""
+        """Predicts batches until nothing is waiting."""
         loop = asyncio.get_running_loop()
         try:
             while batch := self._next_batch():
                 try:
-                    frames, num_frames = _joined([each.videos for each in batch])
+                    frames, num_frames = _joined([request.videos for request in batch])
                     predictions = await loop.run_in_executor(self._thread, self._predict, frames, num_frames)
-                    ends = np.cumsum([len(each.videos) for each in batch])[:-1]
-                    _give(batch, np.split(predictions, ends))
+                    ends = np.cumsum([len(request.videos) for request in batch])[:-1]
+                    _answer(batch, np.split(predictions, ends))
                 except Exception as error:
-                    _give(batch, [error] * len(batch))
+                    _answer(batch, [error] * len(batch))
                     continue
                 self.batches += 1
                 self.videos += len(frames)
@@ -92,28 +92,29 @@ class Batcher:
         while self._queue and (not batch or self._fits(batch, self._queue[0])):
             first = self._queue.popleft()
             self._waiting -= len(first.videos)
-            if not first.answer.done():  # else the client has gone
+            if not first.answer.done():  # otherwise the client has disconnected
                 batch.append(first)
         return batch
 
-    def _fits(self, batch: list[_Waiting], following: _Waiting) -> bool:
-        together = [each.videos for each in (*batch, following)]
-        videos, longest = sum(map(len, together)), max(each.frames.shape[1] for each in together)
-        return videos <= self._max_batch and videos * longest * together[0].frames.shape[2] <= MOST_BATCH_BYTES
+    def _fits(self, batch: list[_Waiting], candidate: _Waiting) -> bool:
+        requests = [request.videos for request in (*batch, candidate)]
+        videos, longest = sum(map(len, requests)), max(request.frames.shape[1] for request in requests)
+        return videos <= self._max_batch and videos * longest * requests[0].frames.shape[2] <= MOST_BATCH_BYTES
 
 
-def _give(batch: list[_Waiting], results: list):
-    for each, result in zip(batch, results, strict=True):
-        if each.answer.done():
+def _answer(batch: list[_Waiting], results: list):
+    """Hands its predictions, or an exception, to each request that still waits."""
+    for request, result in zip(batch, results, strict=True):
+        if request.answer.done():
             continue
         if isinstance(result, Exception):
-            each.answer.set_exception(result)
+            request.answer.set_exception(result)
         else:
-            each.answer.set_result(result)
+            request.answer.set_result(result)
 
 
 def _joined(requests: list[Videos]) -> tuple[np.ndarray, np.ndarray]:
-    """The videos of all requests, padded to the longest."""
-    longest = max(each.frames.shape[1] for each in requests)
-    padded = [np.pad(each.frames, ((0, 0), (0, longest - each.frames.shape[1]), (0, 0))) for each in requests]
-    return np.concatenate(padded), np.concatenate([each.num_frames for each in requests])
+    """Frames and num_frames of all requests, padded to the longest video."""
+    longest = max(videos.frames.shape[1] for videos in requests)
+    padded = [np.pad(videos.frames, ((0, 0), (0, longest - videos.frames.shape[1]), (0, 0))) for videos in requests]
+    return np.concatenate(padded), np.concatenate([videos.num_frames for videos in requests])

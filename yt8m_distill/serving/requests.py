@@ -1,4 +1,4 @@
-"""What clients send, as videos: TFRecord files, JSON or `.npz` files of frames. Nothing in it is trusted."""
+"""Parses request bodies into videos: TFRecord files, JSON or `.npz` files of frames. Nothing in them is trusted."""
 
 import dataclasses
 import io
@@ -20,13 +20,13 @@ from yt8m_distill.data.reading import read_video
 from yt8m_distill.data.record_format import ID_KEYS
 from yt8m_distill.data.tfrecord import DamagedRecord, records_of_bytes
 from yt8m_distill.data.video import Video
-from yt8m_distill.deployment.manifest import Description
+from yt8m_distill.deployment.manifest import Manifest
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import array_files, untrusted
 
 
 class BadBodyError(ValueError):
-    """What is wrong with what a client has sent, in words."""
+    """A body that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Videos:
     """Videos as the model takes them.
 
     Attributes:
-        ids: as they were sent, or their places.
-        frames: the selected ones, uint8 (videos, frames, features).
+        ids: as the client sent them, or indices.
+        frames: the selected frames, uint8 (videos, frames, features).
         num_frames: int32 (videos,).
     """
 
@@ -47,22 +47,22 @@ class Videos:
         return len(self.ids)
 
 
-def parse(content_type: str, body: bytes, described: Description, most_videos: int) -> Videos:
+def parse(content_type: str, body: bytes, manifest: Manifest, most_videos: int) -> Videos:
     """The videos of a request.
 
     Args:
         content_type: one of `PARSERS`.
         body: of the request.
-        described: the model that is to see them.
+        manifest: of the model that is to see them.
         most_videos: that a request may have.
 
     Raises:
-        BadBodyError: it is not what `content_type` says, or not for this model; it has no video, or too many.
+        BadBodyError: it does not match `content_type` or the model, has no videos or too many.
     """
-    videos = list(PARSERS[content_type](body, described.data, most_videos))
+    videos = list(PARSERS[content_type](body, manifest.data, most_videos))
     if not videos:
-        raise BadBodyError("there is no video in it")
-    batch = View(described.selection).batch(videos, described.data, seed=0)
+        raise BadBodyError("the request contains no videos")
+    batch = View(manifest.selection).batch(videos, manifest.data, seed=0)
     ids = [video.video_id.decode(errors="replace") for video in videos]
     return Videos(ids, batch["frames"], batch["num_frames"])
 
@@ -75,7 +75,7 @@ def _check_count(videos: int, most_videos: int):
 def _records(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
     if spec.level == SEGMENT:
         raise BadBodyError("the model was trained on segments, and records hold whole videos: send frames")
-    whole = dataclasses.replace(spec, thin_frames=None, num_classes=sys.maxsize)  # their labels do not matter
+    whole = dataclasses.replace(spec, thin_frames=None, num_classes=sys.maxsize)  # labels are ignored
     records = records_of_bytes(body)
     for number in itertools.count(1):
         try:
@@ -90,34 +90,34 @@ def _records(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video
 
 
 def _id_key(data: memoryview, spec: DatasetSpec) -> str:
-    """The editions of YouTube-8M have their ids under different keys."""
+    """The key of the record's id, which differs between the editions of YouTube-8M."""
     record = sequence_example.regular_record(data)
-    found = {} if record is None else record.context
-    return next((key for key in (spec.id_key, *ID_KEYS) if key in found), spec.id_key)
+    context = {} if record is None else record.context
+    return next((key for key in (spec.id_key, *ID_KEYS) if key in context), spec.id_key)
 
 
 def _json(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BadBodyError(f"no JSON: {untrusted.in_short(error)}") from error
+        raise BadBodyError(f"not valid JSON: {untrusted.in_short(error)}") from error
     videos = content.get("videos") if isinstance(content, dict) else None
-    if not isinstance(videos, list) or not all(isinstance(each, dict) for each in videos):
-        raise BadBodyError('{"videos": [{"id": "...", "frames": [[0, 255, ...], ...]}]} is needed')
+    if not isinstance(videos, list) or not all(isinstance(video, dict) for video in videos):
+        raise BadBodyError('the JSON must have the form {"videos": [{"id": "...", "frames": [[0, 255, ...], ...]}]}')
     _check_count(len(videos), most_videos)
-    for place, each in enumerate(videos):
-        video_id = each.get("id", str(place))
+    for index, video in enumerate(videos):
+        video_id = video.get("id", str(index))
         if not isinstance(video_id, str):
-            raise BadBodyError(f"video {place}: its id must be a text")
-        yield _video(video_id, _bytes(each.get("frames"), place, spec), spec)
+            raise BadBodyError(f"video {index}: the id must be a string")
+        yield _video(video_id, _frames(video.get("frames"), index, spec), spec)
 
 
-def _bytes(rows: Any, place: int, spec: DatasetSpec) -> np.ndarray:
+def _frames(rows: Any, index: int, spec: DatasetSpec) -> np.ndarray:
     """Lists of numbers as uint8 (frames, features)."""
-    problem = f"video {place}: its frames must be a list of lists of {spec.frame_size} whole numbers from 0 to 255"
+    problem = f"video {index}: frames must be a list of lists of {spec.frame_size} integers from 0 to 255"
     if not isinstance(rows, list):
         raise BadBodyError(problem)
-    for row in rows:  # looked at before numpy sees them, as it would give a long text's memory to every value
+    for row in rows:  # checked before numpy sees them, which would give every value the memory of the longest string
         if not isinstance(row, list) or len(row) != spec.frame_size or set(map(type, row)) != {int}:
             raise BadBodyError(problem)
     try:
@@ -135,15 +135,15 @@ def _npz(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
     _check_count(len(frames), most_videos)
     num_frames = arrays["num_frames"] if "num_frames" in arrays else np.full(len(frames), frames.shape[1])
     if num_frames.dtype.kind not in "iu" or num_frames.shape != frames.shape[:1]:
-        raise BadBodyError("'num_frames' in the .npz file must be whole numbers, one for each video")
+        raise BadBodyError("'num_frames' in the .npz file must be integers, one for each video")
     if np.any(num_frames < 0) or np.any(num_frames > frames.shape[1]):
-        raise BadBodyError(f"'num_frames' in the .npz file must be from 0 to {frames.shape[1]}, the frames there are")
-    for place, (rows, count) in enumerate(zip(frames, num_frames.tolist(), strict=True)):
-        yield _video(str(place), rows[:count], spec)
+        raise BadBodyError(f"'num_frames' in the .npz file must be from 0 to {frames.shape[1]}, the number of frames")
+    for index, (rows, count) in enumerate(zip(frames, num_frames.tolist(), strict=True)):
+        yield _video(str(index), rows[:count], spec)
 
 
 def _arrays(body: bytes) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file, looked at before memory is given to them."""
+    """All arrays of an .npz file, whose headers are checked before memory is given to them."""
     try:
         array_files.check_array_archive(io.BytesIO(body), len(body), "the .npz file")
         with np.load(io.BytesIO(body), allow_pickle=False) as stored:

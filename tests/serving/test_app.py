@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deployment.exports import CLASSES, FRAME_SIZE, MAX_FRAMES, K, frames_of, videos
 from yt8m_distill.config.dataset import DatasetSpec
@@ -20,12 +21,12 @@ from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.frame_selection import frame_indices
 from yt8m_distill.data.tfrecord import framed
-from yt8m_distill.deployment.manifest import Description
-from yt8m_distill.serving import app
+from yt8m_distill.deployment.manifest import Manifest
+from yt8m_distill.serving import receiving
 from yt8m_distill.serving.app import create_app
 
 TFRECORD, JSON, NPZ = "application/x-tfrecord", "application/json", "application/x-npz"
-DESCRIBED = Description(
+MANIFEST = Manifest(
     model="NeXtVLAD",
     which="student",
     branch=None,
@@ -47,7 +48,7 @@ def mean_bytes(frames: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
 @contextlib.contextmanager
 def serving(predict=mean_bytes, **limits) -> Iterator[int]:
     """The port of a service in a thread."""
-    application = create_app(DESCRIBED, predict, ServeConfig("", **limits))
+    application = create_app(MANIFEST, predict, ServeConfig("", **limits))
     server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="critical"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -139,16 +140,16 @@ def npz_header(header: str) -> bytes:
     ("body", "content_type", "path", "status", "text"),
     [
         (b"{}", "text/plain", "/predict", 415, "Content-Type must be one of"),
-        (b"{", JSON, "/predict", 400, "no JSON"),
-        (b"[" * 20000, JSON, "/predict", 400, "no JSON"),
-        (b'{"videos": []}', JSON, "/predict", 400, "there is no video in it"),
-        (b'{"videos": [{"frames": [[1, 2]]}]}', JSON, "/predict", 400, "video 0: its frames must be a list of lists"),
-        (b'{"videos": [{"frames": [[0,0,0,0,0,0,0,256]]}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
-        (b'{"videos": [{"frames": [[0,0,0,0,0,0,0,0.5]]}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
-        (b'{"videos": [{"frames": [[true,0,0,0,0,0,0,0]]}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
-        (b'{"videos": [{"frames": [["text",0,0,0,0,0,0,0]]}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
-        (b'{"videos": [{"frames": null}]}', JSON, "/predict", 400, "whole numbers from 0 to 255"),
-        (b'{"videos": [{"id": 1, "frames": []}]}', JSON, "/predict", 400, "its id must be a text"),
+        (b"{", JSON, "/predict", 400, "not valid JSON"),
+        (b"[" * 20000, JSON, "/predict", 400, "not valid JSON"),
+        (b'{"videos": []}', JSON, "/predict", 400, "the request contains no videos"),
+        (b'{"videos": [{"frames": [[1, 2]]}]}', JSON, "/predict", 400, "video 0: frames must be a list of lists"),
+        (b'{"videos": [{"frames": [[0,0,0,0,0,0,0,256]]}]}', JSON, "/predict", 400, "integers from 0 to 255"),
+        (b'{"videos": [{"frames": [[0,0,0,0,0,0,0,0.5]]}]}', JSON, "/predict", 400, "integers from 0 to 255"),
+        (b'{"videos": [{"frames": [[true,0,0,0,0,0,0,0]]}]}', JSON, "/predict", 400, "integers from 0 to 255"),
+        (b'{"videos": [{"frames": [["text",0,0,0,0,0,0,0]]}]}', JSON, "/predict", 400, "integers from 0 to 255"),
+        (b'{"videos": [{"frames": null}]}', JSON, "/predict", 400, "integers from 0 to 255"),
+        (b'{"videos": [{"id": 1, "frames": []}]}', JSON, "/predict", 400, "the id must be a string"),
         (b"PK", NPZ, "/predict", 400, "the .npz file cannot be read"),
         (npz(frames=np.zeros((1, 2, 9), np.uint8)), NPZ, "/predict", 400, "uint8 (videos, frames, 8)"),
         (npz(frames=np.zeros((1, 2, 8), np.float32)), NPZ, "/predict", 400, "uint8 (videos, frames, 8)"),
@@ -190,15 +191,36 @@ def test_requests_at_the_same_time_are_a_batch_and_too_many_are_refused():
         scores = [pool.submit(score, 10)]
         assert entered.wait(30)
         scores += [pool.submit(score, value) for value in (20, 30, 40, 50)]
-        wait_for(port, "waiting_videos 4")
+        wait_for(port, "waiting_videos 4.0")
         status, text, headers = ask(port, one_video(60), NPZ)
         assert (status, headers["retry-after"]) == (503, "1"), text
         released.set()
         assert [each.result() for each in scores] == pytest.approx([v / 255 for v in (10, 20, 30, 40, 50)])
         assert batches == [1, 4]
-        told = ask(port, None, path="/metrics")[1]
-    lines = ('requests_total{status="200"} 5', 'requests_total{status="503"} 1', "batches_total 2", "videos_total 5")
-    assert all(f"yt8m_{line}\n" in told for line in lines), told
+        metrics = ask(port, None, path="/metrics")[1]
+    counts = {'requests_total{status="200"}': 5, 'requests_total{status="503"}': 1, "batches_total": 2}
+    counts |= {"videos_total": 5, "request_seconds_count": 6, 'request_seconds_bucket{le="+Inf"}': 6}
+    assert all(f"yt8m_{name} {count:.1f}\n" in metrics for name, count in counts.items()), metrics
+
+
+def test_metrics_are_in_the_format_of_prometheus_and_of_one_service(port):
+    with serving() as other:
+        assert ask(other, one_video(7), NPZ)[0] == 200
+        status, text, headers = ask(other, None, path="/metrics")
+    assert status == 200
+    assert headers["content-type"].startswith("text/plain; version=")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    types = {name: family.type for name, family in families.items() if not name.endswith("_created")}
+    assert types == {
+        "yt8m_requests": "counter",
+        "yt8m_request_seconds": "histogram",
+        "yt8m_batches": "counter",
+        "yt8m_videos": "counter",
+        "yt8m_waiting_videos": "gauge",
+    }
+    assert all(family.documentation for family in families.values())
+    (sample,) = families["yt8m_requests"].samples
+    assert (sample.name, sample.labels, sample.value) == ("yt8m_requests_total", {"status": "200"}, 1.0)
 
 
 def wait_for(port: int, line: str):
@@ -230,13 +252,13 @@ def test_a_client_that_leaves_is_not_waited_for():
 
     with serving(slow) as port, ThreadPoolExecutor(1) as pool:
         begun(port, one_video(1), 5).close()
-        wait_for(port, 'requests_total{status="499"} 1')
+        wait_for(port, 'requests_total{status="499"} 1.0')
         first = pool.submit(ask, port, one_video(2), NPZ)
         assert entered.wait(30)
         left = begun(port, one_video(3), len(one_video(3)))
-        wait_for(port, "waiting_videos 1")
+        wait_for(port, "waiting_videos 1.0")
         left.close()
-        wait_for(port, 'requests_total{status="499"} 2')
+        wait_for(port, 'requests_total{status="499"} 2.0')
         released.set()
         assert first.result()[0] == 200
         assert ask(port, one_video(4), NPZ)[0] == 200
@@ -244,7 +266,7 @@ def test_a_client_that_leaves_is_not_waited_for():
 
 
 def test_no_more_is_received_at_a_time_than_fits(monkeypatch):
-    monkeypatch.setattr(app, "BODIES_AT_ONCE", 1)
+    monkeypatch.setattr(receiving, "BODIES_AT_ONCE", 1)
     body = npz(frames=np.zeros((1, 4000, FRAME_SIZE), np.uint8))
     with serving(max_request_mb=0.05) as port:
         first = begun(port, body, 30_000)
