@@ -23,7 +23,7 @@ OPTIONAL = {
     "plots": {"experiments.plots", "experiments.representations"},
     "beam": {"prediction.beam"},
     "export": {"deployment.onnx", "deployment.runners"},
-    "serve": {"serving.app", "serving.server"},
+    "serve": {"serving.app", "serving.metrics", "serving.receiving", "serving.server"},
 }
 
 
