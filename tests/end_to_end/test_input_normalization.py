@@ -9,10 +9,10 @@ import pytest
 from tests.end_to_end.commands import evaluate, predict, train
 from tests.helpers import learnable_videos, load_case, shared_path, write_records
 from tests.models.test_every_model import FEATURE_SIZES, TINY
-from yt8m_distill.config.training import INPUT_NORMALIZATIONS
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import read_json
-from yt8m_distill.models import NeXtVLAD, registry, video_model
+from yt8m_distill.models import NeXtVLAD, registry
+from yt8m_distill.plugins import INPUT_NORMALIZATIONS, MODELS
 from yt8m_distill.quantization import dequantize, read_eigenvalues, reverse_whitening
 from yt8m_distill.runs import loading
 
@@ -48,8 +48,8 @@ def test_the_published_eigenvalues_are_those_of_the_original():
     )
 
 
-@pytest.mark.parametrize("normalization", [None, *INPUT_NORMALIZATIONS])
-@pytest.mark.parametrize("name", [model.__name__ for model in registry.MODELS if not model.video_level])
+@pytest.mark.parametrize("normalization", [None, "l2", "unwhiten", "none"])
+@pytest.mark.parametrize("name", [name for name in MODELS.names() if not MODELS.get(name).video_level])
 def test_bytes_equal_floats_prepared_in_that_way(name, normalization):
     own = "none" if "NeXtVLAD" in name else "l2"
     model = build_small(name, **({} if normalization is None else {"input_normalization": normalization}))
@@ -67,8 +67,26 @@ def test_bytes_equal_floats_prepared_in_that_way(name, normalization):
         np.testing.assert_allclose(model(inputs)[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
 
 
-def test_names_are_the_same_in_configuration_and_models():
-    assert video_model.INPUT_NORMALIZATIONS == INPUT_NORMALIZATIONS
+def test_ones_own_is_a_function_of_masked_frames():
+    seen = []
+
+    def shifted(frames, model):
+        seen.append((frames, model))
+        return frames + 1.0
+
+    shifted.__qualname__ = "shifted"
+    INPUT_NORMALIZATIONS.register("shifted")(shifted)
+    model = build_small("NetVLAD", input_normalization="shifted")
+    frames = np.full((1, 2, sum(FEATURE_SIZES)), 255, np.uint8)
+    mask = np.array([[True, False]])
+    prepared = model.prepare_frames(frames, mask)
+    assert seen[0][1] is model
+    np.testing.assert_allclose(seen[0][0][0, 1], 0.0)
+    np.testing.assert_allclose(prepared[0, 0], dequantize(frames)[0, 0] + 1.0)
+    np.testing.assert_allclose(prepared[0, 1], 0.0)
+    assert type(model).from_config(model.get_config()).input_normalization == "shifted"
+    with pytest.raises(UserError, match="input_normalization=shifted is for frames"):
+        build_small("Moe", input_normalization="shifted")
 
 
 def test_a_keras_file_holds_the_eigenvalues(tmp_path):

@@ -53,7 +53,7 @@ def test_a_branch_is_a_model_by_itself(model, case):
     for index in range(3):
         outputs = model.branch_model(index)(_inputs(case))
         np.testing.assert_allclose(outputs["predictions"], case["branch_predictions"][:, index], rtol=1e-4, atol=2e-5)
-    with pytest.raises(UserError, match="--branch=3: the model has the branches 0 to 2"):
+    with pytest.raises(UserError, match="branch=3: the model has the branches 0 to 2"):
         model.branch_model(3)
 
 

@@ -1,28 +1,18 @@
-"""Checks of model arguments."""
+"""Checks of model arguments, used by constructors."""
 
-import inspect
 import math
 import numbers
 from collections.abc import Sequence
 from typing import Any
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.layers import (
-    RandomFrames,
-)
-
-# Settings may come with a model from elsewhere: these are far above all that makes sense, and keep the work bounded.
-MOST_UNITS = 1 << 24
-MOST_FEATURES = 64
-MOST_SAMPLED_FRAMES = 1 << 16
+from yt8m_distill.layers import RandomFrames
 
 
-def checked_count(name: str, value: Any, most: int = MOST_UNITS, least: int = 1) -> int:
-    """Returns `value`; raises UserError unless it is an integer from `least` to `most`."""
+def checked_count(name: str, value: Any, least: int = 1) -> int:
+    """Returns `value`; raises UserError unless it is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise UserError(f"{name} must be an integer of at least {least}, not {value!r}.")
-    if value > most:
-        raise UserError(f"{name} must be at most {most}, not {value}.")
     return int(value)
 
 
@@ -47,15 +37,15 @@ def checked_flag(name: str, value: Any) -> bool:
     return value
 
 
-def checked_choice(name: str, value: Any, known: tuple[str, ...]) -> str:
-    """Returns `value`; raises UserError unless it is one of `known`."""
-    if value not in known:
-        raise UserError(f"Unknown {name} {value!r}. Allowed: {', '.join(known)}.")
+def checked_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Returns `value`; raises UserError unless it is one of `choices`."""
+    if value not in choices:
+        raise UserError(f"Unknown {name} {value!r}. Allowed: {', '.join(choices)}.")
     return value
 
 
 def frame_sampler(iterations: int, sample_random_frames: bool) -> RandomFrames | None:
-    """What draws `iterations` frames of each video to train on, independently or in a run; None for 0: all frames."""
+    """A layer that draws `iterations` frames of each video to train on, independently or in a run; 0: None, all."""
     if iterations:
         return RandomFrames(iterations, contiguous=not sample_random_frames, name="frame_sampler")
     if not sample_random_frames:
@@ -64,16 +54,8 @@ def frame_sampler(iterations: int, sample_random_frames: bool) -> RandomFrames |
 
 
 def checked_feature_sizes(feature_sizes: Sequence[int]) -> tuple[int, ...]:
+    """Returns the sizes as a tuple; raises UserError unless there is at least one, and each is at least 1."""
     sizes = tuple(feature_sizes)
-    if not 1 <= len(sizes) <= MOST_FEATURES:
-        raise UserError(f"feature_sizes must name at least one feature size and at most {MOST_FEATURES}.")
+    if not sizes:
+        raise UserError("feature_sizes must name at least one feature size.")
     return tuple(checked_count("each of feature_sizes", size) for size in sizes)
-
-
-def keyword_defaults(function: Any) -> dict[str, Any]:
-    """Keyword-only arguments of a constructor that are hyper-parameters, with their defaults."""
-    parameters = inspect.signature(function).parameters.values()
-    others = ("classifier_layer", "model_args")
-    return {
-        each.name: each.default for each in parameters if each.kind == each.KEYWORD_ONLY and each.name not in others
-    }

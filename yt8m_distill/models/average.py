@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-import keras
-
 from yt8m_distill.layers import mean_over_frames
 from yt8m_distill.models.video_model import VideoModel
+from yt8m_distill.plugins import register_model
 
 
 class _AverageModel(VideoModel):
@@ -29,7 +28,7 @@ class _AverageModel(VideoModel):
         return {}
 
 
-@keras.saving.register_keras_serializable("yt8m_distill")
+@register_model()
 class FrameLevelLogistic(_AverageModel):
     """A logistic regression for each class on the mean of the frames.
 
@@ -47,7 +46,7 @@ class FrameLevelLogistic(_AverageModel):
     classifiers = ("logistic",)
 
 
-@keras.saving.register_keras_serializable("yt8m_distill")
+@register_model()
 class Logistic(_AverageModel):
     """A logistic regression for each class on one vector a video.
 
@@ -65,7 +64,7 @@ class Logistic(_AverageModel):
     classifiers = ("logistic",)
 
 
-@keras.saving.register_keras_serializable("yt8m_distill")
+@register_model()
 class Moe(_AverageModel):
     """A mixture of experts for each class on one vector a video.
 

@@ -10,6 +10,7 @@ from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.devices.precision import DTYPE_POLICIES
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import registry
+from yt8m_distill.models.arguments import check_sizes
 
 
 def frames_of(config: TrainConfig, selection: FrameSelection) -> int:
@@ -35,6 +36,7 @@ def build_models(config: TrainConfig, with_teacher: bool = False) -> dict[str, k
 def build_one(config: TrainConfig, args: Mapping, precision: str, classifier_layer=None) -> keras.Model:
     if registry.model_class(config.model).video_level != (config.data.level == VIDEO):
         raise UserError(f"{config.model} does not go with {config.data.level}-level records.")
+    check_sizes(args, config.data.feature_sizes, config.data.num_classes)
     return registry.build_model(
         config.model,
         feature_sizes=config.data.feature_sizes,

@@ -9,19 +9,19 @@ from keras import ops
 
 from yt8m_distill.layers import MaskedBatchNormalization, mean_over_frames
 from yt8m_distill.models.argument_checks import (
-    MOST_SAMPLED_FRAMES,
     checked_choice,
     checked_count,
     checked_flag,
     frame_sampler,
 )
 from yt8m_distill.models.video_model import VideoModel
+from yt8m_distill.plugins import register_model
 
 ACTIVATIONS = ("sigmoid", "relu6")
 POOLINGS = ("max", "average")
 
 
-@keras.saving.register_keras_serializable("yt8m_distill")
+@register_model()
 class Dbof(VideoModel):
     """Batch-normalized input, a layer of clusters on every frame, pooling over frames, a hidden layer, classifier.
 
@@ -74,7 +74,7 @@ class Dbof(VideoModel):
                 "activation": checked_choice("activation", activation, ACTIVATIONS),
                 "pooling": checked_choice("pooling", pooling, POOLINGS),
                 "batch_norm": checked_flag("batch_norm", batch_norm),
-                "iterations": checked_count("iterations", iterations, MOST_SAMPLED_FRAMES, least=0),
+                "iterations": checked_count("iterations", iterations, least=0),
                 "sample_random_frames": checked_flag("sample_random_frames", sample_random_frames),
             },
             **kwargs,

@@ -9,12 +9,10 @@ from keras import ops
 from yt8m_distill.layers import StackedLSTM, append_frames
 from yt8m_distill.models.argument_checks import checked_count, checked_rate
 from yt8m_distill.models.video_model import VideoModel
-
-MOST_LAYERS = 64
-MOST_FRAMES_IN_BLOCK = 3600  # an hour; every video is padded to whole blocks
+from yt8m_distill.plugins import register_model
 
 
-@keras.saving.register_keras_serializable("yt8m_distill")
+@register_model()
 class HierarchicalRNN(VideoModel):
     """A lower stack of LSTMs runs over each block of frames; its final states are the upper stack's inputs.
 
@@ -35,7 +33,7 @@ class HierarchicalRNN(VideoModel):
     stack's top output at every frame, zero on padding.
 
     Raises:
-        UserError: a count below 1 or far too large, or a rate outside [0, 1).
+        UserError: a count below 1, or a rate outside [0, 1).
 
     Source: "Efficient Video Classification Using Fewer Frames" (Bhardwaj et al., 2019), section 3, and its code.
     Differs: the code ignores its dropout argument, and its student has five blocks whatever its frames.
@@ -59,8 +57,8 @@ class HierarchicalRNN(VideoModel):
             num_classes,
             model_args={
                 "cells": checked_count("cells", cells),
-                "layers": checked_count("layers", layers, MOST_LAYERS),
-                "block_length": checked_count("block_length", block_length, MOST_FRAMES_IN_BLOCK),
+                "layers": checked_count("layers", layers),
+                "block_length": checked_count("block_length", block_length),
                 "dropout": checked_rate("dropout", dropout),
             },
             **kwargs,

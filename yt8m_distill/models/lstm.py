@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 from keras import ops
 
 from yt8m_distill.layers import StackedLSTM, append_frames
 from yt8m_distill.models.argument_checks import checked_choice, checked_count
-from yt8m_distill.models.hierarchical_rnn import MOST_LAYERS
 from yt8m_distill.models.video_model import VideoModel
+from yt8m_distill.plugins import register_model
 
 FINAL_STATES = ("output", "all")
 
 
-@keras.saving.register_keras_serializable("yt8m_distill")
+@register_model()
 class Lstm(VideoModel):
     """A stack of LSTMs over the frames, and a classifier on its state after the last real frame.
 
@@ -31,7 +30,7 @@ class Lstm(VideoModel):
     (batch, frames, cells), the top LSTM's output at every frame, zero on padding.
 
     Raises:
-        UserError: a count below 1 or far too large, or an unknown final state.
+        UserError: a count below 1, or an unknown final state.
 
     Source: `LstmModel` of the starter code; with final_state="all", of WILLOW's.
     """
@@ -54,7 +53,7 @@ class Lstm(VideoModel):
             num_classes,
             model_args={
                 "cells": checked_count("cells", cells),
-                "layers": checked_count("layers", layers, MOST_LAYERS),
+                "layers": checked_count("layers", layers),
                 "final_state": checked_choice("final_state", final_state, FINAL_STATES),
             },
             **kwargs,

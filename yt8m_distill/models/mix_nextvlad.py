@@ -12,12 +12,12 @@ from yt8m_distill.layers import BranchMixture, MaskedBatchNormalization, mean_ov
 from yt8m_distill.models.argument_checks import checked_count, checked_number
 from yt8m_distill.models.nextvlad import NeXtVLAD
 from yt8m_distill.models.video_model import VideoModel
+from yt8m_distill.plugins import register_model
 
-MOST_BRANCHES = 64
 SMALLEST_TEMPERATURE = 0.01
 
 
-@keras.saving.register_keras_serializable("yt8m_distill")
+@register_model()
 class MixNeXtVLAD(VideoModel):
     """NeXtVLAD models with weights of their own; the mean frame decides how their logits are mixed.
 
@@ -69,7 +69,7 @@ class MixNeXtVLAD(VideoModel):
             feature_sizes,
             num_classes,
             model_args={
-                "branches": checked_count("branches", branches, MOST_BRANCHES),
+                "branches": checked_count("branches", branches),
                 "temperature": checked_number("temperature", temperature, SMALLEST_TEMPERATURE),
                 "kl_weight": checked_number("kl_weight", kl_weight, 0.0),
                 # checked by the branches
@@ -83,8 +83,8 @@ class MixNeXtVLAD(VideoModel):
             **kwargs,
         )
 
-    def new_classifier(self, **of_classifier: Any) -> keras.layers.Layer:
-        super().new_classifier(**of_classifier)  # for its checks
+    def new_classifier(self, args: dict[str, Any]) -> keras.layers.Layer:
+        super().new_classifier(args)  # for its checks
         return BranchMixture(
             self.num_classes,
             self.model_args["branches"],
@@ -126,7 +126,7 @@ class MixNeXtVLAD(VideoModel):
 
     def branch_model(self, index: int) -> NeXtVLAD:
         if not 0 <= index < len(self.branches):
-            raise UserError(f"--branch={index}: the model has the branches 0 to {len(self.branches) - 1}.")
+            raise UserError(f"branch={index}: the model has the branches 0 to {len(self.branches) - 1}.")
         return self.branches[index]
 
     def set_eigenvalues(self, values: Any):

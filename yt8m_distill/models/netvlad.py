@@ -10,7 +10,6 @@ from keras import ops
 from yt8m_distill.errors import UserError
 from yt8m_distill.layers import ContextGating, MaskedBatchNormalization, NetVLADPooling
 from yt8m_distill.models.argument_checks import (
-    MOST_SAMPLED_FRAMES,
     checked_choice,
     checked_count,
     checked_flag,
@@ -19,11 +18,12 @@ from yt8m_distill.models.argument_checks import (
 )
 from yt8m_distill.models.video_model import stream_share
 from yt8m_distill.models.vlad_model import VLADModel
+from yt8m_distill.plugins import register_model
 
 ACTIVATIONS = ("relu6", "none")
 
 
-@keras.saving.register_keras_serializable("yt8m_distill")
+@register_model()
 class NetVLAD(VLADModel):
     """Batch-normalized input, NetVLAD pooling of each feature, a hidden layer, context gating, classifier.
 
@@ -89,7 +89,7 @@ class NetVLAD(VLADModel):
                 "activation": checked_choice("activation", activation, ACTIVATIONS),
                 "lightvlad": checked_flag("lightvlad", lightvlad),
                 "batch_norm": checked_flag("batch_norm", batch_norm),
-                "iterations": checked_count("iterations", iterations, MOST_SAMPLED_FRAMES, least=0),
+                "iterations": checked_count("iterations", iterations, least=0),
                 "sample_random_frames": checked_flag("sample_random_frames", sample_random_frames),
             },
             **kwargs,

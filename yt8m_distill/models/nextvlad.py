@@ -11,9 +11,10 @@ from yt8m_distill.layers import MaskedBatchNormalization, NeXtVLADPooling, SECon
 from yt8m_distill.models.argument_checks import checked_count, checked_rate
 from yt8m_distill.models.video_model import stream_share
 from yt8m_distill.models.vlad_model import VLADModel
+from yt8m_distill.plugins import register_model
 
 
-@keras.saving.register_keras_serializable("yt8m_distill")
+@register_model()
 class NeXtVLAD(VLADModel):
     """NeXtVLAD pooling of each feature, a hidden layer, gating, classifier.
 

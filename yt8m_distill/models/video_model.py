@@ -8,33 +8,21 @@ import keras
 from keras import ops
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.layers import (
-    LogisticClassifier,
-    MaskedLayer,
-    MixtureOfExperts,
-    RandomFrames,
-    frame_mask,
-    l2_normalize,
-)
-from yt8m_distill.models.argument_checks import (
-    checked_choice,
-    checked_count,
-    checked_feature_sizes,
-    checked_flag,
-    keyword_defaults,
-)
-from yt8m_distill.quantization import dequantize, reverse_whitening
-
-INPUT_NORMALIZATIONS = ("l2", "unwhiten", "none")
-MOE_GATINGS = ("none", "input", "prob")
+from yt8m_distill.layers import MaskedLayer, RandomFrames, frame_mask
+from yt8m_distill.models import classifier_choice, input_normalization
+from yt8m_distill.models.argument_checks import checked_choice, checked_count, checked_feature_sizes
+from yt8m_distill.models.arguments import keyword_defaults
+from yt8m_distill.plugins import INPUT_NORMALIZATIONS
 
 
 class VideoModel(keras.Model, abc.ABC):
     """Encodes the frames of a video into one vector and classifies that.
 
     A model is built as soon as it is constructed, works for any number of frames, and does not know whether it is
-    teacher or student. A model of one's own subclasses this, has its hyper-parameters as keyword arguments of its
-    constructor, hands all others on to this one, and implements `build_encoder` and `encode`.
+    teacher or student. A user's own model subclasses this, has its hyper-parameters as keyword arguments of its
+    constructor, hands all others on to this one, and implements `build_encoder`, `encode` and
+    `encoder_multiply_accumulates`. `plugins.register_model` gives it a name. Keras files refer to it by its name and
+    its top-level package.
 
     Args:
         feature_sizes: length of each feature of a frame, in the order in which they stand in `frames`.
@@ -42,10 +30,10 @@ class VideoModel(keras.Model, abc.ABC):
         model_args: the hyper-parameters of the subclass, resolved.
         classifier_layer: the output layer to use, for instance another model's `classifier`, so that the two share
             it; decides over those of the arguments below. It is built here unless it is already.
-        input_normalization: what becomes of dequantized frames: "l2", each frame to 2-norm 1 over all its features;
-            "unwhiten", the first feature gets its variances back, by the `eigenvalues` that are a weight of the model
-            then, to be set by `set_eigenvalues`; or "none". None: the family's own. Of a video-level model it only
-            says what its reader has done.
+        input_normalization: what becomes of dequantized frames, a name in `plugins.INPUT_NORMALIZATIONS`: "l2", each
+            frame to 2-norm 1 over all its features; "unwhiten", the first feature gets its variances back, by the
+            `eigenvalues` that are a weight of the model then, to be set by `set_eigenvalues`; "none"; or a registered
+            function. None: the family's own. Of a video-level model it only says what its reader has done.
         classifier: one of `classifiers`, "logistic" or "moe" (mixture of experts); None: the first.
         mixtures: experts for each class of "moe".
         moe_gating: "prob" or "input": the probabilities of "moe" are gated by themselves or by the representation.
@@ -99,22 +87,22 @@ class VideoModel(keras.Model, abc.ABC):
         # Draws the frames that are trained on; None: all. For `build_encoder` to set.
         self.frame_sampler: RandomFrames | None = None
         self._model_args = dict(model_args)
-        of_classifier = {
-            "classifier": classifier or self.classifiers[0],
-            "mixtures": checked_count("mixtures", mixtures),
-            "moe_gating": checked_choice("moe_gating", moe_gating, MOE_GATINGS),
-            "moe_gating_remove_diag": checked_flag("moe_gating_remove_diag", moe_gating_remove_diag),
-            "moe_gate_rank": checked_count("moe_gate_rank", moe_gate_rank, least=0),
-        }
-        if classifier_layer is None:
-            classifier_layer = self.new_classifier(**of_classifier)
-        self.classifier = _checked_classifier(classifier_layer, num_classes)
+        classifier_args = classifier_choice.checked_classifier_args(
+            classifier or self.classifiers[0], mixtures, moe_gating, moe_gating_remove_diag, moe_gate_rank
+        )
+        self.classifier = self.new_classifier(classifier_args) if classifier_layer is None else classifier_layer
+        classifier_choice.check_shared_classifier(self.classifier, num_classes)
         # The layer is what counts where both it and the arguments are given.
-        of_classifier |= getattr(classifier_layer, "model_args", {})
-        known = self.argument_defaults()
-        shared = {"input_normalization": self.input_normalization, **of_classifier}
-        self._model_args = {**{name: shared[name] for name in shared if name in known}, **model_args}
+        classifier_args |= getattr(self.classifier, "model_args", {})
+        shared = {"input_normalization": self.input_normalization, **classifier_args}
+        defaults = self.argument_defaults()
+        self._model_args = {**{name: shared[name] for name in shared if name in defaults}, **model_args}
         self.build()
+
+    def __init_subclass__(cls, **kwargs: Any):
+        """Registers the class for `.keras` files: "yt8m_distill>NetVLAD", "my_package>MyModel"."""
+        super().__init_subclass__(**kwargs)
+        keras.saving.register_keras_serializable(cls.__module__.partition(".")[0])(cls)
 
     @property
     def model_args(self) -> dict[str, Any]:
@@ -185,7 +173,7 @@ class VideoModel(keras.Model, abc.ABC):
         Raises:
             UserError: there is no such one.
         """
-        raise UserError(f"--branch={index}: {type(self).__name__} has no branches; it goes with MixNeXtVLAD.")
+        raise UserError(f"branch={index}: {type(self).__name__} has no branches; MixNeXtVLAD has.")
 
     def multiply_accumulates(self, frames: int) -> dict[str, int]:
         """Multiply-accumulates, by layer, for one video of `frames` frames; element-wise work is not counted."""
@@ -211,7 +199,7 @@ class VideoModel(keras.Model, abc.ABC):
         dim = self.representation_size = self.build_encoder()
         if not self.classifier.built:
             self.classifier.build((None, dim))
-        expected = _classifier_input_size(self.classifier)
+        expected = classifier_choice.input_size(self.classifier)
         if expected not in (None, dim):
             raise UserError(
                 f"The shared classifier takes representations of {expected} numbers, but {type(self).__name__} with "
@@ -236,25 +224,16 @@ class VideoModel(keras.Model, abc.ABC):
 
     def prepare_frames(self, frames: Any, mask: Any) -> Any:
         """Frames as the network takes them: zero on padding; uint8 ones dequantized and normalized before."""
-        raw = keras.backend.standardize_dtype(frames.dtype) == "uint8"
-        if raw:
-            frames = dequantize(frames)
-        if raw and self.eigenvalues is not None:
-            first, *others = self.split_features(frames)
-            frames = ops.concatenate([reverse_whitening(first, self.eigenvalues), *others], axis=-1)
-        frames = ops.where(mask[..., None], frames, ops.cast(0.0, frames.dtype))
-        if raw and self.input_normalization == "l2":
-            frames = l2_normalize(frames)
-        return ops.cast(frames, self.compute_dtype)
+        return input_normalization.prepared(frames, mask, self)
 
     def set_eigenvalues(self, values: Any):
         """Sets what "unwhiten" multiplies by: (size of the first feature,), at least 0."""
         self.eigenvalues.assign(values)
 
-    def _checked_normalization(self, given: str | None) -> str:
-        if self.video_level and given == "unwhiten":
-            raise UserError("input_normalization=unwhiten is for frames; video-level features are means of them.")
-        return checked_choice("input_normalization", given or self.input_normalization, INPUT_NORMALIZATIONS)
+    def _checked_normalization(self, name: str | None) -> str:
+        if self.video_level and name not in (None, "l2", "none"):
+            raise UserError(f"input_normalization={name} is for frames; video-level features are means of them.")
+        return checked_choice("input_normalization", name or self.input_normalization, INPUT_NORMALIZATIONS.names())
 
     def classifier_input(self, representation: Any, training: bool) -> Any:
         """What the classifier sees of the representation; a model may add dropout here."""
@@ -282,53 +261,14 @@ class VideoModel(keras.Model, abc.ABC):
         policy = keras.saving.deserialize_keras_object(config["dtype"])
         return cls(**{**config, "classifier_layer": layer, "dtype": policy})
 
-    def new_classifier(
-        self,
-        classifier: str,
-        mixtures: int,
-        moe_gating: str,
-        moe_gating_remove_diag: bool,
-        moe_gate_rank: int,
-    ) -> keras.layers.Layer:
-        """The output layer that the arguments describe; `model_args` are the subclass's own by then."""
-        if classifier not in self.classifiers:
-            raise UserError(f"Unknown classifier {classifier!r}. Allowed: {', '.join(self.classifiers)}.")
-        # float32 in every precision policy: losses need it.
-        options = {"l2_penalty": self.classifier_l2, "dtype": "float32", "name": "classifier"}
-        if classifier == "logistic":
-            if moe_gating != "none" or moe_gate_rank or moe_gating_remove_diag:
-                raise UserError("arguments that begin with moe_ go with classifier=moe only.")
-            return LogisticClassifier(self.num_classes, regularize_bias=self.regularize_classifier_bias, **options)
-        if moe_gating_remove_diag and moe_gating != "prob":
-            raise UserError("moe_gating_remove_diag goes with moe_gating=prob only.")
-        return MixtureOfExperts(
-            self.num_classes,
-            mixtures,
-            gating=moe_gating,
-            remove_diagonal=moe_gating_remove_diag,
-            gate_rank=moe_gate_rank,
-            **options,
-        )
+    def new_classifier(self, args: dict[str, Any]) -> keras.layers.Layer:
+        """The output layer that the classifier's arguments describe; `model_args` are the subclass's own by then."""
+        return classifier_choice.make_classifier(self, args)
 
 
 def stream_share(count: int, stream: int) -> int:
     """A feature's part of `count` clusters or groups: the first has all, each further one half, at least 1."""
     return count if stream == 0 else max(count // 2, 1)
-
-
-def _checked_classifier(layer: keras.layers.Layer, num_classes: int) -> keras.layers.Layer:
-    classes = getattr(layer, "num_classes", num_classes)
-    if classes != num_classes:
-        raise UserError(f"The shared classifier has {classes} classes, the model is to have {num_classes}.")
-    return layer
-
-
-def _classifier_input_size(layer: keras.layers.Layer) -> int | None:
-    """Length of the vectors that a built classifier takes, where that can be known."""
-    if hasattr(layer, "input_size"):
-        return layer.input_size
-    matrices = [variable for variable in layer.trainable_variables if len(variable.shape) == 2]
-    return matrices[0].shape[0] if matrices else None
 
 
 def _offsets(sizes: Sequence[int]) -> list[int]:

@@ -72,7 +72,7 @@ def _check_level(model: str, spec: DatasetSpec):
     video_level = registry.model_class(model).video_level
     if video_level == (spec.level == VIDEO):
         return
-    fitting = [each.__name__ for each in registry.MODELS if each.video_level != video_level]
+    fitting = [name for name in registry.model_names() if registry.model_class(name).video_level != video_level]
     raise UserError(
         f"--train_data_pattern: these are {spec.level}-level records, and {model} takes "
         f"{'video-level ones, with one vector a video' if video_level else 'the frames of videos'}. "
