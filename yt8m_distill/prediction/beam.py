@@ -91,8 +91,8 @@ def _options(arguments: Sequence[str]) -> PipelineOptions:
     for before, argument in itertools.pairwise(("", *arguments)):
         if not argument.startswith("-") and ("=" in before or not before.startswith("--")):  # not the value of a flag
             raise UserError(
-                f"unexpected argument '{argument}'; settings are given as --flag=value, patterns in quotes, or the shell "
-                "replaces them by the files."
+                f"unexpected argument '{argument}'; settings are given as --flag=value, patterns in quotes, or "
+                "the shell replaces them by the files."
             )
     options = PipelineOptions(list(arguments))
     settings = options.get_all_options()
