@@ -220,9 +220,9 @@ def _sampled_indices(
 
 def _checked(name: str, indices: Sequence[int], num_frames: int, k: int) -> np.ndarray:
     array = np.asarray(indices)
-    if array.shape == (k,) and array.dtype.kind in "iu" and 0 <= array[0] and array[-1] < num_frames:
-        if (array[1:] > array[:-1]).all():
-            return array
+    whole = array.shape == (k,) and array.dtype.kind in "iu"
+    if whole and array[0] >= 0 and array[-1] < num_frames and (array[1:] > array[:-1]).all():
+        return array
     raise UserError(
         f"the frame sampling '{name}' must return {k} different ascending indices in [0, {num_frames}) of a video of "
         f"{num_frames} frames, not {array.tolist()}."

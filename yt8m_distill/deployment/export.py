@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from yt8m_distill.config.dataset import SEGMENT
 from yt8m_distill.config.deployment import EXPORT_FORMATS, ExportConfig
 from yt8m_distill.data.batches import View, check_view
 from yt8m_distill.data.video_files import VideoFiles, check_segments
@@ -202,7 +201,7 @@ def _checked_file(folder: pathlib.Path, planned: _Planned, reference: _Reference
     """
     log.info("Checking %s", planned.path)
     path, bound = folder / planned.path, validation.BOUNDS[planned.precision]
-    if planned.format == "saved_model" and reference.network.spec.level != SEGMENT:
+    if planned.format == "saved_model" and reference.network.reads_records:
         validation.check_serialized(planned.path, path, reference.network, reference.predict)
     predict = runners.load(path)
     difference = validation.check(planned.path, predict, reference.probes, bound)

@@ -9,8 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from yt8m_distill.config.dataset import VIDEO, DatasetSpec
+from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.frame_selection import is_formula
 from yt8m_distill.deployment.manifest import most_frames
 from yt8m_distill.errors import UserError
 from yt8m_distill.layers import StackedLSTM
@@ -37,6 +38,15 @@ class Network:
     def frames(self) -> int | None:
         """Largest number of frames that it gets of a video; None: there is no limit."""
         return most_frames(self.spec, self.selection)
+
+    @property
+    def reads_records(self) -> bool:
+        """Whether a SavedModel can read serialized videos: TensorFlow computes which of their frames the model sees.
+
+        Not of segments, as only the caller knows which parts of a video these are, and not of frames that a function
+        chooses (`plugins.register_frame_sampling`).
+        """
+        return self.spec.level != SEGMENT and is_formula(self.selection)
 
     def checked_frames(self, file_format: str) -> int:
         """`frames`, for a format with a fixed number of frames.

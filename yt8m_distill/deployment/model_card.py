@@ -6,6 +6,7 @@ import platform
 
 from yt8m_distill.config.dataset import EDITIONS, DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
+from yt8m_distill.data.frame_selection import is_formula
 from yt8m_distill.deployment.manifest import Manifest
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
@@ -25,6 +26,8 @@ FRAMES_OF_SELECTION = {
     "first_middle_last": "{k} frames from the beginning, the middle and the end, as "
     "`yt8m_distill.data.frame_selection` chooses them",
 }
+
+OTHER_FRAMES = "the {k} frames that the frame sampling `{sampling}` of the training's `--plugins` selects"
 
 
 def write(manifest: Manifest, trained: TrainedModel, train_dir: str, folder: pathlib.Path):
@@ -153,10 +156,13 @@ def _selection(selection: FrameSelection, data: DatasetSpec) -> str:
         rule = f"every frame whose number is a multiple of {selection.stride}"
     else:
         k = selection.k
-        rule = FRAMES_OF_SELECTION[selection.sampling].format(k=k, twice=2 * k, last=k - 1)
+        rule = FRAMES_OF_SELECTION.get(selection.sampling, OTHER_FRAMES)
+        rule = rule.format(k=k, twice=2 * k, last=k - 1, sampling=selection.sampling)
+    text = f"Of a video of n frames (one per second; {longest} count), give the model {rule}. "
+    if is_formula(selection):
+        return text + "The SavedModel's signature `serialized` selects them itself."
     return (
-        f"Of a video of n frames (one per second; {longest} count), give the model {rule}. "
-        "The SavedModel's signature `serialized` selects them itself."
+        text + "The SavedModel has no signature `serialized`, as it does not select them: it takes these frames only."
     )
 
 

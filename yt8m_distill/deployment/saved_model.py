@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from yt8m_distill.config.dataset import SEGMENT
 from yt8m_distill.config.frames import ALL_FRAMES
 from yt8m_distill.data.frame_selection import fixed_indices, selected_counts
-from yt8m_distill.data.record_format import ID_KEYS, THIN_FRAMES_KEY, THIN_MAX_FRAMES_KEY
+from yt8m_distill.data.record_format import ID_KEYS, THIN_FRAMES_KEY, THIN_MAX_FRAMES_KEY, thin_frames_of
 from yt8m_distill.deployment.exported_model import FRAMES_SIGNATURE, Network, portable, write_saved_model
 
 SERIALIZED_SIGNATURE = "serialized"
@@ -20,8 +19,8 @@ def write(network: Network, folder: pathlib.Path, top_k: int, names: Sequence[st
 
     Its signatures are "serialized", also as "serving_default": "serialized" (batch,) strings, SequenceExamples ->
     "video_ids" (batch,) strings, "class_indices" (batch, k) int32 and "scores" (batch, k) float32, best class first,
-    and with a vocabulary "names" (batch, k) strings; and "frames", see `Network.predict`. A model that was trained on
-    segments has only the latter: which parts of a video are its segments is for the caller to say.
+    and with a vocabulary "names" (batch, k) strings; and "frames", see `Network.predict`. Where the graph cannot choose
+    the frames (`Network.reads_records`), there is only the latter.
 
     Args:
         network: what to write.
@@ -30,7 +29,7 @@ def write(network: Network, folder: pathlib.Path, top_k: int, names: Sequence[st
         names: of all classes; None: no vocabulary.
     """
     functions = {FRAMES_SIGNATURE: (network.predict, network.signature(None, None))}
-    if network.spec.level != SEGMENT:
+    if network.reads_records:
         classify = functools.partial(_classify, network, min(top_k, network.spec.num_classes), names)
         serialized = classify, [tf.TensorSpec([None], tf.string, "serialized")]
         functions = {SERIALIZED_SIGNATURE: serialized, **functions}
@@ -47,7 +46,10 @@ def _classify(network: Network, top_k: int, names: Sequence[str] | None, seriali
 
 
 def _read(network: Network, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Ids, selected frames (batch, frames, features) uint8 and their number; as `data.readers` reads them."""
+    """Ids, selected frames (batch, frames, features) uint8 and their number; as `data.reading` reads them.
+
+    The graph checks what it can of `record_format.RULES`: the id, the frames that are selected, and thin shards.
+    """
     spec = network.spec
     strings = tf.io.FixedLenSequenceFeature([], tf.string)
     context, features, lengths = tf.io.parse_sequence_example(
@@ -72,22 +74,18 @@ def _context_features(max_frames: int) -> dict[str, tf.io.FixedLenFeature]:
 def _video_ids(context: Mapping[str, tf.Tensor], id_key: str) -> tf.Tensor:
     """The editions of YouTube-8M have their ids under different keys; that of the training data comes first."""
     keys = [id_key, *(key for key in ID_KEYS if key != id_key)]
-    found = functools.reduce(
+    video_ids = functools.reduce(
         lambda ids, key: tf.where(tf.strings.length(ids) > 0, ids, context[key]), keys[1:], context[keys[0]]
     )
-    missing = tf.debugging.Assert(
-        tf.reduce_all(tf.strings.length(found) > 0), [f"a record has no video id in {' or '.join(ID_KEYS)}"]
-    )
-    with tf.control_dependencies([missing]):
-        return tf.identity(found)
+    there = tf.reduce_all(tf.strings.length(video_ids) > 0)
+    with tf.control_dependencies([tf.debugging.Assert(there, [f"a record has no video id in {' or '.join(ID_KEYS)}"])]):
+        return tf.identity(video_ids)
 
 
 def _thin_checks(network: Network, context: Mapping[str, tf.Tensor]) -> list[tf.Operation]:
     """A record of a thin shard must hold just the frames that would be selected."""
-    selection = network.selection
-    k = selection.k if selection.sampling == "uniform" else None
     thin = context[THIN_FRAMES_KEY]
-    fits = (thin == (k or 0)) & (context[THIN_MAX_FRAMES_KEY] == network.spec.max_frames)
+    fits = (thin == thin_frames_of(network.selection)) & (context[THIN_MAX_FRAMES_KEY] == network.spec.max_frames)
     text = "a record of a thin shard holds other frames than the model sees; thin_frames ="
     return [tf.debugging.Assert(tf.reduce_all((thin == 0) | fits), [text, thin])]
 
