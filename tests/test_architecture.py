@@ -33,6 +33,7 @@ FLOORS = (
 NEIGHBORS = {
     ("plugins", "errors"),
     ("config", "files"),
+    ("metrics", "ranking"),
     ("layers", "devices"),
     ("models", "devices"),
     ("models", "layers"),

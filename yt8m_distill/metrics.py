@@ -12,6 +12,7 @@ import pathlib
 import numpy as np
 
 from yt8m_distill.errors import UserError
+from yt8m_distill.ranking import top_classes
 
 _BLOCK_VALUES = 1 << 20  # Scores ranked at once: bounds the temporaries, whatever the batch size.
 _CHUNK_BYTES = 1 << 22
@@ -66,6 +67,12 @@ class EvaluationMetrics:
     Source: the YouTube-8M starter code (eval_util.py, average_precision_calculator.py).
     Differs: the starter code shuffles equal scores with a fixed seed and lets argpartition choose among equal scores
     at the border of the top k; it gives a NaN mAP without any label.
+
+    Example:
+        >>> metrics = EvaluationMetrics(num_classes=3, top_k=2)
+        >>> metrics.update([[0.9, 0.8, 0.1], [0.7, 0.2, 0.6]], [[1, 0, 0], [0, 0, 1]])
+        >>> {name: round(value, 3) for name, value in metrics.result().items()}
+        {'GAP@2': 0.75, 'mAP': 1.0, 'Hit@1': 0.5, 'PERR': 0.5, 'examples': 2}
     """
 
     def __init__(
@@ -189,7 +196,7 @@ class EvaluationMetrics:
         return (self._loss_sum or 0.0) + mean_loss * batch
 
     def _add(self, scores: np.ndarray, positives: np.ndarray, label_counts: np.ndarray) -> None:
-        classes, values = _top_classes(scores, self._kept)
+        classes, values = top_classes(scores, self._kept)
         hits = np.take_along_axis(positives, classes, axis=1)
         self._scores.append(values)
         self._classes.append(classes)
@@ -218,40 +225,6 @@ class EvaluationMetrics:
         return self._ranking
 
 
-def _top_classes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best classes of every row, best first; of equal scores the lower class comes first.
-
-    Args:
-        scores: C-contiguous array (batch, classes) without NaN.
-        k: how many, 1 to classes.
-
-    Returns:
-        The class indices (batch, k) int64 and their scores (batch, k).
-    """
-    batch, num_classes = scores.shape
-    # The k-th best score and a comparison take half the time of argpartition, and show ties at the border.
-    border = np.partition(scores, num_classes - k, axis=1)[:, num_classes - k, None]
-    chosen = scores >= border
-    cells = np.flatnonzero(chosen)
-    if cells.size != batch * k:
-        _drop_surplus_ties(chosen, scores, border, k)
-        cells = np.flatnonzero(chosen)
-    cells = cells.reshape(batch, k)
-    values = scores.ravel()[cells]
-    order = np.argsort(-values, axis=1, kind="stable")
-    classes = np.take_along_axis(cells, order, axis=1) - num_classes * np.arange(batch)[:, None]
-    return classes, np.take_along_axis(values, order, axis=1)
-
-
-def _drop_surplus_ties(chosen: np.ndarray, scores: np.ndarray, border: np.ndarray, k: int) -> None:
-    """Leaves exactly k chosen in every row of `chosen`: of the scores at the border, those of the lowest classes."""
-    surplus = np.count_nonzero(chosen, axis=1) - k
-    rows = np.flatnonzero(surplus)
-    tied = scores[rows] == border[rows]
-    wanted = np.count_nonzero(tied, axis=1) - surplus[rows]
-    chosen[rows] &= ~tied | (np.cumsum(tied, axis=1, dtype=np.int32) <= wanted[:, None])
-
-
 def _checked_labels(labels, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The labels as bool (batch, classes) and the flat indices of the positive ones."""
     labels = np.asarray(labels)
@@ -276,7 +249,7 @@ def _precision_sum(values: np.ndarray, hits: np.ndarray, counts: np.ndarray) -> 
 
 def _precision_sum_beyond(scores: np.ndarray, positives: np.ndarray, counts: np.ndarray) -> float:
     """The same for videos with more labels than the top k holds."""
-    classes, values = _top_classes(scores, int(counts.max()))
+    classes, values = top_classes(scores, int(counts.max()))
     return _precision_sum(values, np.take_along_axis(positives, classes, axis=1), counts)
 
 

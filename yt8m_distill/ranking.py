@@ -19,7 +19,11 @@ def ranked_classes(ids: Sequence[str], predictions, top_k: int) -> tuple[np.ndar
         Two arrays (batch, k).
 
     Raises:
-        UserError: a prediction is NaN or infinite, or the shape is not (batch, classes).
+        UserError: a prediction is NaN or infinite, the shape is not (batch, classes), or `top_k` is below 1.
+
+    Example:
+        >>> ranked_classes(["a"], [[0.25, 0.75, 0.75]], top_k=2)[0]
+        array([[1, 2]])
     """
     scores = np.asarray(predictions)
     if scores.dtype != np.float64:
@@ -34,18 +38,43 @@ def ranked_classes(ids: Sequence[str], predictions, top_k: int) -> tuple[np.ndar
     damaged = np.flatnonzero(~(np.isfinite(scores.max(axis=1)) & np.isfinite(scores.min(axis=1))))
     if damaged.size:
         raise UserError(f"The predictions of video {ids[damaged[0]]} are not finite: has the training diverged?")
-    return _top_classes(scores, min(top_k, scores.shape[1]))
+    return top_classes(scores, min(top_k, scores.shape[1]))
 
 
-def _top_classes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best classes of every row and their scores, best first; of equal scores the lower class comes first."""
-    border = scores.shape[1] - k
-    classes = np.argpartition(scores, border, axis=1)[:, border:]
-    lowest = np.take_along_axis(scores, classes, axis=1).min(axis=1, keepdims=True)
-    # Among scores equal to the lowest kept one, argpartition chooses differently on different processors.
-    tied = np.flatnonzero(np.count_nonzero(scores >= lowest, axis=1) > k)
-    classes[tied] = np.argsort(-scores[tied], axis=1, kind="stable")[:, :k]
-    classes.sort(axis=1)
-    values = np.take_along_axis(scores, classes, axis=1)
+def top_classes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best classes of every row, best first; of equal scores the lower class comes first.
+
+    Args:
+        scores: array (batch, classes) without NaN.
+        k: how many, from 1 to the number of classes.
+
+    Returns:
+        The class indices (batch, k) int64 and their scores (batch, k).
+
+    Example:
+        >>> classes, scores = top_classes(np.array([[0.5, 0.9, 0.5, 0.1]]), k=2)
+        >>> classes, scores
+        (array([[1, 0]]), array([[0.9, 0.5]]))
+    """
+    batch, num_classes = scores.shape
+    # The k-th best score and a comparison take half the time of argpartition, and show ties at the border.
+    border = np.partition(scores, num_classes - k, axis=1)[:, num_classes - k, None]
+    chosen = scores >= border
+    cells = np.flatnonzero(chosen)
+    if cells.size != batch * k:
+        _drop_surplus_ties(chosen, scores, border, k)
+        cells = np.flatnonzero(chosen)
+    cells = cells.reshape(batch, k)
+    values = scores.ravel()[cells]
     order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(classes, order, axis=1), np.take_along_axis(values, order, axis=1)
+    classes = np.take_along_axis(cells, order, axis=1) - num_classes * np.arange(batch)[:, None]
+    return classes, np.take_along_axis(values, order, axis=1)
+
+
+def _drop_surplus_ties(chosen: np.ndarray, scores: np.ndarray, border: np.ndarray, k: int) -> None:
+    """Leaves exactly k chosen in every row of `chosen`: of the scores at the border, those of the lowest classes."""
+    surplus = np.count_nonzero(chosen, axis=1) - k
+    rows = np.flatnonzero(surplus)
+    tied = scores[rows] == border[rows]
+    wanted = np.count_nonzero(tied, axis=1) - surplus[rows]
+    chosen[rows] &= ~tied | (np.cumsum(tied, axis=1, dtype=np.int32) <= wanted[:, None])

@@ -30,6 +30,7 @@ from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.resumable import ResumableFiles
 from yt8m_distill.losses import Loss
 from yt8m_distill.prediction.predict import predictions
+from yt8m_distill.ranking import top_classes
 from yt8m_distill.runs import loading, trained_model
 from yt8m_distill.training.matching import losses_of
 
@@ -100,8 +101,7 @@ class Contents:
             rows.append(scores)
         else:
             # The others' mean, so that the predictions of a video keep their sum.
-            classes = np.argsort(-scores, axis=-1, kind="stable")[:, : self.top]
-            best = np.take_along_axis(scores, classes, axis=-1)
+            classes, best = top_classes(scores, self.top)
             whole, shown = (each.sum(axis=-1, dtype=np.float64, keepdims=True) for each in (scores, best))
             rows += [classes, best, np.maximum(whole - shown, 0.0) / (self.classes - self.top)]
         if any(np.abs(row).max(initial=0.0) > np.finfo(np.float16).max for row in rows if row.dtype.kind == "f"):
