@@ -24,7 +24,13 @@ def run(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("branches")
     path = write_records(folder / "a.tfrecord", learnable_videos(24))
     options = ["--model=MixNeXtVLAD", f"--model_args={SIZES}", "--training_mode=parallel", "--num_classes=10"]
-    options += ["--batch_size=8", "--num_epochs=2", "--base_learning_rate=0.01", "--student_frames=3"]
+    options += [
+        "--batch_size=8",
+        "--num_epochs=2",
+        "--base_learning_rate=0.01",
+        "--student_frames=3",
+        "--optimizer=SGD",
+    ]
     data = [f"--train_data_pattern={path}", f"--eval_data_pattern={path}"]
     assert train_main(["train.py", *options, *data, f"--train_dir={folder / 'run'}"]) == 0
     return folder
