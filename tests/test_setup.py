@@ -21,7 +21,7 @@ DISTRIBUTIONS = {
 # Modules that need an extra.
 OPTIONAL = {
     "plots": {"experiments.plots", "experiments.representations"},
-    "beam": {"prediction.beam"},
+    "beam": {"prediction.beam", "prediction.beam_source"},
     "export": {"deployment.onnx", "deployment.runners"},
     "serve": {"serving.app", "serving.metrics", "serving.receiving", "serving.server"},
 }
