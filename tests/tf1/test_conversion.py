@@ -235,7 +235,7 @@ def test_variables_without_a_place_are_named(nextvlad, tmp_path, capsys):
         (["--train_dir={folder}"], "is not empty; give a new one"),
         (["--from={folder}/nothing"], "there is no checkpoint of this name"),
         (["--from={folder}/empty"], "there is no checkpoint in this folder"),
-        (["--from={folder}/a.tfrecord"], "is no checkpoint of TensorFlow 1"),
+        (["--from={folder}/a.tfrecord"], "is not a TensorFlow 1 checkpoint"),
         (["--model=Dbof"], "the checkpoint has no variables of a Dbof"),
         (["--model=Lstm"], "the checkpoint has no variables of a Lstm"),
         (["--model=Nothing"], "Unknown model 'Nothing'"),
@@ -271,7 +271,7 @@ def test_the_logistic_models_cannot_be_told_apart(tmp_path, capsys):
     checkpoint = write_checkpoint(tmp_path, case_weights(load_case("e_logistic")))
 
     assert convert(checkpoint, tmp_path / "run", ONE) == 2
-    assert "have the same variables; say by --model" in capsys.readouterr().err
+    assert "have the same variables; choose one by --model" in capsys.readouterr().err
 
 
 def test_the_checkpoint_with_the_most_steps_is_taken(tmp_path):

@@ -1,15 +1,15 @@
-"""Which of our models a TensorFlow 1 checkpoint of the original code bases is of, by the names and shapes in it."""
+"""The model in a TensorFlow 1 checkpoint of the original code bases, recognized by the names and shapes in it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.models import registry
+from yt8m_distill.plugins import MODELS
 from yt8m_distill.tf1.weights import STREAM_SCOPES, plain_name
 
 _CELL = "multi_rnn_cell.cell_{}.basic_lstm_cell.kernel"
-# A variable that every checkpoint of the model has. The first that is found decides, as later ones are in it, too.
+# A variable that every checkpoint of the model has. The first match decides, as such a model has later ones, too.
 _SIGNATURES = {
     "MixNeXtVLAD": "mix_weights.weights",
     "NeXtVLAD": "video_VLAD.fully_connected.weights",
@@ -23,7 +23,7 @@ _SIGNATURES = {
 }
 # Scopes within a model, in which there may be what looks like another one.
 _PARTS_OF_MODELS = (*STREAM_SCOPES, "RNN_L1", "RNN_L2")
-# The flags of the originals that say what the shapes do not, and the argument that each of them is.
+# Flags of the originals for what the shapes do not show, and the model argument for each.
 _BY_FLAG = {
     "dbof_activation": "activation",
     "dbof_pooling_method": "pooling",
@@ -43,8 +43,8 @@ class OriginalModel:
     """A model in a checkpoint.
 
     Attributes:
-        model: name in the registry.
-        scope: in front of the names of its variables, "" where there is none.
+        model: name in `plugins.MODELS`.
+        scope: prefix of the names of its variables; "" where there is none.
         names: of the variables in this scope, as in the checkpoint, by plain name within the scope.
         shapes: the same variables' shapes.
     """
@@ -57,11 +57,11 @@ class OriginalModel:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the shapes say.
+    """What the shapes show of a model.
 
     Attributes:
         model_args: the arguments that they decide.
-        features: length of each feature of a frame; a single number, of all together, where they do not say more.
+        features: length of each feature of a frame; their sum alone, where the shapes do not show more.
         num_classes: size of the vocabulary.
     """
 
@@ -77,25 +77,25 @@ def find_original(
 
     Args:
         shapes: by name.
-        model: name of the model; None: found by the names.
+        model: name of the model; None: recognized by the names.
         scope: of the model, or its last parts; None: there is only one.
         flags: of `model_flags.json`.
 
     Raises:
-        UserError: no model, several scopes, or a model that cannot be told from another.
+        UserError: no model, several scopes, or a model that looks like another one.
     """
     plain = {plain_name(name): name for name in shapes}
-    wanted = [registry.model_class(model).__name__] if model else list(_SIGNATURES)
-    for kind in wanted:
+    candidates = [MODELS.get(model).__name__] if model else list(_SIGNATURES)
+    for kind in candidates:
         scopes = _scopes_with(_signature(kind), plain, scope)
         if len(scopes) > 1:
             raise UserError(f"the checkpoint holds models in several scopes: {', '.join(scopes)}. Choose by --scope.")
         if scopes:
             inner = {name.removeprefix(f"{scopes[0]}."): name for name in plain if _is_in(scopes[0], name)}
             names = {ours: plain[name] for ours, name in inner.items()}
-            own = Shapes({ours: shapes[theirs] for ours, theirs in names.items()})
-            return OriginalModel(_one_of_two(kind, model, flags), scopes[0], names, own)
-    what = f"a {wanted[0]}" if model else "any model of the original code"
+            shapes_in_scope = Shapes({ours: shapes[theirs] for ours, theirs in names.items()})
+            return OriginalModel(_one_of_two(kind, model, flags), scopes[0], names, shapes_in_scope)
+    what = f"a {candidates[0]}" if model else "any model of the original code"
     where = f" in the scope {scope}" if scope else ""
     raise UserError(f"the checkpoint has no variables of {what}{where}. It holds {_in_short(sorted(shapes))}.")
 
@@ -108,12 +108,12 @@ def _signature(kind: str) -> str:
 
 def _scopes_with(signature: str, plain: Mapping[str, str], scope: str | None) -> list[str]:
     """The scopes that have this variable, of those that end with `scope`."""
-    found = {f".{name}".removesuffix(f".{signature}")[1:] for name in plain if f".{name}".endswith(f".{signature}")}
-    found = {each for each in found if each.rpartition(".")[2] not in _PARTS_OF_MODELS}
+    scopes = {f".{name}".removesuffix(f".{signature}")[1:] for name in plain if f".{name}".endswith(f".{signature}")}
+    scopes = {name for name in scopes if name.rpartition(".")[2] not in _PARTS_OF_MODELS}
     if scope is None:
-        return sorted(found)
-    wanted = scope.strip("/.").replace("/", ".")
-    return sorted(each for each in found if f".{each}".endswith(f".{wanted}"))
+        return sorted(scopes)
+    ending = scope.strip("/.").replace("/", ".")
+    return sorted(name for name in scopes if f".{name}".endswith(f".{ending}"))
 
 
 def _is_in(scope: str, name: str) -> bool:
@@ -125,10 +125,10 @@ def _one_of_two(kind: str, model: str | None, flags: Mapping[str, Any]) -> str:
     if model or _SIGNATURES[kind] != _SIGNATURES["Logistic"]:
         return kind
     names = ("FrameLevelLogistic", "Logistic")
-    told = str(flags.get("model", "")).removesuffix("Model")
-    if told in names:
-        return told
-    raise UserError(f"{' and '.join(names)} have the same variables; say by --model which of them it is.")
+    name = str(flags.get("model", "")).removesuffix("Model")
+    if name in names:
+        return name
+    raise UserError(f"{' and '.join(names)} have the same variables; choose one by --model.")
 
 
 def _in_short(names: list[str]) -> str:
@@ -143,11 +143,11 @@ def architecture_of(original: OriginalModel) -> Architecture:
     """
     try:
         features, args = _DESCRIBED[original.model](original.shapes)
-        of_classifier, num_classes = _classifier(_classifier_shapes(original))
+        classifier_args, num_classes = _classifier(_classifier_shapes(original))
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise UserError(f"the shapes in the checkpoint are not those of a {original.model}.") from error
-    known = registry.model_class(original.model).argument_defaults()
-    args = {name: value for name, value in {**of_classifier, **args}.items() if name in known}
+    defaults = MODELS.get(original.model).argument_defaults()
+    args = {name: value for name, value in {**classifier_args, **args}.items() if name in defaults}
     return Architecture(args, features, num_classes)
 
 
@@ -165,10 +165,10 @@ def _classifier(shapes: Shapes) -> tuple[dict[str, Any], int]:
     """The arguments of the classifier, and the number of classes."""
     if "experts.weights" not in shapes:
         return {"classifier": "logistic"}, shapes["fully_connected.weights"][1]
-    of_experts = shapes["experts.weights"][1]
+    expert_units = shapes["experts.weights"][1]
     low_rank = "gates1.weights" in shapes
-    num_classes = shapes["gates2.weights" if low_rank else "gates.weights"][1] - of_experts
-    args = {"classifier": "moe", "mixtures": of_experts // num_classes}
+    num_classes = shapes["gates2.weights" if low_rank else "gates.weights"][1] - expert_units
+    args = {"classifier": "moe", "mixtures": expert_units // num_classes}
     if low_rank:
         args["moe_gate_rank"] = shapes["gates1.weights"][1]
     if "gating_prob_weights" in shapes:
@@ -178,8 +178,8 @@ def _classifier(shapes: Shapes) -> tuple[dict[str, Any], int]:
 
 def _stream_sizes(shapes: Shapes, name: str) -> tuple[int, ...]:
     first, *others = STREAM_SCOPES
-    there = [scope for scope in others if f"{scope}.{name}" in shapes]
-    return tuple(shapes[f"{scope}.{name}"][0] for scope in (first, *there))
+    scopes = [first, *(scope for scope in others if f"{scope}.{name}" in shapes)]
+    return tuple(shapes[f"{scope}.{name}"][0] for scope in scopes)
 
 
 def _nextvlad(shapes: Shapes) -> tuple[tuple[int, ...], dict[str, Any]]:
@@ -225,7 +225,7 @@ def _dbof(shapes: Shapes) -> tuple[tuple[int, ...], dict[str, Any]]:
 
 
 def _lstms(shapes: Shapes, scope: str) -> tuple[int, int, int]:
-    """Features, cells and number of the LSTMs."""
+    """Features, cells and number of layers of an LSTM stack."""
     layers = 0
     while f"{scope}.{_CELL.format(layers)}" in shapes:
         layers += 1
@@ -235,8 +235,8 @@ def _lstms(shapes: Shapes, scope: str) -> tuple[int, int, int]:
 
 def _lstm(shapes: Shapes) -> tuple[tuple[int, ...], dict[str, Any]]:
     features, cells, layers = _lstms(shapes, "rnn")
-    seen = next((shapes[name][0] for name in ("experts.weights", "fully_connected.weights") if name in shapes), 0)
-    return (features,), {"cells": cells, "layers": layers, "final_state": "output" if seen == cells else "all"}
+    inputs = next((shapes[name][0] for name in ("experts.weights", "fully_connected.weights") if name in shapes), 0)
+    return (features,), {"cells": cells, "layers": layers, "final_state": "output" if inputs == cells else "all"}
 
 
 def _hierarchical_rnn(shapes: Shapes) -> tuple[tuple[int, ...], dict[str, Any]]:
@@ -263,20 +263,20 @@ _DESCRIBED: Mapping[str, Callable[[Shapes], tuple[tuple[int, ...], dict[str, Any
 
 
 def undecided_args(architecture: Architecture, model: str) -> list[str]:
-    """The arguments that predictions depend on, and that no shape shows."""
+    """The arguments that predictions depend on and that no shape shows."""
     args = architecture.model_args
     doubtful = ["activation", "pooling", "block_length"]
     doubtful += ["gating_remove_diag"] if args.get("gating") else []
     doubtful += ["moe_gating_remove_diag"] if args.get("moe_gating") == "prob" else []
-    known = registry.model_class(model).argument_defaults()
-    return [name for name in doubtful if name in known and name not in args]
+    defaults = MODELS.get(model).argument_defaults()
+    return [name for name in doubtful if name in defaults and name not in args]
 
 
 def args_by_flags(flags: Mapping[str, Any]) -> dict[str, str]:
-    """The arguments that the flags of the originals say, of any model, as texts."""
-    found = {argument: flags[flag] for flag, argument in _BY_FLAG.items() if flag in flags}
+    """Model arguments by the flags of the originals, of any model, as texts."""
+    args = {argument: flags[flag] for flag, argument in _BY_FLAG.items() if flag in flags}
     if "gating_remove_diag" in flags:
-        found["moe_gating_remove_diag"] = flags["gating_remove_diag"]
+        args["moe_gating_remove_diag"] = flags["gating_remove_diag"]
     if "netvlad_relu" in flags:
-        found["activation"] = "relu6" if flags["netvlad_relu"] else "none"
-    return {name: str(value) for name, value in found.items()}
+        args["activation"] = "relu6" if flags["netvlad_relu"] else "none"
+    return {name: str(value) for name, value in args.items()}

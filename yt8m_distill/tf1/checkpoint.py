@@ -34,7 +34,7 @@ class Tf1Checkpoint:
         path: without ending.
         shapes: of every variable of the model, by name.
         training_state: how many other variables there are, by what they are.
-        step: training steps done, where it says so.
+        step: training steps done, where it is stored.
     """
 
     path: pathlib.Path
@@ -59,8 +59,8 @@ def read_checkpoint(path: str) -> Tf1Checkpoint:
     """Names and shapes of a checkpoint.
 
     Args:
-        path: of the checkpoint, with or without the ending of one of its files; or a folder, of which it is the one
-            with the most steps.
+        path: of the checkpoint, with or without the ending of one of its files; or of a folder, whose checkpoint with
+            the most steps is read.
 
     Raises:
         UserError: there is none, it cannot be read, or it claims more than its files can hold.
@@ -83,10 +83,10 @@ def read_checkpoint(path: str) -> Tf1Checkpoint:
 def _prefix(path: pathlib.Path) -> pathlib.Path:
     if not path.is_dir():
         return path.with_name(_PART.sub("", path.name))
-    found = [each.with_suffix("") for each in path.glob("*.index")]
-    if not found:
+    prefixes = [index.with_suffix("") for index in path.glob("*.index")]
+    if not prefixes:
         raise UserError(f"--from={path}: there is no checkpoint in this folder (no file that ends in .index).")
-    return max(found, key=lambda each: (int(match[1]) if (match := _STEP.search(each.name)) else -1, each.name))
+    return max(prefixes, key=lambda prefix: (int(m[1]) if (m := _STEP.search(prefix.name)) else -1, prefix.name))
 
 
 def _reader(prefix: pathlib.Path) -> Any:
@@ -95,7 +95,7 @@ def _reader(prefix: pathlib.Path) -> Any:
     try:
         return tf.train.load_checkpoint(str(prefix))
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise UserError(f"'{prefix}' is no checkpoint of TensorFlow 1: {untrusted.in_short(error)}.") from error
+        raise UserError(f"'{prefix}' is not a TensorFlow 1 checkpoint: {untrusted.in_short(error)}.") from error
 
 
 def _files(prefix: pathlib.Path) -> list[pathlib.Path]:
@@ -105,11 +105,11 @@ def _files(prefix: pathlib.Path) -> list[pathlib.Path]:
     if not prefix.with_name(f"{prefix.name}.index").is_file():
         return []
     beginning = f"{prefix.name}.data-"
-    return [each for each in prefix.parent.iterdir() if each.name.startswith(beginning)]
+    return [file for file in prefix.parent.iterdir() if file.name.startswith(beginning)]
 
 
 def _check_size(prefix: pathlib.Path, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, tf.DType]):
-    """Values are never compressed, so that a model needs no more memory than the checkpoint has bytes."""
+    """Checks that the model needs no more memory than the checkpoint has bytes: values are never compressed."""
     numbers = [name for name in shapes if dtypes[name] != tf.string]
     needed = sum(math.prod(shapes[name]) * dtypes[name].size for name in numbers)
     if needed > sum(file.stat().st_size for file in _files(prefix)):

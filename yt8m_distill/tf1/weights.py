@@ -1,4 +1,4 @@
-"""Weights of the original TensorFlow 1 implementations, put into our models."""
+"""Weights of the original TensorFlow 1 implementations, loaded into our models."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -38,14 +38,14 @@ _OTHER_NAMES_IN_A_CELL = {"weights": "kernel", "biases": "bias"}
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an original array belongs: the shape it must have, and how it is put there."""
+    """Where an original array belongs: the shape it must have, and how it is assigned."""
 
     shape: tuple[int, ...]
     assign: Callable[[np.ndarray], None]
 
 
 def load_reference_weights(model: VideoModel, weights: Mapping[str, np.ndarray], scope: str | None = None) -> None:
-    """Puts the weights of an original checkpoint into a model; nothing changes where they do not fit.
+    """Loads the weights of an original checkpoint into a model; nothing changes where they do not fit.
 
     Every weight of the model must be given and every array must find its place. Moving averages that are loaded
     decay from then on without warm-up, as they have been learned.
@@ -84,26 +84,25 @@ def plain_name(name: str) -> str:
     return ".".join(parts)
 
 
-def _in_scope(weights: Mapping[str, Any], known: Iterable[str], scope: str | None) -> dict[str, np.ndarray]:
-    """The arrays of one scope by their names within it; names that no place is known for stay as they are."""
+def _in_scope(weights: Mapping[str, Any], placed: Iterable[str], scope: str | None) -> dict[str, np.ndarray]:
+    """The arrays of one scope by their names within it; names without a place in the model stay as they are."""
     by_scope: dict[str, dict[str, np.ndarray]] = {}
     unknown: dict[str, np.ndarray] = {}
     for name, value in weights.items():
         parts = name.split(".")
         for cut in range(len(parts)):
-            if (inner := ".".join(parts[cut:])) in known:
+            if (inner := ".".join(parts[cut:])) in placed:
                 by_scope.setdefault(".".join(parts[:cut]), {})[inner] = np.asarray(value)
                 break
         else:
             unknown[name] = np.asarray(value)
     if scope is not None:
-        wanted = scope.strip("/.").replace("/", ".")
-        prefix = f"{wanted}."
-        unknown = {name: value for name, value in unknown.items() if prefix in f".{name}"}
-        by_scope = {found: arrays for found, arrays in by_scope.items() if f".{found}".endswith(f".{wanted}")}
+        ending = scope.strip("/.").replace("/", ".")
+        unknown = {name: value for name, value in unknown.items() if f"{ending}." in f".{name}"}
+        by_scope = {name: arrays for name, arrays in by_scope.items() if f".{name}".endswith(f".{ending}")}
     if len(by_scope) > 1:
-        found = ", ".join(repr(name) for name in sorted(by_scope))
-        raise UserError(f"The weights are of several scopes: {found}. Choose one of them with scope.")
+        scopes = ", ".join(repr(name) for name in sorted(by_scope))
+        raise UserError(f"The weights are of several scopes: {scopes}. Choose one of them with scope.")
     return {**next(iter(by_scope.values()), {}), **unknown}
 
 
@@ -134,8 +133,8 @@ def placements_in(model: VideoModel) -> dict[str, Placement]:
     for kind, table in tables.items():
         if isinstance(model, kind):
             return {**table(model), **_classifier(model.classifier)}
-    known = ", ".join(kind.__name__ for kind in tables)
-    raise UserError(f"No original is known for {type(model).__name__}. Known: {known}.")
+    names = ", ".join(kind.__name__ for kind in tables)
+    raise UserError(f"No original is known for {type(model).__name__}. Known: {names}.")
 
 
 def _nextvlad(model: NeXtVLAD) -> dict[str, Placement]:
@@ -158,8 +157,8 @@ def _nextvlad(model: NeXtVLAD) -> dict[str, Placement]:
 def _mix_nextvlad(model: MixNeXtVLAD) -> dict[str, Placement]:
     places = _batch_norm("mix_weights_bn", model.mixture_bn) | _dense("mix_weights", model.mixture)
     for index, branch in enumerate(model.branches):
-        own = _nextvlad(branch) | _classifier(branch.classifier)
-        places |= {f"branch_{index}.{name}": place for name, place in own.items()}
+        branch_places = _nextvlad(branch) | _classifier(branch.classifier)
+        places |= {f"branch_{index}.{name}": place for name, place in branch_places.items()}
     return places
 
 
