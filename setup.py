@@ -9,8 +9,11 @@ README = pathlib.Path(__file__).parent / "README.md"
 TENSORFLOW_RANGE = ">=2.21,<2.22"
 EXPORT = ["ai-edge-litert>=2.3,<3", "onnx>=1.23,<2", "onnxruntime>=1.31,<2", "tf2onnx>=1.17,<2"]
 SERVE = ["fastapi>=0.165,<1", "prometheus_client>=0.26,<1", "uvicorn>=0.54,<1"]
-# Held to one minor version: what is set aside of a damaged file depends on internals of its TFRecord source.
 BEAM = ["apache-beam>=2.77,<3"]
+COMMANDS = (
+    *("train", "eval", "inference", "export", "serve", "beam_inference", "merge_predictions", "segment_eval"),
+    *("verify", "thin", "flops", "convert_checkpoint", "experiment"),
+)
 
 setup(
     name="yt8m_distill",
@@ -52,19 +55,7 @@ setup(
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW_RANGE}"],
     },
     entry_points={
-        "console_scripts": [
-            "yt8m-train = yt8m_distill.cli.command:train_main",
-            "yt8m-eval = yt8m_distill.cli.command:eval_main",
-            "yt8m-inference = yt8m_distill.cli.command:inference_main",
-            "yt8m-export = yt8m_distill.cli.command:export_main",
-            "yt8m-serve = yt8m_distill.cli.command:serve_main",
-            "yt8m-merge-predictions = yt8m_distill.cli.command:merge_main",
-            "yt8m-beam-inference = yt8m_distill.cli.command:beam_main",
-            "yt8m-verify = yt8m_distill.cli.command:verify_main",
-            "yt8m-thin = yt8m_distill.cli.command:thin_main",
-            "yt8m-flops = yt8m_distill.cli.command:flops_main",
-            "yt8m-experiment = yt8m_distill.cli.command:experiment_main",
-        ]
+        "console_scripts": [f"yt8m-{name.replace('_', '-')} = yt8m_distill.{name}:main" for name in COMMANDS]
     },
     classifiers=[
         "Programming Language :: Python :: 3",

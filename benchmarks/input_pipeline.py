@@ -41,11 +41,11 @@ from collections.abc import Callable, Iterable, Sequence
 import tensorflow as tf
 from measuring import Measured, full_size_videos, measure_in_turn, print_machine, print_table, rate_ratio
 
-from yt8m_distill.cli import command
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.video_files import VideoFiles, open_videos
+from yt8m_distill.thin import main as thin_main
 
 BARE = "bare parsing, from memory"
 THIN_FRAMES = 30
@@ -155,7 +155,7 @@ def thin(path: str, folder: pathlib.Path):
     for old in folder.glob("*"):
         old.unlink()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:
-        code = command.thin_main(["thin", f"--frames={THIN_FRAMES}", path, str(folder)])
+        code = thin_main(["thin", f"--frames={THIN_FRAMES}", path, str(folder)])
     if code:
         raise RuntimeError(errors.getvalue())
 

@@ -1,8 +1,17 @@
-"""Evaluates the model of a run: python eval.py --train_dir=RUN; --help lists all flags."""
+"""Evaluates the model of a training run (GAP@20, mAP, Hit@1, PERR, loss): python eval.py --train_dir=RUN"""
 
 import sys
 
-from yt8m_distill.cli.command import eval_main as main
+from yt8m_distill.cli.command import command
+from yt8m_distill.config.inference import EvalConfig
+
+
+@command(EvalConfig)
+def main(config: EvalConfig):
+    from yt8m_distill.evaluation.run import run_evaluation  # imports TensorFlow, which --help does not need
+
+    run_evaluation(config)
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,8 +1,20 @@
-"""Predicts the labels of videos: python inference.py --train_dir=RUN --output_file=x.csv; --help lists all flags."""
+"""Predicts the labels of videos into a CSV file (VideoId,LabelConfidencePairs):
+
+python inference.py --train_dir=RUN --output_file=predictions.csv
+"""
 
 import sys
 
-from yt8m_distill.cli.command import inference_main as main
+from yt8m_distill.cli.command import command
+from yt8m_distill.config.inference import InferenceConfig
+
+
+@command(InferenceConfig)
+def main(config: InferenceConfig):
+    from yt8m_distill.prediction.run import run_inference  # imports TensorFlow, which --help does not need
+
+    run_inference(config)
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,8 +1,20 @@
-"""Makes one file of the parts of a prediction: python -m yt8m_distill.merge_predictions OUT; --help lists all flags."""
+"""Merges the parts of a prediction into one file: python -m yt8m_distill.merge_predictions OUT
+
+OUT: the file to write, named as --output_file of inference.py.
+"""
 
 import sys
 
-from yt8m_distill.cli.command import merge_main
+from yt8m_distill.cli.command import command
+from yt8m_distill.config.inference import MergeConfig
+
+
+@command(MergeConfig)
+def main(config: MergeConfig):
+    from yt8m_distill.prediction.parts import run_merging  # imports TensorFlow, which --help does not need
+
+    run_merging(config)
+
 
 if __name__ == "__main__":
-    sys.exit(merge_main())
+    sys.exit(main())

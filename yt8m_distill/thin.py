@@ -1,8 +1,20 @@
-"""Rewrites shards with few frames a video: python -m yt8m_distill.thin IN OUT_DIR; --help lists all flags."""
+"""Rewrites TFRecord files with only k uniform frames of each video: python -m yt8m_distill.thin IN OUT_DIR
+
+IN: globs, files and folders, separated by commas. Started again, the command resumes with the next file.
+"""
 
 import sys
 
-from yt8m_distill.cli.command import thin_main
+from yt8m_distill.cli.command import command
+from yt8m_distill.config.shards import ThinConfig
+
+
+@command(ThinConfig)
+def main(config: ThinConfig):
+    from yt8m_distill.data.thinning import run_thinning  # imports TensorFlow, which --help does not need
+
+    run_thinning(config)
+
 
 if __name__ == "__main__":
-    sys.exit(thin_main())
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The commands that README.md and the pages in docs show are understood by the command line."""
+"""The commands that README.md and the pages in docs show are understood, and docs/flags.md has the flags of today."""
 
 import pathlib
 import re
@@ -7,41 +7,35 @@ from collections.abc import Iterator
 
 import pytest
 
-from yt8m_distill.cli import flags as cli
+from tests.cli import flag_tables
+from tests.cli.commands import CONFIGS
+from yt8m_distill.cli.flags import parse
 
 ROOT = pathlib.Path(__file__).parents[2]
-SCRIPTS = {
-    "train.py": (cli.train_flags, cli.train_config_from_flags),
-    "eval.py": (cli.eval_flags, cli.eval_config_from_flags),
-    "inference.py": (cli.inference_flags, cli.inference_config_from_flags),
-    "yt8m_distill.beam_inference": (cli.beam_flags, cli.beam_config_from_flags),
-    "yt8m_distill.merge_predictions": (cli.merge_flags, cli.merge_config_from_flags),
-    "yt8m_distill.segment_eval": (cli.segment_eval_flags, cli.segment_eval_config_from_flags),
-    "yt8m_distill.flops": (cli.flops_flags, cli.flops_config_from_flags),
-    "yt8m_distill.convert_checkpoint": (cli.conversion_flags, cli.conversion_config_from_flags),
-    "yt8m_distill.export": (cli.export_flags, cli.export_config_from_flags),
-    "yt8m_distill.serve": (cli.serve_flags, cli.serve_config_from_flags),
-    "yt8m_distill.experiment": (cli.experiment_flags, cli.experiment_config_from_flags),
-}
 
 
 def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Script and arguments of each command in a block of its own."""
+    """Script and arguments of each command in a block of its own, and of those with arguments within a text."""
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for block in re.findall(r"^```\w*\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-            for line in filter(re.compile(r"(.* )?python ").match, block.replace("\\\n", " ").splitlines()):
-                words = [word for word in shlex.split(line.rpartition("&& ")[2], comments=True) if word != "-m"]
-                if len(words) > 1 and words[0] == "python" and words[1] in SCRIPTS:
-                    yield words[1], tuple(words[2:])
+        text = path.read_text(encoding="utf-8")
+        blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        lines = [*filter(re.compile(r"(.* )?python ").match, lines), *re.findall(r"`(python [^`\n]+ [^`\n]+)`", text)]
+        for line in lines:
+            words = [word for word in shlex.split(line.rpartition("&& ")[2], comments=True) if word != "-m"]
+            if len(words) > 2 and words[0] == "python" and words[1] in CONFIGS and "--help" not in words:
+                yield words[1], tuple(words[2:])
 
 
 def test_there_are_commands_of_all_scripts():
-    assert {script for script, _ in commands()} == set(SCRIPTS)
+    assert {script for script, _ in commands()} == set(CONFIGS)
 
 
 @pytest.mark.parametrize(("script", "arguments"), sorted(set(commands())))
 def test_is_understood(script, arguments):
-    flags, config = SCRIPTS[script]
-    values = flags()
-    assert cli.parse(values, [script, *arguments])
-    assert config(values) is not None
+    assert isinstance(parse(CONFIGS[script], [script, *arguments]), CONFIGS[script])
+
+
+def test_the_page_of_flags_is_that_of_today():
+    """`python -m tests.cli.flag_tables` writes it."""
+    assert flag_tables.PATH.read_text(encoding="utf-8") == flag_tables.page()

@@ -6,17 +6,24 @@ import sys
 
 import pytest
 
-from yt8m_distill.cli import flags as cli
+from tests.cli.commands import CONFIGS
+from yt8m_distill.cli.flags import parse
+from yt8m_distill.config.deployment import ExportConfig
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
+from yt8m_distill.config.inference import BeamConfig, EvalConfig, InferenceConfig, SegmentEvalConfig
+from yt8m_distill.config.models import ConversionConfig, FlopsConfig
+from yt8m_distill.config.settings import settings_of
+from yt8m_distill.config.shards import ThinConfig, VerifyConfig
+from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
+from yt8m_distill.plugins import FRAME_SAMPLINGS, MODELS
+from yt8m_distill.train import main as train_main
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def train_config(*arguments: str):
-    values = cli.train_flags()
-    assert cli.parse(values, ["train.py", *arguments])
-    return cli.train_config_from_flags(values)
+def train_config(*arguments: str) -> TrainConfig:
+    return parse(TrainConfig, ["train.py", *arguments])
 
 
 def test_the_main_command():
@@ -58,16 +65,16 @@ def test_modes_without_a_student_or_a_teacher():
     [
         (["--student_frames=3", "--student_stride=2"], "not both"),
         (["--student_frames=0"], "at least 1"),
-        (["--student_frames=many"], "student_frames"),
+        (["--student_frames=many"], "--student_frames must be a whole number, not 'many'"),
         (["--frame_sampling=best"], "frame_sampling"),
         (["--student_stride=2", "--frame_sampling=random"], "uniform only"),
         (["--modell=NeXtVLAD"], "model"),
         (["NeXtVLAD"], "unexpected argument 'NeXtVLAD'"),
         (["--model_args=clusters"], "name=value"),
-        (["--model_args=clusters=1,clusters=2"], "each name once"),
-        (["--loss_weights=rep=heavy"], "'heavy' is no number"),
+        (["--model_args=clusters=1,clusters=2"], "with each name once"),
+        (["--loss_weights=rep=heavy"], "--loss_weights must be a number, not 'heavy'"),
         (["--loss_weights=kd=1"], "not in --student_losses"),
-        (["--student_losses=kd"], "one or more of rep, pred, ce"),
+        (["--student_losses=kd"], "--student_losses must be one of rep, pred, ce, not kd"),
         (["--training_mode=teacher", "--student_frames=3"], "--student_frames does nothing"),
         (["--training_mode=teacher", "--student_losses=ce"], "--student_losses does nothing"),
         (["--training_mode=baseline", "--teacher_dir=x"], "--teacher_dir does nothing"),
@@ -86,10 +93,8 @@ def test_senseless_command_lines(arguments, message):
         train_config(*arguments)
 
 
-def eval_config(*arguments: str):
-    values = cli.eval_flags()
-    cli.parse(values, ["eval.py", *arguments])
-    return cli.eval_config_from_flags(values)
+def eval_config(*arguments: str) -> EvalConfig:
+    return parse(EvalConfig, ["eval.py", *arguments])
 
 
 def test_eval_flags():
@@ -100,17 +105,63 @@ def test_eval_flags():
     assert eval_config("--train_dir=run").selection is None
     with pytest.raises(UserError, match="--frame_sampling needs --student_frames"):
         eval_config("--train_dir=run", "--frame_sampling=random")
-    with pytest.raises(UserError, match="--train_dir is needed"):
+    with pytest.raises(UserError, match="--train_dir is required: Run directory"):
         eval_config()
     with pytest.raises(UserError, match="opposites"):
         eval_config("--train_dir=run", "--run_once", "--follow")
 
 
 def test_inference_flags():
-    values = cli.inference_flags()
-    cli.parse(values, ["inference.py", "--train_dir=run"])
-    with pytest.raises(UserError, match="--output_file is needed"):
-        cli.inference_config_from_flags(values)
+    with pytest.raises(UserError, match="--output_file is required: CSV file"):
+        parse(InferenceConfig, ["inference.py", "--train_dir=run"])
+    config = parse(InferenceConfig, ["i", "--train_dir=run", "--output_file=x", "--num_shards=4", "--shard_index=2"])
+    assert (config.shard.index, config.shard.count) == (2, 4)
+    with pytest.raises(UserError, match="--shard_index is required"):
+        parse(InferenceConfig, ["inference.py", "--train_dir=run", "--output_file=x", "--num_shards=4"])
+
+
+def test_beam_takes_what_is_no_flag_and_skips_bad_records():
+    config = parse(BeamConfig, ["beam", "--train_dir=run", "--output=x.csv", "--runner=DirectRunner", "--top_k=3", "a"])
+    assert config.pipeline_args == ("--runner=DirectRunner", "a")
+    assert (config.predictions.output_file, config.predictions.top_k) == ("x.csv", 3)
+    assert config.predictions.bad_records.on_bad_record == "skip"
+    assert parse(BeamConfig, ["beam", "--train_dir=run", "--output=x.csv", "--max_bad_fraction=1"])
+
+
+def test_segments_are_scored_by_records_of_segments():
+    config = parse(SegmentEvalConfig, ["segment_eval", "--submission_file=x", "--label_cache=y", "--num_classes=3"])
+    assert (config.overrides.level, config.overrides.num_classes) == ("segment", 3)
+
+
+def test_arguments_without_dashes():
+    config = parse(ThinConfig, ["thin", "a", "--frames=3", "b", "out"])
+    assert (config.pattern, config.output_dir, config.frames) == ("a,b", "out", 3)
+    assert parse(VerifyConfig, ["verify", "a", "b"]).pattern == "a,b"
+    with pytest.raises(UserError, match="OUT_DIR is missing"):
+        parse(ThinConfig, ["thin", "a"])
+
+
+def test_a_count_is_of_a_name_or_of_a_run():
+    config = parse(FlopsConfig, ["flops"])
+    assert (config.model, config.frames) == ("NeXtVLAD", (300, 30, 20, 10, 6))
+    config = parse(FlopsConfig, ["flops", "--train_dir=x", "--which=teacher"])
+    assert (config.model, config.frames) == (None, ())
+    with pytest.raises(UserError, match="--which does nothing without --train_dir"):
+        parse(FlopsConfig, ["flops", "--which=teacher"])
+    with pytest.raises(UserError, match="--num_classes does nothing with --train_dir"):
+        parse(FlopsConfig, ["flops", "--train_dir=x", "--num_classes=4"])
+
+
+def test_flags_with_another_name_than_their_field():
+    config = parse(ConversionConfig, ["convert", "--from=x", "--train_dir=y", "--model=NetVLADModel"])
+    assert (config.path, config.selection) == ("x", ALL_FRAMES)
+    assert parse(ConversionConfig, ["c", "--from=x", "--train_dir=y", "--student_frames=3"]).selection.k == 3
+    with pytest.raises(UserError, match="--from is required"):
+        parse(ConversionConfig, ["convert", "--train_dir=y"])
+    with pytest.raises(UserError, match="--keep_checkpoints must be at least 1, not 0"):
+        train_config("--keep_checkpoints=0")
+    with pytest.raises(UserError, match=r"--litert_precisions does nothing without litert in --formats"):
+        parse(ExportConfig, ["export", "--train_dir=x", "--output_dir=y", "--litert_precisions=int8"])
 
 
 HELP_OF_A_SCRIPT = """
@@ -130,6 +181,52 @@ def test_help_lists_the_flags_without_tensorflow(script):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--train_dir" in done.stdout
+
+
+@pytest.mark.parametrize("kind", CONFIGS.values())
+def test_every_setting_has_a_sentence_of_help(kind):
+    for name, rule in settings_of(kind).items():
+        sentence = rule.help.partition(" [")[0]
+        assert sentence[0].isupper(), name
+        assert sentence.endswith("."), name
+        assert len(sentence.split()) > 2, name
+
+
+PLUGIN = """
+from yt8m_distill.models.netvlad import NetVLAD
+from yt8m_distill.plugins import register_frame_sampling, register_model
+
+@register_model("Mine")
+class Mine(NetVLAD):
+    pass
+
+@register_frame_sampling("mine")
+def every_first(num_frames, k):
+    raise NotImplementedError
+"""
+
+
+def test_plugins_are_imported_before_flags_are_checked(tmp_path, monkeypatch):
+    (tmp_path / "my_plugin_of_flags.py").write_text(PLUGIN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = ["--model=Mine", "--frame_sampling=mine", "--student_frames=3"]
+    with pytest.raises(UserError, match="frame_sampling"):
+        train_config(*arguments)
+    for registry in (MODELS, FRAME_SAMPLINGS):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))  # without them again, after this test
+    config = train_config(*arguments, "--plugins=my_plugin_of_flags")
+    assert (config.model, config.selection.sampling) == ("Mine", "mine")
+    assert config.plugins == ("my_plugin_of_flags",)
+    with pytest.raises(UserError, match="'no_such_plugin' cannot be imported"):
+        train_config("--plugins=no_such_plugin")
+
+
+def test_commands_end_with_the_exit_code_of_a_user_error(capsys):
+    assert train_main(["train.py", "--batch_size=0"]) == 2
+    assert capsys.readouterr().err == "Error: --batch_size must be at least 1, not 0.\n"
+    assert train_main(["train.py", "--help"]) == 0
+    assert "Trains a teacher" in capsys.readouterr().out
 
 
 def test_without_a_word_about_students_the_model_decides():

@@ -50,5 +50,5 @@ def test_what_is_given_wins():
 
 
 def test_unknown_recipes_are_refused():
-    with pytest.raises(UserError, match="known are paper, sample"):
+    with pytest.raises(UserError, match="recipe must be one of paper, sample"):
         with_recipe(config(recipe="cake"))

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from yt8m_distill.cli import flags
+from yt8m_distill.cli.flags import parse
 from yt8m_distill.config.experiment import ExperimentConfig
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.errors import UserError
@@ -44,9 +44,7 @@ training_mode = "teacher"
 def experiment(tmp_path: pathlib.Path, text: str, *arguments: str) -> ExperimentConfig:
     path = tmp_path / "mine.toml"
     path.write_text(text)
-    values = flags.experiment_flags()
-    assert flags.parse(values, ["experiment", f"--experiment={path}", *arguments])
-    return flags.experiment_config_from_flags(values)
+    return parse(ExperimentConfig, ["experiment", f"--experiment={path}", *arguments])
 
 
 def test_runs_have_the_shared_settings_and_their_own(tmp_path):
@@ -64,7 +62,7 @@ def test_runs_have_the_shared_settings_and_their_own(tmp_path):
     assert any_k.selection == FrameSelection(3, drawn_from=(1, 3))
     assert any_k.distillation.student_init == "teacher"
     assert any_k.learning.deterministic
-    assert teacher.model_args == {"clusters": "4", "hidden_size": "8"}
+    assert teacher.model_args == {"clusters": 4, "hidden_size": 8}
     assert (config.seeds, config.output_dir) == ((4,), "runs/mine_NetVLAD")
 
 
@@ -83,7 +81,7 @@ RUN = '[[runs]]\nname = "A"\n'
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("frames = [1", "mine.toml is no TOML"),
+        ("frames = [1", "mine.toml is not valid TOML"),
         ("", r"at least one \[\[runs\]\]"),
         ("runs = 3", r"at least one \[\[runs\]\]"),
         ("[[runs]]\nmodel = 'NetVLAD'", "run 1: name"),
@@ -92,11 +90,12 @@ RUN = '[[runs]]\nname = "A"\n'
         (RUN + "xyzzy = 1", "settings are the flags of train.py"),
         (RUN + "seed = 1", "seed is set by the experiment"),
         (RUN + "train_dir = 'x'", "train_dir is set by the experiment"),
-        (RUN + "batch_size = 'many'", "run 'A': flag --batch_size=many"),
-        (RUN + "batch_size = 0", "run 'A': --batch_size must be at least 1"),
+        (RUN + "plugins = ['x']", "plugins are named on the command line"),
+        (RUN + "batch_size = 'many'", r"run 1 \('A'\): batch_size must be a whole number, not 'many'"),
+        (RUN + "batch_size = 0", "run 'A': batch_size must be at least 1"),
         (RUN + "batch_size = 2020-01-01", "batch_size must be a text, a number"),
-        (RUN + "training_mode = 'teacher'\nstudent_frames = 3", "--student_frames does nothing"),
-        (RUN + "student_losses = ['kd']", "one or more of rep, pred, ce"),
+        (RUN + "training_mode = 'teacher'\nstudent_frames = 3", "student_frames does nothing"),
+        (RUN + "student_losses = ['kd']", "losses must be one of rep, pred, ce, not kd"),
         ("frames = ['a']\n" + RUN, "frames must be a list of whole numbers"),
         ("settings = 1\n" + RUN, "settings must be a table"),
         ("[settings]\ntrain_data_pattern = 'x'\n" + RUN, "train_data_pattern and eval_data_pattern are needed"),
@@ -108,7 +107,5 @@ def test_wrong_files(tmp_path, text, message):
 
 
 def test_a_file_that_is_not_there():
-    values = flags.experiment_flags()
-    flags.parse(values, ["experiment", "--experiment=nowhere.toml"])
-    with pytest.raises(UserError, match=r"--experiment=nowhere.toml is no file"):
-        flags.experiment_config_from_flags(values)
+    with pytest.raises(UserError, match=r"--experiment=nowhere.toml is not a file"):
+        parse(ExperimentConfig, ["experiment", "--experiment=nowhere.toml"])

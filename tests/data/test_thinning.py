@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tests.end_to_end.commands import evaluate, predict, train
 from tests.helpers import learnable_videos, sequence_example, shared_path, write_records
-from yt8m_distill.cli.command import thin_main, verify_main
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data import format_detection, reading, thinning
@@ -23,6 +22,8 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.loading import load
+from yt8m_distill.thin import main as thin_main
+from yt8m_distill.verify import main as verify_main
 
 ROOT = pathlib.Path(__file__).parents[2]
 SPEC = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 3862, 300)

@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from tests.helpers import learnable_videos, sequence_example, shared_path, write_records
-from yt8m_distill.cli.command import verify_main
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.data import reading, tfrecord, verification
 from yt8m_distill.data.tfrecord import frames_of_file
 from yt8m_distill.data.verification import FileReport, check_file, table
+from yt8m_distill.verify import main as verify_main
 
 ROOT = pathlib.Path(__file__).parents[2]
 SPEC = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 3862, 300)

@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from tests.helpers import sequence_example
-from yt8m_distill.cli.command import export_main
 from yt8m_distill.config.dataset import FRAME, DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.json import to_json
 from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.export import main as export_main
 from yt8m_distill.files import atomic
 from yt8m_distill.models import building
 from yt8m_distill.runs import directory

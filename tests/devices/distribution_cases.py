@@ -16,13 +16,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from yt8m_distill.cli import command
-from yt8m_distill.cli import flags as cli
+from yt8m_distill.cli.flags import parse
+from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.devices import cluster
 from yt8m_distill.devices.cluster import Devices
 from yt8m_distill.runs import weights
 from yt8m_distill.runs.checkpoints import Checkpoint, save_checkpoint
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.train import main as train_main
 from yt8m_distill.training import loop, run
 
 # Five batches each. Of 33 videos the last batch has one, so that a device has none; of 37 it has five.
@@ -64,9 +65,7 @@ def flags(case: str, data: pathlib.Path, folder: pathlib.Path) -> list[str]:
 
 def train(case: str, data: pathlib.Path, folder: pathlib.Path, devices: Devices):
     """Trains on devices that are open already, as several trainings of one process need it."""
-    values = cli.train_flags()
-    assert cli.parse(values, ["train.py", *flags(case, data, folder)])
-    run.run_training(cli.train_config_from_flags(values), devices=devices)
+    run.run_training(parse(TrainConfig, ["train.py", *flags(case, data, folder)]), devices=devices)
 
 
 def open_two_devices():
@@ -114,7 +113,7 @@ def main(kind: str, data: str, folder: str, step: str, *cases: str):
     paths = pathlib.Path(data), pathlib.Path(folder)
     if kind == "multiworker":  # through the script's main, which says what went wrong
         with killed_at(int(step)):
-            sys.exit(command.train_main(["train.py", "--distribution=multiworker", *flags(cases[0], *paths)]))
+            sys.exit(train_main(["train.py", "--distribution=multiworker", *flags(cases[0], *paths)]))
     open_two_devices()
     devices = cluster.open_devices(kind)
     for case in cases:

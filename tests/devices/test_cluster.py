@@ -13,10 +13,10 @@ import pytest
 
 from tests.devices.distribution_cases import CASES, train
 from tests.helpers import learnable_videos, write_records
-from yt8m_distill.cli import flags
-from yt8m_distill.cli.command import train_main
 from yt8m_distill.config.dataset import SpecOverrides
+from yt8m_distill.config.experiment import ExperimentConfig
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.settings import settings_of
 from yt8m_distill.config.shard import Shard
 from yt8m_distill.config.training import Learning, TrainConfig
 from yt8m_distill.data.batches import View, videos_in
@@ -29,6 +29,7 @@ from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs import loading
 from yt8m_distill.runs.checkpoints import checkpoints
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.train import main as train_main
 
 ROOT = pathlib.Path(__file__).parents[2]
 SECONDS = 400  # that a process may take on a busy machine
@@ -253,7 +254,7 @@ def test_workers_that_are_not_asked_for_are_refused(monkeypatch, name):
 
 
 def test_experiments_do_not_take_it():
-    assert "distribution" not in flags.experiment_flags()
+    assert "distribution" not in settings_of(ExperimentConfig)
 
 
 def test_every_device_has_a_video():

@@ -81,7 +81,7 @@ def test_a_warning_where_it_only_costs_time(monkeypatch, caplog, wanted, units, 
 
 
 def test_other_precisions_are_refused():
-    with pytest.raises(UserError, match="known are float32, bfloat16, float16"):
+    with pytest.raises(UserError, match="must be one of float32, bfloat16, float16"):
         EvalConfig("run", precision="int8")
-    with pytest.raises(UserError, match="known are float32, bfloat16, float16"):
+    with pytest.raises(UserError, match="must be one of float32, bfloat16, float16"):
         InferenceConfig("out.csv", "run", precision="float64")

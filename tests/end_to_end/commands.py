@@ -5,8 +5,10 @@ import pathlib
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from yt8m_distill.cli.command import eval_main, inference_main, train_main
 from yt8m_distill.data.tfrecord import frames_of_file
+from yt8m_distill.eval import main as eval_main
+from yt8m_distill.inference import main as inference_main
+from yt8m_distill.train import main as train_main
 from yt8m_distill.training import loop
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from tests.helpers import learnable_videos, write_records
-from yt8m_distill.cli.command import eval_main, inference_main, train_main
+from yt8m_distill.eval import main as eval_main
 from yt8m_distill.files.untrusted import read_json
+from yt8m_distill.inference import main as inference_main
 from yt8m_distill.models import MixNeXtVLAD, NeXtVLAD
 from yt8m_distill.runs import loading, packing
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.train import main as train_main
 
 pytestmark = pytest.mark.slow
 

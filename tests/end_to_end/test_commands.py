@@ -13,11 +13,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.end_to_end.commands import evaluate, predict, scalars, train
 from tests.helpers import sequence_example, shared_path, write_records
-from yt8m_distill.cli.command import train_main
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs.checkpoints import checkpoints
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.loading import load
+from yt8m_distill.train import main as train_main
 from yt8m_distill.training import run as training
 
 pytestmark = pytest.mark.slow

@@ -9,17 +9,19 @@ import pytest
 
 from tests.helpers import learnable_videos, sequence_example, write_records
 from tests.models.test_every_model import TINY, without_dropout
-from yt8m_distill.cli.command import eval_main, inference_main, train_main
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.eval import main as eval_main
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.files.untrusted import read_json
+from yt8m_distill.inference import main as inference_main
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.models.registry import build_model, model_class, model_names
 from yt8m_distill.models.video_model import VideoModel
 from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.train import main as train_main
 
 pytestmark = pytest.mark.slow
 

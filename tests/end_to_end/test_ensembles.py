@@ -9,12 +9,12 @@ import pytest
 
 from tests.end_to_end.commands import evaluate, predict, train
 from tests.helpers import learnable_videos, write_records
-from yt8m_distill.cli.command import flops_main
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import open_videos
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import read_json
+from yt8m_distill.flops import main as flops_main
 from yt8m_distill.models.ensemble import TeacherEnsemble
 from yt8m_distill.runs import loading
 

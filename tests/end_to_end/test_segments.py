@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 
 from tests.helpers import load_case, rated_video, write_records
-from yt8m_distill.cli.command import eval_main, inference_main, segment_eval_main, train_main, verify_main
+from yt8m_distill.eval import main as eval_main
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.files.untrusted import read_json
+from yt8m_distill.inference import main as inference_main
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.prediction.segments import read_segments
+from yt8m_distill.segment_eval import main as segment_eval_main
+from yt8m_distill.train import main as train_main
+from yt8m_distill.verify import main as verify_main
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,6 @@ import pytest
 
 from tests.end_to_end.commands import damage, predict, stop_after, train
 from tests.helpers import learnable_videos, sequence_example, write_records
-from yt8m_distill.cli.command import thin_main
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.files.resumable import ResumableFiles
@@ -17,6 +16,7 @@ from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs import loading
 from yt8m_distill.runs.checkpoints import checkpoints
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.thin import main as thin_main
 from yt8m_distill.training import teacher_cache
 
 pytestmark = pytest.mark.slow

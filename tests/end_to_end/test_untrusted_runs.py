@@ -20,15 +20,17 @@ from hypothesis import HealthCheck, given, settings
 from tests.fuzz.attempts import attempt
 from tests.fuzz.records import CHANGES, mutated
 from tests.helpers import learnable_videos, write_records
-from yt8m_distill.cli.command import eval_main, inference_main, train_main
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.json import to_json
 from yt8m_distill.config.training import Distillation, TrainConfig
+from yt8m_distill.eval import main as eval_main
+from yt8m_distill.inference import main as inference_main
 from yt8m_distill.runs import checkpoints, directory
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.loading import load
 from yt8m_distill.runs.packing import pack
+from yt8m_distill.train import main as train_main
 
 pytestmark = pytest.mark.slow
 

@@ -9,13 +9,17 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import sequence_example, video_level, write_records
-from yt8m_distill.cli.command import eval_main, inference_main, thin_main, train_main, verify_main
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import open_videos
+from yt8m_distill.eval import main as eval_main
 from yt8m_distill.files.untrusted import read_json
+from yt8m_distill.inference import main as inference_main
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs.loading import load
+from yt8m_distill.thin import main as thin_main
+from yt8m_distill.train import main as train_main
+from yt8m_distill.verify import main as verify_main
 
 pytestmark = pytest.mark.slow
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.helpers import load_case, rated_video, write_records
-from yt8m_distill.cli.command import segment_eval_main
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation.segments import average_precision, evaluate_segments, read_label_cache
 from yt8m_distill.prediction.segments import read_segments
+from yt8m_distill.segment_eval import main as segment_eval_main
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_command_and_its_cache(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--submission_file is needed"),
+        ([], "--submission_file is required"),
         (["--submission_file=x"], "--eval_data_pattern"),
         (["--submission_file=x", "--label_cache=none", "--top_n=0"], "top_n"),
         (["--submission_file=x", "--label_cache=nothing.csv"], "--eval_data_pattern is needed"),

@@ -9,7 +9,8 @@ from google.protobuf import text_format
 from tensorboard.plugins.projector import ProjectorConfig
 
 from tests.helpers import learnable_videos, write_records
-from yt8m_distill.cli.command import eval_main, experiment_main
+from yt8m_distill.eval import main as eval_main
+from yt8m_distill.experiment import main as experiment_main
 from yt8m_distill.experiments import figures, speed
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs.checkpoints import checkpoints
@@ -232,11 +233,11 @@ def test_an_evaluation_that_is_missing_is_made_up_for(data, finished):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--experiment is needed: table1"),
-        (["--experiment=table9"], "--experiment=table9 is no file"),
+        ([], "--experiment is required: table1"),
+        (["--experiment=table9"], "--experiment=table9 is not a file"),
         (["--experiment=table1", "--training_mode=serial"], "--training_mode is what table1 varies"),
         (["--experiment=table2", "--train_fraction=0.5"], "--train_fraction is what table2 varies"),
-        (["--experiment=table1", "--eval_data_pattern=x", "--seeds=one"], "--seeds: 'one' is no number"),
+        (["--experiment=table1", "--eval_data_pattern=x", "--seeds=one"], "--seeds must be a whole number or a list"),
         (["--experiment=table4", "--frames=3"], "needs a state for every frame; NetVLAD has none"),
         (["--experiment=table6", "--frames=3", "--model_args=cluster=2"], "seed0/teacher: "),
         (["--experiment=table6", "--frames=3", "--student_model_args=hidden_size=9"], "same classifier"),

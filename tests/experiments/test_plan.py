@@ -121,7 +121,7 @@ def test_figures():
     assert list(rows)[4:] == ["Parallel rep", "Parallel rep, CE", "Parallel rep, pred, CE"]
     assert len(rows) == 7
     assert list(by_row(runs("figure3"))) == ["Teacher-Skyline", "Serial rep, pred, CE"]
-    with pytest.raises(UserError, match="needs --validation_data_pattern"):
+    with pytest.raises(UserError, match="needs validation_data_pattern"):
         runs("figure2")
 
 
@@ -174,9 +174,9 @@ def test_runs_with_one_name_are_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"frames": (3, 3)}, "--frames=3,3 must be different"),
+        ({"frames": (3, 3)}, "frames=3,3 must be different"),
         ({"frames": (0,)}, "at least 1"),
-        ({"seeds": ()}, "--seeds is empty"),
+        ({"seeds": ()}, "seeds must be how many"),
         ({"seeds": (-1,)}, "at least 0"),
         ({"own_rows": True, "experiment": "figure3"}, "goes with table1, table5 and table6, not figure3"),
     ],

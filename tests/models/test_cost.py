@@ -16,11 +16,11 @@ from tensorflow.python.framework import op_callbacks
 from tests.helpers import load_case
 from tests.models.test_every_model import TINY
 from yt8m_distill import flops
-from yt8m_distill.cli.command import flops_main
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.json import to_json
 from yt8m_distill.config.training import Distillation, TrainConfig
+from yt8m_distill.flops import main as flops_main
 from yt8m_distill.models import HierarchicalRNN, NetVLAD, NeXtVLAD, VideoModel, cost
 from yt8m_distill.models.cost import multiply_accumulates, paper_convention, parameter_count, weight_bytes
 from yt8m_distill.models.registry import build_model, model_names
@@ -328,7 +328,7 @@ def test_a_run_from_elsewhere_ends_in_a_sentence(run, capsys):
     ("arguments", "message"),
     [
         (["--frames=30,0"], "--frames must be at least 1"),
-        (["--frames=all"], "--frames: 'all' is no number"),
+        (["--frames=all"], "--frames must be a whole number, not 'all'"),
         (["--model=Dbof3"], "Unknown model 'Dbof3'"),
         (["--model_args=clusters=many"], "clusters must be of type int"),
         (["--model_args=groups=7"], "do not divide"),

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tests.helpers import learnable_videos, write_records
 from yt8m_distill import distiller
-from yt8m_distill.cli.command import eval_main, train_main
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.training import Distillation, Learning, TrainConfig
@@ -18,11 +17,13 @@ from yt8m_distill.data.batches import View
 from yt8m_distill.data.prefetch import copied_ahead
 from yt8m_distill.data.reading import read_video
 from yt8m_distill.errors import UserError
+from yt8m_distill.eval import main as eval_main
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.models import building, xla
 from yt8m_distill.models.xla import SteadyShapes, check_xla
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.train import main as train_main
 from yt8m_distill.training import optimizers
 from yt8m_distill.training.stages import stages
 from yt8m_distill.training.step import compiled_step

@@ -10,12 +10,14 @@ import pytest
 from apache_beam.io.filesystems import FileSystems
 
 from tests.helpers import learnable_videos, rated_video, video_level, write_records, write_run
-from yt8m_distill.cli.command import beam_main, inference_main, merge_main
+from yt8m_distill.beam_inference import main as beam_main
 from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.data.tfrecord import frames_of_file, masked_crc32c, records_of_stream
 from yt8m_distill.errors import UserError
+from yt8m_distill.inference import main as inference_main
+from yt8m_distill.merge_predictions import main as merge_main
 from yt8m_distill.prediction import beam_source
 
 pytestmark = pytest.mark.slow

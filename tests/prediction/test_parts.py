@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from tests.helpers import learnable_videos, sequence_example, write_records, write_run
-from yt8m_distill.cli.command import inference_main, merge_main
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.inference import InferenceConfig
 from yt8m_distill.config.shard import Shard
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
+from yt8m_distill.inference import main as inference_main
+from yt8m_distill.merge_predictions import main as merge_main
 from yt8m_distill.prediction.parts import part_path
 from yt8m_distill.prediction.submission import PredictionsWriter
 
@@ -205,7 +206,7 @@ def test_what_is_not_one_run_is_refused(parts, capsys, damage, flags, told):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--num_shards=2",), "--shard_index, which one, go together"),
+        (("--num_shards=2",), "--shard_index is required: Index of this shard"),
         (("--num_shards=2", "--shard_index=2"), "--shard_index must be from 0 to 1, not 2"),
         (("--num_shards=0", "--shard_index=0"), "--num_shards must be at least 1"),
         (("--num_shards=6", "--shard_index=0"), "more than there are files (5)"),
@@ -221,5 +222,5 @@ def test_senseless_parts_are_refused(made, capsys, flags, told):
 def test_names_of_parts():
     assert part_path("a.b/p", Shard(2, 4)) == "a.b/p-00002-of-00004"
     assert part_path("gs://x/p.csv.gz", Shard(0, 1)) == "gs://x/p-00000-of-00001.csv.gz"
-    with pytest.raises(UserError, match="--shard_index"):
+    with pytest.raises(UserError, match="index must be from 0 to 2, not -1"):
         InferenceConfig("p.csv", "run", shard=Shard(-1, 3))

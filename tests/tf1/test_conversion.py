@@ -9,15 +9,18 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import case_weights, learnable_videos, load_case, video_level, write_records
-from yt8m_distill.cli.command import conversion_main, eval_main, inference_main, train_main
 from yt8m_distill.config.models import ConversionConfig
+from yt8m_distill.convert_checkpoint import main as conversion_main
+from yt8m_distill.eval import main as eval_main
 from yt8m_distill.files.untrusted import read_json
+from yt8m_distill.inference import main as inference_main
 from yt8m_distill.models import NeXtVLAD
 from yt8m_distill.runs import loading
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.tf1.architectures import Architecture, find_original
 from yt8m_distill.tf1.conversion import _spec
 from yt8m_distill.tf1.weights import placements_in
+from yt8m_distill.train import main as train_main
 
 
 def write_checkpoint(

@@ -1,29 +1,29 @@
 """What happens to records that cannot be used."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from yt8m_distill.config.settings import check_choice
-from yt8m_distill.errors import UserError
-
-ON_BAD_RECORD = ("error", "skip")
+from yt8m_distill.config.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class BadRecordPolicy:
-    """What happens to records that cannot be used.
+class BadRecordPolicy(Settings):
+    """What happens to records that cannot be used."""
 
-    Attributes:
-        on_bad_record: one of `ON_BAD_RECORD`.
-        max_bad_fraction: of the bytes; where more was skipped, the exit code is 1.
-    """
+    on_bad_record: Literal["error", "skip"] = setting(
+        "error", "What a damaged record leads to: an error, or that it is skipped and counted."
+    )
+    max_bad_fraction: float = setting(
+        0.01, "Share of bytes that may be skipped; beyond it the exit code is 1.", at_least=0, at_most=1
+    )
 
-    on_bad_record: str = "error"
-    max_bad_fraction: float = 0.01
-
-    def __post_init__(self):
-        check_choice("--on_bad_record", self.on_bad_record, ON_BAD_RECORD)
-        if not 0 <= self.max_bad_fraction <= 1:
-            raise UserError(f"--max_bad_fraction must be from 0 to 1, not {self.max_bad_fraction}.")
+    @classmethod
+    def from_settings(cls, given: Mapping[str, Any], **fields: Any) -> "BadRecordPolicy":
+        policy = super().from_settings(given, **fields)
+        if "max_bad_fraction" in given and not policy.skip:
+            raise cls.error("{max_bad_fraction} does nothing without {on_bad_record}=skip.")
+        return policy
 
     @property
     def skip(self) -> bool:

@@ -1,7 +1,9 @@
 """The editions of the data sets: their keys, feature sizes, class counts and longest videos."""
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
+from typing import Literal
 
+from yt8m_distill.config.settings import Settings, setting
 from yt8m_distill.errors import UserError
 
 FRAME, VIDEO, SEGMENT = "frame", "video", "segment"
@@ -114,22 +116,31 @@ class DatasetSpec:
 
 
 @dataclass(frozen=True)
-class SpecOverrides:
-    """What the user's flags say about the records; None leaves it to what the first record shows."""
+class SpecOverrides(Settings):
+    """The format of the records as far as the user sets it; None leaves it to the first record."""
 
-    feature_names: tuple[str, ...] | None = None
-    feature_sizes: tuple[int, ...] | None = None
-    num_classes: int | None = None
-    max_frames: int | None = None
-    level: str | None = None
+    feature_names: tuple[str, ...] | None = setting(None, "Feature lists to read, in order. [the edition's]")
+    feature_sizes: tuple[int, ...] | None = setting(None, "Bytes a frame of each feature. [as in the first record]")
+    num_classes: int | None = setting(None, "Number of classes in the vocabulary. [the edition's]", at_least=2)
+    max_frames: int | None = setting(None, "Most frames to read of a video; 0: all. [the edition's]", at_least=0)
+    level: Literal["frame", "video", "segment"] | None = setting(None, "Level of the records.", flag=False)
+    frame_features: InitVar[bool | None] = setting(
+        None, "Whether records must be frame-level (--noframe_features: video-level). [as the first record]"
+    )
+    segment_labels: InitVar[bool | None] = setting(
+        None, "Whether to train on rated segments of 5 frames, each an example, instead of whole videos."
+    )
 
-    def __post_init__(self):
-        if self.num_classes is not None and self.num_classes < 2:
-            raise UserError(f"--num_classes must be at least 2, not {self.num_classes}.")
-        if self.feature_sizes is not None and self.feature_names is None:
-            raise UserError("--feature_sizes needs --feature_names: sizes are given in the order of the names.")
-        if self.feature_sizes is not None and len(self.feature_names) != len(self.feature_sizes):
-            raise UserError(
-                f"--feature_names={','.join(self.feature_names)} and "
-                f"--feature_sizes={','.join(map(str, self.feature_sizes))} must name equally many features."
-            )
+    def __post_init__(self, frame_features: bool | None, segment_labels: bool | None):
+        if segment_labels and frame_features is False:
+            raise self.error("{segment_labels} and --noframe_features: video-level records have no segments.")
+        if segment_labels or frame_features is not None:
+            object.__setattr__(self, "level", SEGMENT if segment_labels else FRAME if frame_features else VIDEO)
+        self.check_settings()
+        if self.feature_sizes is None:
+            return
+        if self.feature_names is None:
+            raise self.error("{feature_sizes} needs {feature_names}: sizes are given in the order of the names.")
+        if len(self.feature_names) != len(self.feature_sizes):
+            names, sizes = ",".join(self.feature_names), ",".join(map(str, self.feature_sizes))
+            raise self.error("{feature_names}={} and {feature_sizes}={} must be equally many.", names, sizes)

@@ -1,12 +1,20 @@
 """Experiment settings."""
 
-from dataclasses import dataclass
+import pathlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-from yt8m_distill.config.settings import joined
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.frames import MOST_FRAMES, FrameSelection
+from yt8m_distill.config.run_file import SET_BY_EXPERIMENT, FileRun, read_run_file
+from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
+from yt8m_distill.config.training import TrainConfig, useless_settings
 from yt8m_distill.errors import UserError
 
 EXPERIMENTS = ("table1", "table2", "table4", "table5", "table6", "figure2", "figure3")
+NAMES = f"{', '.join(EXPERIMENTS)}, or a TOML file that names runs"
+# What the named experiments vary themselves.
+_VARIED = ("training_mode", "student_losses", "representation_matching", "teacher_dir", *settings_of(FrameSelection))
 
 
 @dataclass(frozen=True)
@@ -23,52 +31,122 @@ class NamedRun:
 
 
 @dataclass(frozen=True)
-class ExperimentConfig:
+class ExperimentConfig(Settings):
     """One experiment: many trainings, their table and figures.
 
-    Attributes:
-        experiment: one of `EXPERIMENTS`, or the path of a file of runs.
-        output_dir: where tables and figures go.
-        base: settings that all runs of a named experiment share, as those of a serial student; None: a file of runs.
-        named_runs: of a file of runs.
-        runs_dir: where the run directories are; experiments that share it share runs. None: `<output_dir>/runs`.
-        frames: every k of the students and baselines; empty: the paper's.
-        seeds: all runs are repeated with each of them.
-        own_rows: also this project's own students.
-        full_map: also the mean average precision over all scores.
-        measure_speed: also videos per second, at the end.
-        vocabulary: CSV of class names, for figures.
-        start_new_model: move earlier runs and results aside.
+    Either `base` is set, which all runs of a named experiment share, as the settings of a serial student, or
+    `named_runs`, those of a file of runs.
     """
 
-    experiment: str
-    output_dir: str
-    base: TrainConfig | None = None
+    experiment: str = setting(REQUIRED, f"Experiment to run: {NAMES}.")
+    output_dir: str = setting(REQUIRED, "Folder of tables and figures. [runs/<experiment>_<model>]", flag_default=None)
+    base: TrainConfig | None = group(leave_out=SET_BY_EXPERIMENT)
     named_runs: tuple[NamedRun, ...] = ()
-    runs_dir: str | None = None
-    frames: tuple[int, ...] = ()
-    seeds: tuple[int, ...] = (0,)
-    own_rows: bool = False
-    full_map: bool = False
-    measure_speed: bool = True
-    vocabulary: str | None = None
-    start_new_model: bool = False
+    runs_dir: str | None = setting(None, "Folder of run directories; experiments may share it. [<output_dir>/runs]")
+    frames: tuple[int, ...] = setting(
+        (), "Numbers k of frames of students and baselines. [the paper's]", at_least=1, at_most=MOST_FRAMES
+    )
+    seeds: tuple[int, ...] = setting((0,), "Number of seeds (3: 0, 1 and 2), or which ones (0,5). [1]", text=True)
+    own_rows: bool = setting(False, "Whether to train students that the paper does not have, too.")
+    full_map: bool = setting(False, "Whether to compute mAP over all scores, too, not only each video's 20 highest.")
+    measure_speed: bool = setting(True, "Whether to measure throughput (videos/s) at the end.")
+    vocabulary: str | None = setting(None, "CSV file of class names, for figures.")
+    start_new_model: bool = setting(False, "Whether to move earlier runs and results aside.")
 
     def __post_init__(self):
+        self.check_settings()
         if (self.base is None) == (not self.named_runs):
-            raise UserError(f"--experiment={self.experiment} needs either shared settings or runs.")
-        for flag, numbers, least in (("frames", self.frames, 1), ("seeds", self.seeds, 0)):
-            if any(number < least for number in numbers) or len(set(numbers)) < len(numbers):
-                raise UserError(f"--{flag}={joined(numbers)} must be different numbers of at least {least}.")
-        if not self.seeds:
-            raise UserError("--seeds is empty; give how many, or a list.")
+            raise self.error("{experiment}={} needs either shared settings or runs.", self.experiment)
+        for name, numbers in (("frames", self.frames), ("seeds", self.seeds)):
+            if len(set(numbers)) < len(numbers):
+                raise self.error(f"{{{name}}}={{}} must be different numbers.", ",".join(map(str, numbers)))
+        if not self.seeds or min(self.seeds) < 0:
+            raise self.error("{seeds} must be how many, or a list of numbers of at least 0.")
         if self.own_rows and self.experiment not in ("table1", "table5", "table6"):
-            raise UserError(f"--own_rows goes with table1, table5 and table6, not {self.experiment}.")
-        given = self.settings  # without any data, the sample data set is used, which has validation videos
-        if self.experiment == "figure2" and given.train_data_pattern and not given.validation_data_pattern:
-            raise UserError("--experiment=figure2 shows GAP by epoch and needs --validation_data_pattern.")
+            raise self.error("{own_rows} goes with table1, table5 and table6, not {}.", self.experiment)
+        shared = self.settings  # without any data, the sample data set is used, which has validation videos
+        if self.experiment == "figure2" and shared.train_data_pattern and not shared.validation_data_pattern:
+            raise self.error("{experiment}=figure2 shows GAP by epoch and needs {validation_data_pattern}.")
 
     @property
     def settings(self) -> TrainConfig:
         """Of the first run: what all runs have in common is the same in every one."""
         return self.base or self.named_runs[0].config
+
+    @classmethod
+    def from_settings(cls, given: Mapping[str, Any], **fields: Any) -> "ExperimentConfig":
+        """A named experiment, or the one of a file of runs, which is read.
+
+        Raises:
+            UserError: an unknown experiment, a wrong file of runs, or settings that make no sense together.
+        """
+        name = given.get("experiment")
+        if name is None:
+            raise cls.error("{experiment} is required: {}.", NAMES)
+        if ("train_data_pattern" in given) != ("eval_data_pattern" in given):
+            raise cls.error("give both {train_data_pattern} and {eval_data_pattern}, or neither for the sample data.")
+        shared = {flag: value for flag, value in given.items() if flag in _SHARED}
+        seeds = _seeds(given["seeds"]) if "seeds" in given else None
+        if name in EXPERIMENTS:
+            fields |= {"base": _base(name, shared), "seeds": seeds or (0,)}
+            model = fields["base"].model
+        else:
+            fields |= _of_run_file(name, shared, given.get("frames", ()), seeds)
+            model = fields["named_runs"][0].config.model
+        fields.setdefault("output_dir", given.get("output_dir") or f"runs/{pathlib.PurePath(name).stem}_{model}")
+        return super().from_settings(given, **fields)
+
+
+_SHARED = settings_of(TrainConfig).keys() - SET_BY_EXPERIMENT
+
+
+def _base(name: str, shared: Mapping[str, Any]) -> TrainConfig:
+    """The shared settings of a named experiment, as those of a serial student."""
+    varied = [*_VARIED, *(["train_fraction"] if name == "table2" else [])]
+    if flag := next((flag for flag in varied if flag in shared), None):
+        raise ExperimentConfig.error(f"{{{flag}}} is what {name} varies; leave it out, or name your runs in a file.")
+    others = {flag: value for flag, value in shared.items() if flag != "finetune_epochs"}
+    base = TrainConfig.from_settings({**others, "training_mode": "serial"})
+    # For the rows that are fine-tuned only, so that it would be useless for others.
+    return replace(base, learning=replace(base.learning, finetune_epochs=shared.get("finetune_epochs")))
+
+
+def _of_run_file(
+    path: str, shared: Mapping[str, Any], frames: tuple[int, ...], seeds: tuple[int, ...] | None
+) -> dict[str, Any]:
+    """The fields of the experiment of a file, whose settings are overruled by what is given on the command line."""
+    content = read_run_file(path, {name: flag for name, flag in settings_of(TrainConfig).items() if name in _SHARED})
+    frames = frames or content.frames or ()
+    seeds = seeds if seeds is not None else content.seeds
+    runs = tuple(
+        named for run in content.runs for named in _named_runs(run, {**content.settings, **shared}, frames, path)
+    )
+    return {"base": None, "named_runs": runs, "frames": frames, "seeds": (0,) if seeds is None else seeds}
+
+
+def _named_runs(run: FileRun, shared: Mapping[str, Any], frames: tuple[int, ...], path: str) -> Iterator[NamedRun]:
+    """A run of a file, once for each k where it does not set the number of frames."""
+    settings = {"training_mode": "serial", **shared, **run.settings}
+    mode = settings["training_mode"]
+    useless = useless_settings(settings, mode).keys() - run.settings.keys()
+    settings = {name: value for name, value in settings.items() if name not in useless}
+    has_frames = "student_frames" in settings or "student_stride" in settings
+    every_k = () if has_frames or mode == "teacher" else frames
+    try:
+        for own in [{"student_frames": (k,)} for k in every_k] or [{}]:
+            config = TrainConfig.from_settings({**settings, **own})
+            if (config.train_data_pattern is None) != (config.eval_data_pattern is None):
+                raise UserError("train_data_pattern and eval_data_pattern are needed, or neither for the sample data.")
+            yield NamedRun(run.name, config)
+    except UserError as error:
+        raise UserError(f"{path}, run '{run.name}': {error}") from error
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """The first n seeds, or those of a list."""
+    try:
+        if "," not in text:
+            return tuple(range(int(text)))
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ExperimentConfig.error("{seeds} must be a whole number or a list of them, not {}.", repr(text)) from None

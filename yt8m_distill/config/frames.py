@@ -2,53 +2,87 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from yt8m_distill.config.settings import check_choice, joined
-from yt8m_distill.errors import UserError
+from yt8m_distill.config.settings import Settings, setting
+from yt8m_distill.plugins import FRAME_SAMPLINGS
 
-SAMPLINGS = ("uniform", "random", "first", "last", "middle", "first_middle_last", "jittered")
 DEFAULT_STUDENT_FRAMES = 30
 MOST_FRAMES = 10**9  # that can be asked for: numbers of frames are computed with 32 bits
 
 
 @dataclass(frozen=True)
-class FrameSelection:
+class FrameSelection(Settings):
     """k frames of a video, or every j-th.
 
-    Attributes:
-        k: frames to keep; a shorter video keeps all its frames, each once.
-        stride: j; keeps frames 0, j, 2j, ... Exactly one of `k` and `stride` is set.
-        sampling: one of `SAMPLINGS`; `stride` goes with "uniform" only. "jittered" is for training: one frame of each
-            of k equal parts, drawn anew in each epoch; evaluation is then "uniform".
-        drawn_from: for training: each video's k is drawn anew from these in each epoch; `k` is the largest of them.
-            Empty: always `k`.
+    Exactly one of `k` and `stride` is set; a video of fewer than k frames keeps all, each once. With `drawn_from` each
+    video's k is drawn from these numbers in each epoch of a training, and `k` is the largest of them. The sampling
+    "jittered" is for training, too: a random frame of each of k equal parts.
+
+    Example:
+        >>> FrameSelection(k=30).describe()
+        '30'
+        >>> FrameSelection(stride=10).frames(longest=95)
+        10
     """
 
-    k: int | None = None
-    stride: int | None = None
-    sampling: str = "uniform"
-    drawn_from: tuple[int, ...] = ()
+    k: int | None = setting(
+        None, "Number of frames.", flag=False, shown_as="student_frames", at_least=1, at_most=MOST_FRAMES
+    )
+    stride: int | None = setting(
+        None, "Stride j: frames 0, j, 2j, ... instead of k.", flag="student_stride", at_least=1, at_most=MOST_FRAMES
+    )
+    sampling: str = setting(
+        "uniform",
+        "Method of selecting k frames; jittered: in training.",
+        flag="frame_sampling",
+        choices=FRAME_SAMPLINGS,
+    )
+    drawn_from: tuple[int, ...] = setting(
+        (), "Number k of the student's frames; of several, training draws one a video. [30]", flag="student_frames"
+    )
 
     def __post_init__(self):
-        check_choice("--frame_sampling", self.sampling, SAMPLINGS)
         if (self.k is None) == (self.stride is None):
-            raise UserError("give either --student_frames (k) or --student_stride (j), not both and not neither.")
-        for flag, value in (("--student_frames", self.k), ("--student_stride", self.stride)):
-            if value is not None and not 1 <= value <= MOST_FRAMES:
-                raise UserError(f"{flag} must be at least 1 and at most {MOST_FRAMES}, not {value}.")
+            raise self.error("give either {k} or {stride}, not both and not neither.")
+        self.check_settings()
         if self.stride is not None and self.sampling != "uniform":
-            raise UserError(f"--student_stride goes with --frame_sampling=uniform only, not {self.sampling}.")
+            raise self.error("{stride} goes with {sampling}=uniform only, not {}.", self.sampling)
         if self.drawn_from:
             self._check_drawn_from()
 
     def _check_drawn_from(self):
+        numbers = ",".join(map(str, self.drawn_from))
         if self.stride is not None or self.sampling == "first_middle_last":
-            raise UserError("several --student_frames go neither with a stride nor with first_middle_last.")
+            raise self.error("several {drawn_from} go neither with a stride nor with first_middle_last.")
         if min(self.drawn_from) < 1 or len(set(self.drawn_from)) != len(self.drawn_from):
-            raise UserError(f"--student_frames={joined(self.drawn_from)} must be different numbers of at least 1.")
+            raise self.error("{drawn_from}={} must be different numbers of at least 1.", numbers)
         if max(self.drawn_from) != self.k:
-            raise UserError(f"k must be the largest of {joined(self.drawn_from)}, not {self.k}.")
+            raise self.error("k must be the largest of {}, not {}.", numbers, self.k)
+
+    @classmethod
+    def from_settings(cls, given: Mapping[str, Any], **fields: Any) -> "FrameSelection":
+        """The frames of a trained model."""
+        if "student_frames" not in given and "student_stride" not in given:
+            raise cls.error("{frame_sampling} needs {student_frames} here: how many frames to sample that way.")
+        selection = cls.for_training(given)
+        if selection != selection.for_evaluation():
+            raise cls.error(
+                "several {student_frames}, and {frame_sampling}=jittered, are for training; give one k here."
+            )
+        return selection
+
+    @classmethod
+    def for_training(cls, given: Mapping[str, Any]) -> "FrameSelection":
+        """The frames of a student to train: one k, several, or a stride."""
+        numbers = given.get("student_frames", ())
+        stride = given.get("student_stride")
+        if not numbers and stride is None:
+            numbers = (DEFAULT_STUDENT_FRAMES,)
+        drawn_from = tuple(sorted(numbers)) if len(numbers) > 1 else ()
+        return cls(max(numbers, default=None), stride, given.get("frame_sampling", "uniform"), drawn_from)
 
     def for_evaluation(self) -> "FrameSelection":
         """What a student trained with this selection is evaluated with: without what is drawn for training only."""

@@ -1,164 +1,126 @@
 """Evaluation and prediction settings."""
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass
+from typing import Literal
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.config.settings import check_choice, check_minimum, check_which
+from yt8m_distill.config.settings import REQUIRED, Settings, group, setting
 from yt8m_distill.config.shard import Shard
-from yt8m_distill.config.training import PRECISIONS
-from yt8m_distill.errors import UserError
+from yt8m_distill.config.training import PLUGINS, VIDEOS, Precision
 
 DEFAULT_SEGMENT_MAX_PRED = 100_000
+RUN_DIRECTORY = "Run directory of train.py, finished or running."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenModel(Settings):
+    """Which model of a run directory is used, and the frames that it sees."""
+
+    which: Literal["student", "teacher"] | None = setting(None, "Model of the run to use. [student, if there is one]")
+    branch: int | None = setting(None, "Branch of a MixNeXtVLAD to use by itself. [the mixture]", at_least=0)
+    selection: FrameSelection | None = group(student_frames={"help": "Number k of frames to use. [the run's]"})
+    plugins: tuple[str, ...] = setting((), PLUGINS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionSettings(ChosenModel):
+    """How a trained model is run on videos."""
+
+    batch_size: int = setting(128, "Videos in a batch; results do not depend on it.", at_least=1)
+    precision: Precision = setting("float32", "Number format of the model; its weights stay float32.")
+    xla: bool = setting(False, "Whether to compile the model with XLA.")
+    segments: bool | None = setting(
+        None, "Whether to use segments of videos instead of whole ones. [as the run was trained]", flag="segment_labels"
+    )
+    bad_records: BadRecordPolicy = group(BadRecordPolicy)
 
 
 @dataclass(frozen=True)
-class EvalConfig:
-    """One evaluation.
+class EvalConfig(PredictionSettings):
+    """One evaluation; of segments, only rated ones count."""
 
-    Attributes:
-        train_dir: run directory, finished or running.
-        eval_data_pattern: None: the run's own.
-        which: "student" or "teacher"; None: the student, or the model of a teacher's run.
-        branch: of a MixNeXtVLAD, by itself; None: the mixture.
-        selection: frames the model sees; None: the run's own.
-        batch_size: videos at a time; changes no number.
-        precision: one of `PRECISIONS`; what the model computes in. Its weights stay float32.
-        xla: compile the model with XLA.
-        output_file: metrics as JSON; None: in the run directory.
-        full_map: also the mean average precision over all scores.
-        per_class_file: CSV with a row for each class; None: not written.
-        follow: evaluate every new checkpoint until the run has finished.
-        segments: rated segments instead of whole videos; None: as the run was trained.
-    """
+    train_dir: str = setting(REQUIRED, RUN_DIRECTORY)
+    eval_data_pattern: str | None = setting(None, f"Videos to evaluate on: {VIDEOS}. [the run's]")
+    output_file: str | None = setting(None, "JSON file to write metrics to. [<train_dir>/eval/metrics.json]")
+    full_map: bool = setting(False, "Whether to compute mAP over all scores, too, not only each video's 20 highest.")
+    per_class_file: str | None = setting(None, "CSV file to write the results of each class to.")
+    follow: bool | None = setting(None, "Whether to evaluate each new checkpoint of a running training until its end.")
+    run_once: InitVar[bool | None] = setting(None, "Whether to evaluate once; the opposite of --follow.")
 
-    train_dir: str
-    eval_data_pattern: str | None = None
-    which: str | None = None
-    branch: int | None = None
-    selection: FrameSelection | None = None
-    batch_size: int = 128
-    precision: str = "float32"
-    xla: bool = False
-    output_file: str | None = None
-    full_map: bool = False
-    per_class_file: str | None = None
-    follow: bool = False
-    segments: bool | None = None
-    bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
-
-    def __post_init__(self):
-        check_which(self.which)
-        check_minimum("branch", self.branch, 0)
-        check_minimum("batch_size", self.batch_size, 1)
-        check_choice("--precision", self.precision, PRECISIONS)
+    def __post_init__(self, run_once: bool | None):
+        self.check_settings()
+        if run_once is not None and run_once == self.follow:
+            raise self.error("{run_once} and {follow} are opposites; give one of them.")
+        object.__setattr__(self, "follow", bool(self.follow) or run_once is False)
 
 
 @dataclass(frozen=True)
-class InferenceConfig:
-    """One prediction run.
+class InferenceConfig(PredictionSettings):
+    """One prediction run; of segments, all are predicted."""
 
-    Attributes:
-        output_file: the CSV; gzip when the name ends in .gz.
-        train_dir: run directory, finished or running; or
-        input_model_tgz: a model packed by `output_model_tgz`.
-        input_data_pattern: None: the run's evaluation files.
-        which, branch, selection, batch_size, precision, xla: as `EvalConfig`.
-        top_k: predictions a video.
-        vocabulary: CSV of class names, for a readable listing beside the CSV.
-        output_model_tgz: also pack the model into this file.
-        segments: all segments of the videos instead of the whole ones; None: as the run was trained.
-        segment_max_pred: segments of a class at most; None: `DEFAULT_SEGMENT_MAX_PRED`.
-        segment_label_ids_file: CSV of the classes that count for segments; None: all.
-        shard: predict only this part of the files, into a file that is named after it; None: all files.
-    """
-
-    output_file: str
-    train_dir: str | None = None
-    input_model_tgz: str | None = None
-    input_data_pattern: str | None = None
-    which: str | None = None
-    branch: int | None = None
-    selection: FrameSelection | None = None
-    batch_size: int = 128
-    precision: str = "float32"
-    xla: bool = False
-    top_k: int = 20
-    vocabulary: str | None = None
-    output_model_tgz: str | None = None
-    segments: bool | None = None
-    segment_max_pred: int | None = None
-    segment_label_ids_file: str | None = None
-    shard: Shard | None = None
-    bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
+    output_file: str = setting(REQUIRED, "CSV file to write; gzip-compressed where its name ends in .gz.")
+    train_dir: str | None = setting(None, RUN_DIRECTORY)
+    input_model_tgz: str | None = setting(None, "Packed model to use instead of --train_dir.")
+    input_data_pattern: str | None = setting(None, f"Videos to predict: {VIDEOS}. [the run's]")
+    top_k: int = setting(20, "Number of predictions for each video.", at_least=1)
+    vocabulary: str | None = setting(None, "CSV file of class names, for a readable listing beside the output.")
+    output_model_tgz: str | None = setting(None, "File to pack the model into.")
+    segment_max_pred: int | None = setting(None, "Most segments to write for each class. [100000]", at_least=1)
+    segment_label_ids_file: str | None = setting(None, "CSV file of the classes that count for segments. [all]")
+    shard: Shard | None = group()
 
     def __post_init__(self):
-        check_which(self.which)
-        check_minimum("branch", self.branch, 0)
-        check_minimum("batch_size", self.batch_size, 1)
-        check_choice("--precision", self.precision, PRECISIONS)
-        check_minimum("top_k", self.top_k, 1)
-        check_minimum("segment_max_pred", self.segment_max_pred, 1)
+        self.check_settings()
         if (self.train_dir is None) == (self.input_model_tgz is None):
-            raise UserError("give either --train_dir or --input_model_tgz, not both and not neither.")
+            raise self.error("give either {train_dir} or {input_model_tgz}, not both and not neither.")
         if self.shard is not None and self.output_model_tgz is not None:
-            raise UserError("--output_model_tgz does not go with --num_shards: every part would write the same file.")
+            raise self.error("{output_model_tgz} does not go with {num_shards}: every part would write the same file.")
 
 
 @dataclass(frozen=True)
-class MergeConfig:
-    """One merging of predictions that were made in parts.
+class MergeConfig(Settings):
+    """One merging of predictions that were made in parts."""
 
-    Attributes:
-        output_file: the file to write, as --output_file of the parts; gzip when the name ends in .gz.
-        parts: globs and files, by commas; None: `<output_file>-00000-of-00004` and so on.
-    """
-
-    output_file: str
-    parts: str | None = None
+    output_file: str = setting(REQUIRED, "File to write, named as --output_file of the parts.", argument="OUT")
+    parts: str | None = setting(None, "Parts to merge: globs and files, separated by commas. [those named after OUT]")
 
 
 @dataclass(frozen=True)
-class BeamConfig:
-    """One prediction run as an Apache Beam pipeline.
+class BeamConfig(Settings):
+    """One prediction run as an Apache Beam pipeline, which has flags of its own."""
 
-    Attributes:
-        predictions: model, input and form of the predictions; `output_file` names the parts.
-        output_shards: how many; None: the runner chooses.
-        pipeline_args: Beam's own flags.
-    """
+    predictions: InferenceConfig = group(
+        InferenceConfig,
+        leave_out=(
+            *("vocabulary", "output_model_tgz", "num_shards", "shard_index"),
+            *("segment_max_pred", "segment_label_ids_file"),
+        ),
+        output_file={"flag": "output", "help": "CSV file to write in parts: NAME-00000-of-00004.csv."},
+        on_bad_record={"flag_default": "skip"},
+    )
+    output_shards: int | None = setting(None, "Number of parts to write. [the runner chooses]", at_least=1)
+    pipeline_args: tuple[str, ...] = setting((), "Flags of Apache Beam.", argument="*")
 
-    predictions: InferenceConfig
-    output_shards: int | None = None
-    pipeline_args: tuple[str, ...] = ()
+
+@dataclass(frozen=True)
+class SegmentEvalConfig(Settings):
+    """One scoring of a submission of segments."""
+
+    submission_file: str = setting(
+        REQUIRED, "CSV file (Class,Segments) that inference.py --segment_labels has written."
+    )
+    eval_data_pattern: str | None = setting(None, f"Records with rated segments: {VIDEOS}.")
+    label_cache: str | None = setting(None, "Text file of the ratings, read where it exists, else written.")
+    top_n: int = setting(DEFAULT_SEGMENT_MAX_PRED, "Number of segments of each class that count.", at_least=1)
+    output_file: str | None = setting(None, "JSON file to write metrics to.")
+    overrides: SpecOverrides = group(
+        SpecOverrides, ("max_frames", "frame_features"), segment_labels={"flag": False, "flag_default": True}
+    )
+    bad_records: BadRecordPolicy = group(BadRecordPolicy)
 
     def __post_init__(self):
-        check_minimum("output_shards", self.output_shards, 1)
-
-
-@dataclass(frozen=True)
-class SegmentEvalConfig:
-    """One scoring of a submission of segments.
-
-    Attributes:
-        submission_file: `Class,Segments`, as `inference.py --segment_labels` writes it.
-        eval_data_pattern: records with rated segments; None: they are in `label_cache`.
-        label_cache: the ratings as text; written where it does not exist, else read instead of the records.
-        top_n: segments of a class that count.
-        output_file: metrics as JSON; None: not written.
-        overrides: what the flags say about the records.
-    """
-
-    submission_file: str
-    eval_data_pattern: str | None = None
-    label_cache: str | None = None
-    top_n: int = DEFAULT_SEGMENT_MAX_PRED
-    output_file: str | None = None
-    overrides: SpecOverrides = field(default_factory=SpecOverrides)
-    bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
-
-    def __post_init__(self):
-        check_minimum("top_n", self.top_n, 1)
+        self.check_settings()
         if self.eval_data_pattern is None and self.label_cache is None:
-            raise UserError("give --eval_data_pattern, records with rated segments, or --label_cache.")
+            raise self.error("give {eval_data_pattern}, records with rated segments, or {label_cache}.")

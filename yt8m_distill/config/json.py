@@ -8,7 +8,7 @@ import reprlib
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.training import TrainConfig
@@ -94,6 +94,8 @@ def _convert(hint: Any, value: Any, place: str):
         return ALL_FRAMES
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, f"{place}.")
+    if origin is Literal:  # which of them, the dataclass checks
+        return _convert(str, value, place)
     if origin in (tuple, list):
         _check_type(value, list, place)
         return origin(_convert(options[0], each, place) for each in value)

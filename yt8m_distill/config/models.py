@@ -1,66 +1,60 @@
 """Settings of commands about models."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.frames import ALL_FRAMES, MOST_FRAMES, FrameSelection
-from yt8m_distill.config.settings import check_which
-from yt8m_distill.errors import UserError
+from yt8m_distill.config.settings import REQUIRED, Settings, group, setting
+from yt8m_distill.config.training import DEFAULT_MODEL, PLUGINS
+
+PAPERS_FRAMES = (300, 30, 20, 10, 6)
 
 
 @dataclass(frozen=True)
-class ConversionConfig:
-    """One conversion of a TensorFlow 1 checkpoint.
+class ConversionConfig(Settings):
+    """One conversion of a TensorFlow 1 checkpoint."""
 
-    Attributes:
-        path: the checkpoint, or a folder of checkpoints.
-        train_dir: the run directory to write.
-        model: name in the registry; None: found by the names of the variables.
-        model_args: the constructor arguments that the shapes do not show, or show wrongly.
-        scope: of the model's variables; None: there is only one.
-        selection: the frames that it sees, of a student; `ALL_FRAMES`: a teacher.
-        eigenvalues: `.npy` file, of a model whose input has its whitening reversed.
-        overrides: names and sizes of the features; found by the shapes where nothing is said.
-    """
-
-    path: str
-    train_dir: str
-    model: str | None = None
-    model_args: Mapping[str, Any] = field(default_factory=dict)
-    scope: str | None = None
-    selection: FrameSelection = ALL_FRAMES
-    eigenvalues: str | None = None
-    overrides: SpecOverrides = field(default_factory=SpecOverrides)
+    path: str = setting(REQUIRED, "TensorFlow 1 checkpoint, or the folder that it is in.", flag="from")
+    train_dir: str = setting(REQUIRED, "Run directory to write.")
+    model: str | None = setting(None, "Name of the model. [found by the variables]")
+    model_args: Mapping[str, Any] = setting({}, "Arguments that the variables do not show: block_length=15.")
+    scope: str | None = setting(None, "Scope of one of several models: model_student. [the only one]")
+    selection: FrameSelection = group(ALL_FRAMES, student_frames={"help": "Number k of the model's frames. [all]"})
+    eigenvalues: str | None = setting(None, "File eigenvals.npy, for a model whose input has its whitening reversed.")
+    overrides: SpecOverrides = group(SpecOverrides, ("num_classes", "frame_features", "segment_labels"))
+    plugins: tuple[str, ...] = setting((), PLUGINS)
 
 
 @dataclass(frozen=True)
-class FlopsConfig:
-    """One count of what a model computes.
+class FlopsConfig(Settings):
+    """One count of what a model computes, that of a name or that of a run directory."""
 
-    Attributes:
-        frames: of a video, one count for each; empty: the frames that the model of `train_dir` sees.
-        model: name in the registry; None: the model of `train_dir`.
-        model_args: the model's constructor arguments.
-        overrides: features and classes; those of YouTube-8M (2018) where nothing is said.
-        train_dir: run directory, of which only the configuration is read.
-        which: "student" or "teacher" of `train_dir`; None: the student, or the model of a teacher's run.
-    """
-
-    frames: tuple[int, ...] = ()
-    model: str | None = None
-    model_args: Mapping[str, Any] = field(default_factory=dict)
-    overrides: SpecOverrides = field(default_factory=SpecOverrides)
-    train_dir: str | None = None
-    which: str | None = None
+    frames: tuple[int, ...] = setting(
+        (), "Numbers of frames to count for. [300,30,20,10,6; the run's]", at_least=1, at_most=MOST_FRAMES
+    )
+    model: str | None = setting(None, f"Name of the model (README.md). [{DEFAULT_MODEL}]")
+    model_args: Mapping[str, Any] = setting({}, "Arguments of the model: clusters=64,hidden_size=512.")
+    overrides: SpecOverrides = group(SpecOverrides, ("max_frames", "frame_features", "segment_labels"))
+    train_dir: str | None = setting(None, "Run directory whose model to count instead of --model.")
+    which: Literal["student", "teacher"] | None = setting(None, "Model of the run to count. [student, if there is one]")
+    plugins: tuple[str, ...] = setting((), PLUGINS)
 
     def __post_init__(self):
-        check_which(self.which)
+        self.check_settings()
         if (self.model is None) == (self.train_dir is None):
-            raise UserError("give either --model or --train_dir, not both and not neither.")
+            raise self.error("give either {model} or {train_dir}, not both and not neither.")
         if self.train_dir is None and not self.frames:
-            raise UserError("--frames is missing: the numbers of frames to count for.")
-        for frames in self.frames:
-            if not 1 <= frames <= MOST_FRAMES:
-                raise UserError(f"--frames must be at least 1 and at most {MOST_FRAMES}, not {frames}.")
+            raise self.error("{frames} is missing: the numbers of frames to count for.")
+
+    @classmethod
+    def from_settings(cls, given: Mapping[str, Any], **fields: Any) -> "FlopsConfig":
+        if given.get("train_dir") is None:
+            useless, where = ("which",), "without"
+            given = {"model": DEFAULT_MODEL, **given, "frames": given.get("frames") or PAPERS_FRAMES}
+        else:
+            useless, where = ("model", "model_args", "feature_names", "feature_sizes", "num_classes"), "with"
+        if name := next((name for name in useless if name in given), None):
+            raise cls.error(f"{{{name}}} does nothing {where} {{train_dir}}; leave it out.")
+        return super().from_settings(given, **fields)

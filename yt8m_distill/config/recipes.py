@@ -32,7 +32,7 @@ def recipe_for(recipe: str, model: str) -> Recipe:
     every frame. A model that is in none of them has NeXtVLAD's.
     """
     if recipe not in RECIPES:
-        raise UserError(f"--recipe={recipe} is unknown; known are {', '.join(RECIPES)}.")
+        raise UserError(f"the recipe must be one of {', '.join(RECIPES)}, not {recipe}.")
     by_model = _sample_recipes() if recipe == "sample" else _paper_recipes()
     return by_model.get(model, by_model["NeXtVLAD"])
 

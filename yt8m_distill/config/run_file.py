@@ -24,6 +24,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from yt8m_distill.config.settings import Setting
 from yt8m_distill.errors import UserError
 
 KEYS = ("frames", "seeds", "settings", "runs")
@@ -36,11 +37,11 @@ class FileRun:
 
     Attributes:
         name: the row of the table.
-        settings: flags of train.py by name, each as "--name=value".
+        settings: by the names of train.py's flags.
     """
 
     name: str
-    settings: Mapping[str, str]
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,28 +56,28 @@ class RunFile:
 
     frames: tuple[int, ...] | None
     seeds: tuple[int, ...] | None
-    settings: Mapping[str, str]
+    settings: Mapping[str, Any]
     runs: tuple[FileRun, ...]
 
 
-def read_run_file(path: str, known: Collection[str]) -> RunFile:
+def read_run_file(path: str, known: Mapping[str, Setting]) -> RunFile:
     """The runs that a file names.
 
     Args:
         path: of the TOML file.
-        known: names of train.py's flags.
+        known: the settings that it may have, by name.
 
     Raises:
-        UserError: naming the file and the place in it: no TOML, an unknown setting, a value of the wrong type.
+        UserError: naming the file and the place in it: not valid TOML, an unknown setting, a value of the wrong type.
     """
     from yt8m_distill.files import untrusted  # imports numpy, which --help does not need
 
     if not pathlib.Path(path).is_file():
-        raise UserError(f"--experiment={path} is no file.")
+        raise UserError(f"--experiment={path} is not a file.")
     try:
         values = tomllib.loads(untrusted.read_text(pathlib.Path(path)))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is no TOML ({error}).") from error
+        raise UserError(f"{path} is not valid TOML ({error}).") from error
     _check_keys(values, KEYS, path)
     shared = _settings(values.get("settings", {}), known, f"{path}, settings")
     runs = values.get("runs")
@@ -86,7 +87,7 @@ def read_run_file(path: str, known: Collection[str]) -> RunFile:
     return RunFile(_numbers(values, "frames", path), _numbers(values, "seeds", path), shared, named)
 
 
-def _run(values: Any, known: Collection[str], place: str) -> FileRun:
+def _run(values: Any, known: Mapping[str, Setting], place: str) -> FileRun:
     if not isinstance(values, dict) or not isinstance(values.get("name"), str) or not values["name"].strip():
         raise UserError(f'{place}: name = "..." is needed.')
     name = " ".join(values["name"].replace("|", "/").split())
@@ -94,13 +95,18 @@ def _run(values: Any, known: Collection[str], place: str) -> FileRun:
     return FileRun(name, _settings(own, known, f"{place} ('{name}')"))
 
 
-def _settings(values: Any, known: Collection[str], place: str) -> dict[str, str]:
+def _settings(values: Any, known: Mapping[str, Setting], place: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{place} must be a table of settings.")
     if forbidden := next((name for name in SET_BY_EXPERIMENT if name in values), None):
         raise UserError(f"{place}: {forbidden} is set by the experiment; leave it out.")
+    if "plugins" in values:
+        raise UserError(f"{place}: plugins are named on the command line, by --plugins; leave them out.")
     _check_keys(values, known, place)
-    return {name: _argument(name, value, f"{place}: {name}") for name, value in values.items()}
+    try:
+        return {name: known[name].read(value) for name, value in values.items()}
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
 
 
 def _check_keys(values: Mapping[str, Any], known: Collection[str], place: str):
@@ -109,25 +115,6 @@ def _check_keys(values: Mapping[str, Any], known: Collection[str], place: str):
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else "settings are the flags of train.py without the dashes."
             raise UserError(f"{place}: unknown setting '{name}'; {hint}")
-
-
-def _argument(name: str, value: Any, place: str) -> str:
-    """A setting as it would stand on the command line."""
-    if isinstance(value, bool):
-        return f"--{name}" if value else f"--no{name}"
-    if isinstance(value, list):
-        return f"--{name}={','.join(_text(each, place) for each in value)}"
-    if isinstance(value, dict):
-        return f"--{name}={','.join(f'{key}={_text(each, place)}' for key, each in value.items())}"
-    return f"--{name}={_text(value, place)}"
-
-
-def _text(value: Any, place: str) -> str:
-    if not isinstance(value, str | int | float | bool):
-        raise UserError(
-            f"{place} must be a text, a number, true or false, or a list of them, not {reprlib.repr(value)}."
-        )
-    return str(value)
 
 
 def _numbers(values: Mapping[str, Any], key: str, path: str) -> tuple[int, ...] | None:

@@ -3,17 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from yt8m_distill.config.settings import check_minimum
-from yt8m_distill.errors import UserError
+from yt8m_distill.config.settings import REQUIRED, Settings, setting
 
 
 @dataclass(frozen=True)
-class Shard:
+class Shard(Settings):
     """One of several parts of the input, which together are all of it, each item once.
-
-    Attributes:
-        index: of this part, from 0.
-        count: of the parts.
 
     Example:
         >>> [Shard(index, 3).of("abcd") for index in range(3)]
@@ -22,13 +17,13 @@ class Shard:
         ['a', 'a', 'b']
     """
 
-    index: int
-    count: int
+    index: int = setting(REQUIRED, "Index of this shard, from 0.", flag="shard_index")
+    count: int = setting(REQUIRED, "Number of shards of the input files.", flag="num_shards", at_least=1)
 
     def __post_init__(self):
-        check_minimum("num_shards", self.count, 1)
+        self.check_settings()
         if not 0 <= self.index < self.count:
-            raise UserError(f"--shard_index must be from 0 to {self.count - 1}, not {self.index}.")
+            raise self.error("{index} must be from 0 to {}, not {}.", self.count - 1, self.index)
 
     def of(self, items: Sequence) -> Sequence:
         """The items of this part: those of part 0 come first, and so on, so that parts in order are all in order."""

@@ -1,241 +1,189 @@
-"""What a run is: frozen dataclasses, validated on construction, to and from JSON. Imports no TensorFlow."""
+"""Training settings: what users ask for; None leaves a setting to its default. Imports no TensorFlow."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import InitVar, dataclass
+from typing import Any, Literal, get_args
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
-from yt8m_distill.config.settings import check_choice, check_minimum
-from yt8m_distill.errors import UserError
-from yt8m_distill.plugins import LOSSES
+from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
+from yt8m_distill.plugins import INPUT_NORMALIZATIONS, LOSSES, MODELS
 
+DEFAULT_MODEL = "NeXtVLAD"
 STUDENT_LOSSES = ("rep", "pred", "ce")
-PREDICTION_DISTANCES = ("kl", "squared", "categorical_kl")
-REPRESENTATION_MATCHINGS = ("final", "intermediate")
-LABEL_LOSSES = ("CrossEntropyLoss", "HingeLoss", "SoftmaxLoss")
-TRAINING_MODES = ("serial", "parallel", "teacher", "baseline")
 DISTILLING_MODES = ("serial", "parallel")
-INPUT_NORMALIZATIONS = ("l2", "unwhiten", "none")
-STUDENT_INITS = ("classifier", "teacher")
-DISTRIBUTIONS = ("none", "mirrored", "multiworker")
-PRECISIONS = ("float32", "bfloat16", "float16")
+VIDEOS = "globs, files and folders, separated by commas"
+PLUGINS = "Python modules that add models, losses or frame samplings of your own, separated by commas."
+PredictionDistance = Literal["kl", "squared", "categorical_kl"]
+LabelLoss = Literal["CrossEntropyLoss", "HingeLoss", "SoftmaxLoss"]
+TrainingMode = Literal["serial", "parallel", "teacher", "baseline"]
+Precision = Literal["float32", "bfloat16", "float16"]
+PREDICTION_DISTANCES = get_args(PredictionDistance)
+LABEL_LOSSES = get_args(LabelLoss)
 
 
 @dataclass(frozen=True)
-class Distillation:
-    """How a student is matched to its teacher.
+class Distillation(Settings):
+    """How a student is matched to its teacher. Losses are kept in one order, and each has its weight.
 
-    Attributes:
-        losses: names in `plugins.LOSSES`, kept in the order of that registry.
-        loss_weights: factor of each loss; 1 where missing.
-        prediction_distance: one of `PREDICTION_DISTANCES`.
-        representation_matching: "final" or "intermediate".
-        student_init: the teacher's weights that a student of serial training starts from, one of `STUDENT_INITS`.
+    Example:
+        >>> Distillation(("ce", "rep"), {"rep": 10}).loss_weights
+        {'rep': 10.0, 'ce': 1.0}
     """
 
-    losses: tuple[str, ...] = STUDENT_LOSSES
-    loss_weights: Mapping[str, float] = field(default_factory=dict)
-    prediction_distance: str = "kl"
-    representation_matching: str = "final"
-    student_init: str = "classifier"
+    losses: tuple[str, ...] = setting(STUDENT_LOSSES, "Losses of the student.", flag="student_losses", choices=LOSSES)
+    loss_weights: Mapping[str, float] = setting({}, "Weight of each student loss: rep=1,pred=1,ce=1.", at_least=0)
+    prediction_distance: PredictionDistance = setting("kl", "Distance between predictions for the pred loss.")
+    representation_matching: Literal["final", "intermediate"] = setting(
+        "final", "Representations that the rep loss compares; intermediate ones for HierarchicalRNN and Lstm only."
+    )
+    student_init: Literal["classifier", "teacher"] = setting(
+        "classifier", "Weights of the teacher that a student of serial training starts from: its classifier or all."
+    )
 
     def __post_init__(self):
-        chosen = set(self.losses)
-        if not chosen or chosen - set(LOSSES.names()):
-            raise UserError(
-                f"--student_losses={','.join(self.losses)} must be one or more of {', '.join(LOSSES.names())}."
-            )
-        for name, weight in self.loss_weights.items():
+        chosen = tuple(name for name in LOSSES.names() if name in self.losses)
+        unknown = tuple(name for name in self.losses if name not in chosen)
+        object.__setattr__(self, "losses", (*chosen, *unknown))
+        self.check_settings()
+        for name in self.loss_weights:
             if name not in chosen:
-                raise UserError(f"--loss_weights has a weight for '{name}', which is not in --student_losses.")
-            if not 0 <= weight < math.inf:
-                raise UserError(f"--loss_weights: the weight of '{name}' must be 0 or more, not {weight}.")
-        if not any(self.loss_weights.get(name, 1.0) for name in chosen):
-            raise UserError("--loss_weights must leave at least one loss with a weight above 0.")
-        check_choice("--prediction_distance", self.prediction_distance, PREDICTION_DISTANCES)
-        check_choice("--representation_matching", self.representation_matching, REPRESENTATION_MATCHINGS)
-        check_choice("--student_init", self.student_init, STUDENT_INITS)
-        ordered = tuple(name for name in LOSSES.names() if name in chosen)
-        object.__setattr__(self, "losses", ordered)
-        weights = {name: float(self.loss_weights.get(name, 1.0)) for name in ordered}
+                raise self.error("{loss_weights} has a weight for '{}', which is not in {losses}.", name)
+        weights = {name: float(self.loss_weights.get(name, 1.0)) for name in chosen}
+        if not any(weights.values()):
+            raise self.error("{loss_weights} must leave at least one loss with a weight above 0.")
         object.__setattr__(self, "loss_weights", weights)
 
 
 @dataclass(frozen=True)
-class TeacherCache:
-    """Where the outputs of the teacher of serial training are stored, so that it runs once over the training videos.
+class TeacherCache(Settings):
+    """Where the outputs of the teacher of serial training are stored, so that it runs once over the training videos."""
 
-    Attributes:
-        directory: holds one cache, which all students of the same teacher share.
-        top: only so many of each video's predictions, the highest; None: all.
-    """
-
-    directory: str
-    top: int | None = None
-
-    def __post_init__(self):
-        check_minimum("teacher_cache_top", self.top, 1)
+    directory: str = setting(
+        REQUIRED, "Folder to store a serial teacher's outputs in, once for all of its students.", flag="teacher_cache"
+    )
+    top: int | None = setting(
+        None, "Number of predictions of a video to store, the highest. [all]", flag="teacher_cache_top", at_least=1
+    )
 
 
 @dataclass(frozen=True)
-class Learning:
-    """Optimizer, schedule and length of a training; None takes the recipe's value.
+class Learning(Settings):
+    """Optimizer, schedule and length of a training; None takes the recipe's value."""
 
-    Attributes:
-        batch_size: videos a step.
-        num_epochs: passes over the training files.
-        max_steps: stop a stage after so many steps; None: no limit.
-        finetune_epochs: of the second stage of serial training with the loss rep alone; None: `num_epochs`.
-        base_learning_rate, learning_rate_decay, learning_rate_decay_examples: the rate is multiplied by the decay each
-            time so many examples have been seen.
-        optimizer: name of a Keras optimizer.
-        weight_decay: each step takes this share of the learning rate off every weight but biases and scales, apart from
-            the loss; None: the optimizer's own (0, of AdamW .004).
-        ema_momentum: of a moving average of the weights, which is what is evaluated and saved; None: the weights are.
-        label_loss: one of `LABEL_LOSSES`.
-        regularization_penalty: factor of the model's own regularization terms.
-        clip_gradient_norm: each variable's gradient is clipped to this norm by itself; 0 does not clip.
-        seed: of weights, dropout, order of the videos and random frames.
-        deterministic: the same numbers in every run on the same machine, at some cost of speed.
-        precision: one of `PRECISIONS`; what the models compute in. Weights, classifiers and losses stay float32.
-        xla: compile the steps with XLA.
-    """
-
-    batch_size: int | None = None
-    num_epochs: int | None = None
-    max_steps: int | None = None
-    finetune_epochs: int | None = None
-    base_learning_rate: float | None = None
-    learning_rate_decay: float | None = None
-    learning_rate_decay_examples: int | None = None
-    optimizer: str = "Adam"
-    weight_decay: float | None = None
-    ema_momentum: float | None = None
-    label_loss: str = "CrossEntropyLoss"
-    regularization_penalty: float | None = None
-    clip_gradient_norm: float = 1.0
-    seed: int = 0
-    deterministic: bool = False
-    precision: str = "float32"
-    xla: bool = False
+    batch_size: int | None = setting(None, "Videos in a step, on all devices together. [the recipe's]", at_least=1)
+    num_epochs: int | None = setting(None, "Passes over the training videos. [the recipe's]", at_least=1)
+    max_steps: int | None = setting(None, "Steps after which each stage of a training stops. [no limit]", at_least=1)
+    finetune_epochs: int | None = setting(
+        None, "Epochs of fine-tuning, which follows serial training with rep alone. [--num_epochs]", at_least=1
+    )
+    base_learning_rate: float | None = setting(None, "Initial learning rate. [the recipe's]", above=0)
+    learning_rate_decay: float | None = setting(None, "Learning-rate decay factor. [the recipe's]", above=0, at_most=1)
+    learning_rate_decay_examples: int | None = setting(
+        None, "Videos between two decays of the learning rate. [the recipe's]", at_least=1
+    )
+    optimizer: str = setting("Adam", "Keras optimizer to train with.")
+    weight_decay: float | None = setting(
+        None, "Decay of weights but biases and scales, times the learning rate. [the optimizer's]", at_least=0
+    )
+    ema_momentum: float | None = setting(
+        None, "Momentum (0.999) of a moving average of the weights to evaluate and save. [off]", above=0, below=1
+    )
+    label_loss: LabelLoss = setting("CrossEntropyLoss", "Loss on the labels.")
+    regularization_penalty: float | None = setting(
+        None, "Factor of the model's regularization terms. [the recipe's]", at_least=0
+    )
+    clip_gradient_norm: float = setting(1.0, "Norm that each gradient is clipped to; 0 turns it off.", at_least=0)
+    seed: int = setting(0, "Seed of weights, dropout, video order and random frames.", at_least=0, below=2**32)
+    deterministic: bool = setting(False, "Whether to compute the same numbers in every run, at some cost of speed.")
+    precision: Precision = setting("float32", "Number format of the models; weights and losses stay float32.")
+    xla: bool = setting(False, "Whether to compile the model with XLA.")
 
     def __post_init__(self):
-        for name in ("batch_size", "num_epochs", "max_steps", "finetune_epochs", "learning_rate_decay_examples"):
-            check_minimum(name, getattr(self, name), 1)
-        for name in ("regularization_penalty", "clip_gradient_norm", "seed"):
-            check_minimum(name, getattr(self, name), 0)
-        if self.seed >= 2**32:
-            raise UserError(f"--seed must be below 2**32, not {self.seed}.")
-        for name in ("base_learning_rate", "learning_rate_decay"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UserError(f"--{name} must be above 0, not {value}.")
-        if self.learning_rate_decay is not None and self.learning_rate_decay > 1:
-            raise UserError(f"--learning_rate_decay must be at most 1, not {self.learning_rate_decay}.")
-        check_minimum("weight_decay", self.weight_decay, 0)
-        if self.ema_momentum is not None and not 0 < self.ema_momentum < 1:
-            raise UserError(f"--ema_momentum must be between 0 and 1, not {self.ema_momentum}.")
-        check_choice("--label_loss", self.label_loss, LABEL_LOSSES)
-        check_choice("--precision", self.precision, PRECISIONS)
+        self.check_settings()
         if self.xla and self.deterministic:
-            raise UserError("--deterministic does not go with --xla, which says nothing of the order of its sums.")
+            raise self.error("{deterministic} does not go with {xla}, which does not fix the order of its sums.")
 
 
 @dataclass(frozen=True)
-class Checkpointing:
-    """When the training state is written, and how much of it is kept; changes nothing of the result.
+class Checkpointing(Settings):
+    """When checkpoints are written, and how many are kept; results do not depend on it."""
 
-    Attributes:
-        every_steps: steps between checkpoints; None: by time and after each epoch only.
-        every_minutes: minutes between checkpoints.
-        keep: how many are kept.
-    """
-
-    every_steps: int | None = None
-    every_minutes: float = 10.0
-    keep: int = 2
-
-    def __post_init__(self):
-        check_minimum("checkpoint_every_steps", self.every_steps, 1)
-        check_minimum("keep_checkpoints", self.keep, 1)
-        if not 0 < self.every_minutes < math.inf:
-            raise UserError(f"--checkpoint_every_minutes must be above 0, not {self.every_minutes}.")
+    every_steps: int | None = setting(
+        None, "Steps between checkpoints. [by time, and each epoch]", flag="checkpoint_every_steps", at_least=1
+    )
+    every_minutes: float = setting(10.0, "Minutes between checkpoints.", flag="checkpoint_every_minutes", above=0)
+    keep: int = setting(2, "Number of checkpoints that are kept.", flag="keep_checkpoints", at_least=1)
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """One training run. From flags, None and empty fields stand for defaults; in `config.json` all are resolved.
+class TrainConfig(Settings):
+    """One training run as users ask for it; None and empty fields stand for defaults."""
 
-    Attributes:
-        model: name in the registry.
-        model_args: the model's constructor arguments.
-        student_model_args: those of them that the student has otherwise.
-        eigenvalues: `.npy` file, for the model argument input_normalization=unwhiten; a weight of the model then.
-        training_mode: one of `TRAINING_MODES`; None, where nothing is said of a student: by the model.
-        selection: the student's frames; `ALL_FRAMES` for a teacher.
-        distillation: how the student is matched; None for a teacher and a baseline.
-        teacher_dir: run directory of a finished teacher, or of several, whose predictions are averaged; None:
-            `<train_dir>/teacher`, trained on the way.
-        teacher_cache: where the teacher's outputs are stored; None: the teacher runs in every step.
-        train_data_pattern, validation_data_pattern, eval_data_pattern: globs, files, directories, by commas.
-        train_fraction: share of the training videos that is trained on, above 0 and at most 1.
-        train_dir: the run directory.
-        recipe: "paper" or "sample": where settings that are not given come from.
-        overrides: what the flags say about the records.
-        data: the format of the records.
-        distribution: one of `DISTRIBUTIONS`: on one device, on all of this machine, or on those of several machines.
-    """
-
-    model: str
-    training_mode: str | None = "serial"
-    model_args: Mapping[str, Any] = field(default_factory=dict)
-    student_model_args: Mapping[str, Any] = field(default_factory=dict)
-    eigenvalues: str | None = None
-    selection: FrameSelection = ALL_FRAMES
-    distillation: Distillation | None = None
-    teacher_dir: str | tuple[str, ...] | None = None
-    teacher_cache: TeacherCache | None = None
-    train_data_pattern: str | None = None
-    validation_data_pattern: str | None = None
-    eval_data_pattern: str | None = None
-    train_fraction: float = 1.0
-    train_dir: str | None = None
-    recipe: str | None = None
-    overrides: SpecOverrides = field(default_factory=SpecOverrides)
+    model: str = setting(REQUIRED, "Name of the model (README.md).", flag_default=DEFAULT_MODEL)
+    training_mode: TrainingMode | None = setting(
+        "serial", "Models to train. [serial; teacher for a video-level model]", flag_default=None
+    )
+    model_args: Mapping[str, Any] = setting({}, "Arguments of the model: clusters=64,hidden_size=512.")
+    student_model_args: Mapping[str, Any] = setting({}, "Arguments in which the student differs from its teacher.")
+    eigenvalues: str | None = setting(None, "File eigenvals.npy, for --input_normalization=unwhiten.")
+    selection: FrameSelection = group(ALL_FRAMES)
+    distillation: Distillation | None = group()
+    teacher_dir: str | tuple[str, ...] | None = setting(
+        None, "Run directory of a finished teacher; predictions of several are averaged. [one is trained]"
+    )
+    teacher_cache: TeacherCache | None = group()
+    train_data_pattern: str | None = setting(None, f"Videos to train on: {VIDEOS}. [the sample data]")
+    validation_data_pattern: str | None = setting(None, f"Videos to choose the best epoch by: {VIDEOS}.")
+    eval_data_pattern: str | None = setting(None, f"Videos to measure the final table on: {VIDEOS}.")
+    train_fraction: float = setting(1.0, "Share of the training videos to train on.", above=0, at_most=1)
+    train_dir: str | None = setting(None, "Run directory to write. [runs/<model>_<mode>_<k>]")
+    recipe: Literal["paper", "sample"] | None = setting(
+        None, "Settings to use where others are not given. [sample on the sample data, else paper]"
+    )
+    overrides: SpecOverrides = group(SpecOverrides)
     data: DatasetSpec | None = None
-    learning: Learning = field(default_factory=Learning)
-    checkpointing: Checkpointing = field(default_factory=Checkpointing)
-    bad_records: BadRecordPolicy = field(default_factory=BadRecordPolicy)
-    distribution: str = "none"
+    learning: Learning = group(Learning)
+    checkpointing: Checkpointing = group(Checkpointing)
+    bad_records: BadRecordPolicy = group(BadRecordPolicy)
+    distribution: Literal["none", "mirrored", "multiworker"] = setting(
+        "none", "Devices to train on: one, all of this machine, or those of several machines (docs/scaling.md)."
+    )
+    plugins: tuple[str, ...] = setting((), PLUGINS)
+    input_normalization: InitVar[str | None] = setting(
+        None, "Normalization of the frames. [the model's]", choices=INPUT_NORMALIZATIONS
+    )
 
-    def __post_init__(self):
-        check_choice("--distribution", self.distribution, DISTRIBUTIONS)
-        if self.distribution != "none":
-            self._check_goes_with_several_devices()
-        if not 0 < self.train_fraction <= 1:
-            raise UserError(f"--train_fraction must be above 0 and at most 1, not {self.train_fraction}.")
-        if self.training_mode is not None:
-            check_choice("--training_mode", self.training_mode, TRAINING_MODES)
+    def __post_init__(self, input_normalization: str | None):
+        self.check_settings(input_normalization=input_normalization)
+        if input_normalization is not None:
+            self._set_input_normalization(input_normalization)
         if (self.selection == ALL_FRAMES) != (self.training_mode in ("teacher", None)):
-            raise UserError(f"--training_mode={self.training_mode} and --student_frames do not go together.")
+            raise self.error("{training_mode}={} and {student_frames} do not go together.", self.training_mode)
         if (self.distillation is not None) != (self.training_mode in DISTILLING_MODES):
-            raise UserError(f"--training_mode={self.training_mode} and --student_losses do not go together.")
+            raise self.error("{training_mode}={} and {student_losses} do not go together.", self.training_mode)
+        self._check_devices()
         self._check_matching()
         self._check_input()
         self._check_teacher_dir()
-        if self.teacher_cache is not None:
-            self._check_teacher_cache()
+        self._check_teacher_cache()
 
-    def _check_goes_with_several_devices(self):
+    def _set_input_normalization(self, chosen: str):
+        args = {"input_normalization": chosen, **self.model_args}
+        if args["input_normalization"] != chosen:
+            raise self.error("{input_normalization} and {model_args} set different values of it.")
+        object.__setattr__(self, "model_args", args)
+
+    def _check_devices(self):
+        if self.distribution == "none":
+            return
         if self.learning.xla:
-            raise UserError("--xla goes with one device; leave out --distribution or --xla.")
+            raise self.error("{xla} goes with one device; leave out {distribution} or {xla}.")
         if self.learning.precision == "float16":
-            raise UserError(
-                "--precision=float16 scales its losses on one device only; with --distribution give bfloat16, which "
+            raise self.error(
+                "{precision}=float16 scales its losses on one device only; with {distribution} give bfloat16, which "
                 "needs no scaling."
             )
 
@@ -243,50 +191,63 @@ class TrainConfig:
         matched = self.distillation
         if matched is None or self.training_mode != "parallel" or matched.representation_matching == "final":
             return
-        if matched.losses == ("rep",):  # serial training goes on with the labels
-            raise UserError(
-                "--representation_matching=intermediate with --student_losses=rep alone trains nothing of what the "
-                "student computes from the matched states, and --training_mode=parallel has no stage that would: "
+        if matched.losses == ("rep",):  # serial training follows it with the labels
+            raise self.error(
+                "{representation_matching}=intermediate with {student_losses}=rep alone trains nothing of what the "
+                "student computes from the matched states, and {training_mode}=parallel has no stage that would: "
                 "add ce or pred."
             )
 
     def _check_input(self):
         unwhiten = self.model_args.get("input_normalization") == "unwhiten"
         if unwhiten and self.eigenvalues is None:
-            raise UserError(
-                "--input_normalization=unwhiten needs --eigenvalues, the file of the whitening's variances."
+            raise self.error(
+                "{input_normalization}=unwhiten needs {eigenvalues}, the file of the whitening's variances."
             )
         if self.eigenvalues is not None and not unwhiten:
-            raise UserError("--eigenvalues does nothing without --input_normalization=unwhiten.")
+            raise self.error("{eigenvalues} does nothing without {input_normalization}=unwhiten.")
         if "input_normalization" in self.student_model_args:
-            raise UserError("--student_model_args: teacher and student have one --input_normalization.")
+            raise self.error("{student_model_args}: teacher and student have one {input_normalization}.")
 
     @property
     def teacher_dirs(self) -> tuple[str, ...]:
         """`teacher_dir` as a list; empty where the teacher is trained on the way."""
-        given = self.teacher_dir or ()
-        return (given,) if isinstance(given, str) else given
+        folders = self.teacher_dir or ()
+        return (folders,) if isinstance(folders, str) else folders
 
     def _check_teacher_dir(self):
         folders = self.teacher_dirs
         if len(folders) < 2:
             object.__setattr__(self, "teacher_dir", folders[0] if folders else None)
         if len(set(folders)) < len(folders):
-            raise UserError(f"--teacher_dir={','.join(folders)} names a teacher twice.")
+            raise self.error("{teacher_dir}={} names a teacher twice.", ",".join(folders))
         if folders and self.training_mode != "serial":
-            raise UserError(f"--teacher_dir goes with --training_mode=serial, not {self.training_mode}.")
+            raise self.error("{teacher_dir} goes with {training_mode}=serial, not {}.", self.training_mode)
 
     def _check_teacher_cache(self):
+        if self.teacher_cache is None:
+            return
         if self.training_mode != "serial":
-            raise UserError(
-                "--teacher_cache goes with --training_mode=serial: only there the teacher is finished, and says the "
-                f"same of a video in every epoch; not {self.training_mode}."
+            raise self.error(
+                "{teacher_cache} goes with {training_mode}=serial, whose teacher is finished and has the same outputs "
+                "in every epoch; not {}.",
+                self.training_mode,
             )
         if "rep" in self.distillation.losses and self.distillation.representation_matching == "intermediate":
-            raise UserError(
-                "--teacher_cache does not hold the states of every frame that --representation_matching=intermediate "
+            raise self.error(
+                "{teacher_cache} does not hold the states of every frame that {representation_matching}=intermediate "
                 "needs; leave out one of them."
             )
+
+    @classmethod
+    def from_settings(cls, given: Mapping[str, Any], **fields: Any) -> "TrainConfig":
+        mode = given.get("training_mode") or ("serial" if given.keys() & _OF_STUDENTS else None)
+        for problem in useless_settings(given, mode).values():
+            raise cls.error(problem)
+        fields["selection"] = ALL_FRAMES if mode in ("teacher", None) else FrameSelection.for_training(given)
+        fields["distillation"] = Distillation.from_settings(given) if mode in DISTILLING_MODES else None
+        model = MODELS.resolve(given.get("model", DEFAULT_MODEL))
+        return super().from_settings(given, model=model, training_mode=mode, **fields)
 
     def of_teacher(self, train_dir: str | None) -> "TrainConfig":
         """The run of the teacher that a student of serial training is matched to.
@@ -305,6 +266,45 @@ class TrainConfig:
             teacher_cache=None,
             train_dir=train_dir,
         )
+
+
+@dataclass(frozen=True)
+class TrainCommand(Settings):
+    """What train.py is asked for."""
+
+    training: TrainConfig = group(TrainConfig)
+    start_new_model: bool = setting(False, "Whether to move an earlier run in the same directory aside.")
+
+
+# Flags about a student, about how it is matched to a teacher, and about its teacher.
+_STUDENT = settings_of(FrameSelection).keys()
+_MATCHING = {*settings_of(Distillation), *settings_of(TeacherCache), "student_model_args", "finetune_epochs"}
+_OF_STUDENTS = {*_STUDENT, *_MATCHING, "teacher_dir"}
+
+
+def useless_settings(given: Mapping[str, Any], mode: str | None) -> dict[str, str]:
+    """The given settings that would do nothing, and why, as the text of a `SettingError`.
+
+    Args:
+        given: by the names of flags.
+        mode: of training.
+    """
+    names = [*_MATCHING, "teacher_dir"] if mode in ("teacher", "baseline") else []
+    names += _STUDENT if mode == "teacher" else []
+    names += ["teacher_dir", "finetune_epochs", "student_init"] if mode == "parallel" else []
+    problems = {name: f"{{{name}}} does nothing with {{training_mode}}={mode}; leave it out." for name in names}
+    if mode == "parallel":
+        problems["teacher_cache"] = (
+            "{teacher_cache} goes with {training_mode}=serial: in parallel mode the teacher changes with every step."
+        )
+    losses = set(given.get("student_losses", STUDENT_LOSSES))
+    if losses != {"rep"}:
+        text = "{finetune_epochs} is for {student_losses}=rep, which is followed by fine-tuning."
+        problems.setdefault("finetune_epochs", text)
+    for name, loss in (("prediction_distance", "pred"), ("representation_matching", "rep")):
+        if loss not in losses:
+            problems.setdefault(name, f"{{{name}}} does nothing without {loss} in {{student_losses}}.")
+    return {name: problem for name, problem in problems.items() if name in given}
 
 
 # Settings that may differ between two starts of one run: where it runs, where and how often it writes, what happens to

@@ -21,7 +21,7 @@ def write(network: Network, folder: pathlib.Path, precisions: Sequence[str]) -> 
     Args:
         network: the model.
         folder: to create.
-        precisions: any of `config.deployment.LITERT_PRECISIONS`.
+        precisions: those of `ExportConfig.litert_precisions`.
 
     Returns:
         The files.
