@@ -282,7 +282,7 @@ def test_a_vocabulary_of_other_classes_is_refused(tmp_path, capsys):
     (tmp_path / "names.csv").write_text("index,name\n0,a\n5,b\n")
     arguments = [f"--vocabulary={tmp_path / 'names.csv'}", "--eval_videos=0"]
     assert export(tmp_path / "run", tmp_path / "out", *arguments) == 2
-    assert "is another model's: it names class 5, and this one has 5 classes" in capsys.readouterr().err
+    assert "is for another model: it names class 5, and this model has 5 classes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["saved_model/saved_model.pb", "litert/float32.tflite", "model.onnx"])

@@ -84,5 +84,5 @@ def test_wrong_caches(tmp_path, line):
 def test_nothing_to_score_by(tmp_path):
     (tmp_path / "x.csv").write_text("1,a:0\n")
     for rated in ({}, {1: {"a:0": False}}):
-        with pytest.raises(UserError, match="none of the rated segments is positive"):
+        with pytest.raises(UserError, match="no rated segment is positive"):
             evaluate_segments(rated, str(tmp_path / "x.csv"), 10)

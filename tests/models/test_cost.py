@@ -263,7 +263,7 @@ def test_command_counts_other_sizes_without_figures(capsys):
 
     text = capsys.readouterr().out
     whole, convention = _tables(text)
-    assert "features of 128 values a frame; 527 classes" in text
+    assert "features of 128 values per frame; 527 classes" in text
     assert "block_length=2" in text
     assert _numbers(whole["lower"]) == [steps * 16 * (128 + 4 + 4 + 4) for steps in (4, 2)]
     assert whole["layer"] == ["3 frames", "1 frame"]

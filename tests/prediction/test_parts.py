@@ -183,17 +183,17 @@ def take_other_file(folder):
 @pytest.mark.parametrize(
     ("damage", "flags", "told"),
     [
-        (remove_one, (), "of 3 parts 1 are missing: 1"),
-        (give_one_twice, ("--parts={0}/p-*.csv,{0}/copy/*.csv",), "part 1 is there twice"),
+        (remove_one, (), "1 of 3 parts are missing: 1"),
+        (give_one_twice, ("--parts={0}/p-*.csv,{0}/copy/*.csv",), "part 1 occurs twice"),
         (add_other_count, (), "there are parts of 2 and of 3"),
-        (change_run, (), "p-00002-of-00003.csv is of another run than .*p-00000-of-00003.csv: frames differ"),
-        (remove_description, (), "p-00002-of-00003.csv is of another run than the others, or its"),
-        (repeat_video, (), "video v0_0 is there twice: line 2 of .*p-00000-of-00003.csv, and line 14 of .*p-00002"),
+        (change_run, (), "p-00002-of-00003.csv is of a different run than .*p-00000-of-00003.csv: frames differ"),
+        (remove_description, (), "p-00002-of-00003.csv is of a different run, or its"),
+        (repeat_video, (), "video v0_0 occurs twice: line 2 of .*p-00000-of-00003.csv, and line 14 of .*p-00002"),
         (cut_in_a_line, (), "p-00001-of-00003.csv is truncated or damaged"),
-        (cut_after_a_line, (), "p-00001-of-00003.csv has 8 videos; it was written with 9"),
+        (cut_after_a_line, (), "p-00001-of-00003.csv has 8 videos, and its description says 9"),
         (take_other_file, (), "p-00001-of-00003.csv is not a predictions file"),
         (lambda folder: None, ("--parts={0}/x*",), "no part matches"),
-        (lambda folder: None, ("--parts={0}/p-00000-of-00003.csv.json",), "not named as a part is"),
+        (lambda folder: None, ("--parts={0}/p-00000-of-00003.csv.json",), "does not have the name of a part"),
     ],
 )
 def test_what_is_not_one_run_is_refused(parts, capsys, damage, flags, told):

@@ -95,7 +95,7 @@ def test_reading(tmp_path, header):
         (b"1 a:0\n", "line 1"),
         (b"-1,a:0\n", "line 1"),
         (b"9999999999,a:0\n", "line 1"),
-        (b"1,a:0\n1,b:0\n", "line 2: class 1 is there twice"),
+        (b"1,a:0\n1,b:0\n", "line 2: class 1 occurs twice"),
         (b"1,\xff\n", "cannot be read"),
     ],
 )

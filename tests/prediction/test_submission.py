@@ -121,11 +121,11 @@ def test_as_many_ids_as_predictions(tmp_path):
 
 def test_writing_outside_of_the_with_block(tmp_path):
     writer = PredictionsWriter(tmp_path / "x.csv")
-    with pytest.raises(RuntimeError, match="outside of its `with` block"):
+    with pytest.raises(RuntimeError, match="outside its `with` block"):
         writer.write(["a"], np.ones((1, 2)))
     with writer:
         writer.write(["a"], np.ones((1, 2)))
-    with pytest.raises(RuntimeError, match="outside of its `with` block"):
+    with pytest.raises(RuntimeError, match="outside its `with` block"):
         writer.write(["b"], np.ones((1, 2)))
     assert writer.rows == 1
 

@@ -32,14 +32,14 @@ def test_names_stay_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "line 1: a vocabulary begins with column names"),
-        (b"Index\n3\n", r"line 1: .*'display_name'; here they are \['index'\]"),
+        (b"", "line 1: a vocabulary needs a header"),
+        (b"Index\n3\n", r"line 1: .*'display_name', not \['index'\]"),
         (b"index,name\n", "no classes"),
-        (b"index,name\n0,a\nx,b\n", "line 3: the index is 'x'"),
-        (b"index,name\n-1,a\n", "line 2: the index is '-1'"),
-        (b"index,name\n0,a\n\n0,b\n", "line 4: index 0 is there twice"),
+        (b"index,name\n0,a\nx,b\n", "line 3: the index must be .*, not 'x'"),
+        (b"index,name\n-1,a\n", "line 2: the index must be .*, not '-1'"),
+        (b"index,name\n0,a\n\n0,b\n", "line 4: index 0 occurs twice"),
         (b"index,name\n0\n", "line 2: 1 values for 2 columns"),
-        (b"index,name\n" + b"9" * 5000 + b",a\n", "line 2: the index is '9+[.]{3}9+', a whole number"),
+        (b"index,name\n" + b"9" * 5000 + b",a\n", "line 2: the index must be .*, not '9+[.]{3}9+'"),
         (b"\x1f\x8b\xff\x00", "not a CSV text file in UTF-8"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a model costs, as text: `run_flops`."""
+"""Parameters, memory and compute of a model, as text: `run_flops`."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ from yt8m_distill.config.models import FlopsConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.text_table import aligned_markdown_table
 from yt8m_distill.models import VideoModel, building, cost, registry
+from yt8m_distill.models.arguments import typed_model_args
 from yt8m_distill.runs import trained_model
 
 GIGA = 1e9
@@ -20,14 +21,14 @@ TEXT_WIDTH = 100
 
 @dataclass(frozen=True)
 class Sized:
-    """A model, without values in its variables, for a number of frames: a column of the tables."""
+    """A model for a number of frames, whose variables have no values: a column of the tables."""
 
     frames: int
     model: VideoModel
 
 
 def run_flops(config: FlopsConfig):
-    """Prints parameters, memory and multiply-accumulates of a model, and what papers print for it.
+    """Prints parameters, memory and multiply-accumulates of a model, beside published compute.
 
     Raises:
         UserError: unknown model, argument or feature, a value that the model refuses, or no such run.
@@ -37,19 +38,19 @@ def run_flops(config: FlopsConfig):
 
 
 def _of_settings(config: FlopsConfig) -> list[Sized]:
-    """The model of the flags; arguments that follow from the number of frames are those a training would take."""
-    name = registry.model_class(config.model).__name__
+    """The model of the flags; arguments that depend on the number of frames have the values of a training."""
+    model_class = registry.model_class(config.model)
     sizes, num_classes = _sizes(config.overrides)
-    given = registry.parse_model_args(name, ",".join(f"{key}={value}" for key, value in config.model_args.items()))
+    model_args = typed_model_args(model_class, config.model_args)
 
     def args_for(frames: int) -> dict[str, Any]:
-        return {**registry.model_class(name).args_for_frames(frames), **given}
+        return {**model_class.args_for_frames(frames), **model_args}
 
-    return _columns(config.frames, args_for, name, sizes, num_classes)
+    return _columns(config.frames, args_for, config.model, sizes, num_classes)
 
 
 def _of_run(config: FlopsConfig) -> list[Sized]:
-    """The model of a run, with the arguments it was trained with, whatever its frames."""
+    """The model of a run, with the arguments that it was trained with, for any number of frames."""
     directory, run, role = trained_model.find(config.train_dir, config.which)
     if role == trained_model.ENSEMBLE:
         members = ", ".join(run.teacher_dirs)
@@ -65,13 +66,14 @@ def _of_run(config: FlopsConfig) -> list[Sized]:
 
 
 def _sizes(overrides: SpecOverrides) -> tuple[tuple[int, ...], int]:
-    """Length of each feature, and the number of classes: what is given, and the rest from the edition it is of."""
+    """Length of each feature, and the number of classes: those of the flags, else of the edition with the features."""
     names = overrides.feature_names or tuple(name for name, _ in YOUTUBE_8M_2018.features)
-    edition = next((each for each in (YOUTUBE_8M_2018, AUDIOSET) if set(names) <= dict(each.features).keys()), None)
+    editions = [edition for edition in (YOUTUBE_8M_2018, AUDIOSET) if set(names) <= dict(edition.features).keys()]
+    edition = next(iter(editions), None)
     if edition is None and not (overrides.feature_sizes and overrides.num_classes):
         raise UserError(
-            f"--feature_names={','.join(names)} are features of no known edition: give --feature_sizes and "
-            "--num_classes, too."
+            f"--feature_names={','.join(names)} are not the features of a known edition: also give --feature_sizes and "
+            "--num_classes."
         )
     sizes = overrides.feature_sizes or tuple(dict(edition.features)[name] for name in names)
     return sizes, overrides.num_classes or edition.num_classes
@@ -84,27 +86,26 @@ def _columns(
     feature_sizes: tuple[int, ...],
     num_classes: int,
 ) -> list[Sized]:
-    """A model for each number of frames; its variables have shapes, but take no memory."""
+    """A model for each number of frames, whose variables have shapes but take no memory."""
     try:
         with keras.StatelessScope(initialize_variables=False):
             sizes = {"feature_sizes": feature_sizes, "num_classes": num_classes, "classifier_layer": None}
-            return [Sized(each, registry.build_model(name, **sizes, **args_for(each))) for each in frames]
+            return [Sized(count, registry.build_model(name, **sizes, **args_for(count))) for count in frames]
     finally:
-        keras.utils.clear_session(free_memory=False)  # else the variables would get their memory at the next chance
+        keras.utils.clear_session(free_memory=False)  # otherwise Keras would initialize the variables later
 
 
 def _description(columns: Sequence[Sized]) -> str:
     model = columns[0].model
     args = [(column.frames, column.model.model_args) for column in columns]
-    by_frames = [name for name in model.model_args if len({own[name] for _, own in args}) > 1]
+    by_frames = [name for name in model.model_args if len({values[name] for _, values in args}) > 1]
     shared = ", ".join(f"{name}={value}" for name, value in model.model_args.items() if name not in by_frames)
     lines = [
         _wrapped(f"{type(model).__name__}: {shared}"),
-        *(f"{name}, by frames: {', '.join(f'{k}: {own[name]}' for k, own in args)}" for name in by_frames),
-        f"Input: features of {' + '.join(map(str, model.feature_sizes))} values a frame; {model.num_classes} classes.",
+        *(f"{name}, by frames: {', '.join(f'{k}: {values[name]}' for k, values in args)}" for name in by_frames),
+        f"Input: features of {' + '.join(map(str, model.feature_sizes))} values per frame; {model.num_classes} classes.",
         f"Trainable parameters: {cost.parameter_count(model):,}",
-        f"Memory of all weights, the statistics of batch normalization included, in float32: "
-        f"{cost.weight_bytes(model):,} bytes",
+        f"Memory of all weights in float32, including batch normalization statistics: {cost.weight_bytes(model):,} bytes",
     ]
     return "\n".join(lines)
 
@@ -112,22 +113,22 @@ def _description(columns: Sequence[Sized]) -> str:
 def _whole_model(columns: Sequence[Sized]) -> str:
     counts = [cost.multiply_accumulates(column.model, column.frames)[1] for column in columns]
     text = (
-        "Multiply-accumulates for one video, the whole model: all matrix products, an LSTM's in every step; "
-        "element-wise work is not counted. Floating-point operations are twice as many."
+        "Multiply-accumulates of the whole model for one video: all matrix products, those of an LSTM in each step; "
+        "element-wise operations are not counted. Floating-point operations are twice as many."
     )
     return f"{_wrapped(text)}\n\n{_table('layer', columns, counts)}"
 
 
 def _papers_convention(columns: Sequence[Sized]) -> str:
-    """The paper's figures beside the same parts of these models."""
+    """The published compute beside that of the same parts of these models."""
     model = columns[0].model
     convention = cost.paper_convention(model)
     if convention is None:
         return f"No compute is published for {type(model).__name__}."
     counts = [convention.parts(column.model, column.frames) for column in columns]
     text = _wrapped(
-        f"In the convention of {convention.source}, which is not the whole model. Counted: {convention.counted}. "
-        f"Left out: {convention.left_out}. The paper prints these numbers as GFLOPs."
+        f"In the convention of {convention.source}, which does not count the whole model. Counted: "
+        f"{convention.counted}. Not counted: {convention.left_out}. The paper gives these numbers as GFLOPs."
     )
     published = convention.published_for(model)
     if published:
@@ -137,7 +138,7 @@ def _papers_convention(columns: Sequence[Sized]) -> str:
         ]
         return f"{text}\n\n{_table('part', columns, counts, rows)}"
     sizes = ", ".join(f"{name}={value}" for name, value in convention.sizes.items())
-    other_size = f"The published figures are for a model of another size, {sizes}, and so not shown."
+    other_size = f"The published numbers are for another model size, {sizes}, and are not shown."
     return f"{text}\n\n{_table('part', columns, counts)}\n\n{_wrapped(other_size)}"
 
 

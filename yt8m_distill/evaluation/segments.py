@@ -1,4 +1,4 @@
-"""Scores a submission of segments, `Class,Segments`, by rated segments: `run_segment_evaluation`."""
+"""Scores a submission of segments, `Class,Segments`, against rated segments: `run_segment_evaluation`."""
 
 import csv
 import logging
@@ -19,7 +19,7 @@ from yt8m_distill.prediction.vocabulary import MOST_DIGITS
 
 log = logging.getLogger(__name__)
 
-# For each class, whether it is in a segment, "ID:START", that people were asked about.
+# For each class, whether it is in each segment, "ID:START", that was rated for it.
 Rated = dict[int, dict[str, bool]]
 
 
@@ -27,8 +27,8 @@ def run_segment_evaluation(config: SegmentEvalConfig) -> dict[str, float]:
     """Prints, writes and returns the mean average precision of a submission.
 
     Raises:
-        UserError: no rated segments, a submission or cache of another form, a bad record.
-        TooManyBadRecords: at the end, more of the input than allowed was skipped.
+        UserError: there are no rated segments, the submission or cache has another format, or a record is bad.
+        TooManyBadRecords: at the end, if more of the input than allowed was skipped.
     """
     result = evaluate_segments(_rated(config), config.submission_file, config.top_n)
     for name, value in result.items():
@@ -44,41 +44,45 @@ def evaluate_segments(rated: Rated, submission_file: str, top_n: int) -> dict[st
     Args:
         rated: the labels.
         submission_file: `Class,Segments`.
-        top_n: segments of a class that count.
+        top_n: best segments of a class that count.
 
     Returns:
-        `MAP@<top_n>`, the mean of the average precision over all classes with positive segments, 0 for one that the
-        submission does not have; "classes", how many; "classes_missing", how many of them are not in the submission.
+        `MAP@<top_n>`, the mean average precision over all classes with positive segments, 0 for classes that are not in
+        the submission; "classes", the number of these classes; "classes_missing", those not in the submission.
 
     Raises:
-        UserError: no class has a positive segment, or a file of another form.
+        UserError: no class has a positive segment, or the file has another format.
 
     Source: the starter code's segment_eval_inference.py.
     Differs: the original cannot read the header, never matches the last segment of a line, fails at a class without
         positives, and does not count a class that is missing.
     """
-    precisions = {each: 0.0 for each, segments in rated.items() if any(segments.values())}
+    precisions = {index: 0.0 for index, segments in rated.items() if any(segments.values())}
     if not precisions:
-        raise UserError("none of the rated segments is positive for any class: there is nothing to score by.")
-    missing, twice = set(precisions), 0
-    for each, segments in read_segments(submission_file):
-        missing.discard(each)
+        raise UserError("no rated segment is positive for any class, so the submission cannot be scored.")
+    missing, repeated = set(precisions), 0
+    for index, segments in read_segments(submission_file):
+        missing.discard(index)
         ranked = list(dict.fromkeys(segments))
-        twice += len(segments) - len(ranked)
-        if each in precisions:
-            precisions[each] = average_precision(ranked[:top_n], rated[each])
-    if twice:
-        log.warning("%s: %d segments are in the line of a class twice; the first one counts.", submission_file, twice)
+        repeated += len(segments) - len(ranked)
+        if index in precisions:
+            precisions[index] = average_precision(ranked[:top_n], rated[index])
+    if repeated:
+        log.warning("%s: %d segments are repeated in the line of a class; the first counts.", submission_file, repeated)
     mean = float(np.mean(list(precisions.values())))
     return {f"MAP@{top_n}": mean, "classes": len(precisions), "classes_missing": len(missing)}
 
 
 def average_precision(ranked: Iterable[str], rated: Mapping[str, bool]) -> float:
-    """Of one class: over the rated segments in the ranking, the mean of the precision at each positive one.
+    """Average precision of one class: the mean, over all positive segments, of the precision at each of them.
 
     Args:
-        ranked: segments, best first; those that nobody rated are passed over.
-        rated: at least one of them positive; all positives count, also those that are not in the ranking.
+        ranked: segments, best first; those that were not rated are ignored.
+        rated: whether each is positive, at least one; positive segments that are not in `ranked` have a precision of 0.
+
+    Example:
+        >>> average_precision(["a:0", "unrated:5", "b:0", "c:0"], {"a:0": True, "b:0": False, "c:0": True})
+        0.8333333333333333
     """
     hits = np.array([rated[segment] for segment in ranked if segment in rated], bool)
     ranks = np.flatnonzero(hits) + 1
@@ -86,10 +90,10 @@ def average_precision(ranked: Iterable[str], rated: Mapping[str, bool]) -> float
 
 
 def _rated(config: SegmentEvalConfig) -> Rated:
-    """From the cache, or from the records, which then go into the cache."""
+    """Rated segments from the cache, or from the records, which are then cached."""
     cache = pathlib.Path(config.label_cache) if config.label_cache else None
     if cache is not None and cache.exists():
-        log.info("Rated segments are those of --label_cache=%s", cache)
+        log.info("Reading rated segments from --label_cache=%s", cache)
         return read_label_cache(cache)
     if config.eval_data_pattern is None:
         raise UserError("--eval_data_pattern is needed: records with rated segments.")
@@ -110,24 +114,24 @@ def _rated_in_records(config: SegmentEvalConfig) -> Rated:
             bar.update(len(segments))
             for segment in segments:
                 name = segment.key.decode(errors="replace")
-                for each, score in segment.scores.items():
-                    rated.setdefault(each, {})[name] = score > 0
+                for index, score in segment.scores.items():
+                    rated.setdefault(index, {})[name] = score > 0
     report_skipped([files.bad_records], config.bad_records.max_bad_fraction)
     return rated
 
 
 def write_label_cache(path: pathlib.Path, rated: Rated):
-    """Lines `ID:START,CLASS,SCORE`, as the starter code has them."""
+    """Writes lines `ID:START,CLASS,SCORE`, as the starter code does."""
     with atomic.file_written_beside(path) as file:
-        for each, segments in rated.items():
-            file.writelines(f"{name},{each},{float(positive)}\n" for name, positive in segments.items())
+        for index, segments in rated.items():
+            file.writelines(f"{name},{index},{float(positive)}\n" for name, positive in segments.items())
 
 
 def read_label_cache(path: pathlib.Path) -> Rated:
-    """What `write_label_cache` wrote.
+    """Reads a file of `write_label_cache`.
 
     Raises:
-        UserError: naming file and line: it is of another form.
+        UserError: it cannot be read or has another format. The message names file and line.
     """
     rated: Rated = {}
     try:
@@ -136,10 +140,10 @@ def read_label_cache(path: pathlib.Path) -> Rated:
                 if not row:
                     continue
                 try:
-                    name, each, score = row
-                    if len(each) > MOST_DIGITS or not 0 <= float(score) <= 1:
+                    name, index, score = row
+                    if len(index) > MOST_DIGITS or not 0 <= float(score) <= 1:
                         raise ValueError
-                    rated.setdefault(int(each), {})[name] = float(score) > 0
+                    rated.setdefault(int(index), {})[name] = float(score) > 0
                 except ValueError as error:
                     raise UserError(f"{path}, line {number}: it is not ID:START,CLASS,SCORE.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -1,4 +1,4 @@
-"""Files that grow together over hours, and that a kill, a full disk or an error in the middle does not cost."""
+"""Output files that take hours to write, and are resumed after a kill, a full disk or an error."""
 
 import contextlib
 import gzip
@@ -13,23 +13,23 @@ from yt8m_distill.errors import UserError
 
 
 class ResumableFiles:
-    """Files that appear under their names only when complete, and are gone on with after a stop.
+    """Files that appear under their names only when complete, and whose writing is resumed after a stop.
 
-    A context manager. What is written goes to `<path>.partial`; `save` notes in `<first path>.partial.json` how far all
-    of them have come. When that is there and was made for the same work, writing goes on there: what was written after
-    it is cut off. `finish` renames the files in their order, replacing older ones. Where a path ends in `.gz`, `finish`
-    compresses; the same text gives the same bytes. Folders are made where they do not exist.
+    A context manager. Content is written to `<path>.partial`; `save` stores in `<first path>.partial.json` the size of
+    each of them. If that file exists and belongs to the same work, writing resumes there: content after these sizes is
+    cut off. `finish` renames the files in their order, replacing older ones. If a path ends in `.gz`, `finish`
+    compresses the file; the same content gives the same bytes. Missing folders are created.
 
     Args:
         paths: of the files.
-        work: identifies what the text is made from, and how; JSON.
+        work: JSON that identifies the inputs and settings that the content depends on.
 
     Attributes:
-        state: what was given to the last `save` for this work; None: nothing to go on with.
-        other_work: whether there was something, made for other work.
+        state: the argument of the last `save` for this work; None: there is nothing to resume.
+        other_work: whether there were partial files of other work.
 
     Raises:
-        UserError: on entering and later, if a file cannot be written there or the disk is full.
+        UserError: on entering and later, if a file cannot be written or the disk is full.
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike], work: Any):
@@ -42,9 +42,9 @@ class ResumableFiles:
         self.other_work = False
 
     def __enter__(self) -> "ResumableFiles":
-        sizes = self._sizes_to_go_on_from()
+        sizes = self._sizes_to_resume()
         for path, partial, size in zip(self._paths, self._partial, sizes, strict=True):
-            # Renaming onto a folder fails only at the end, and onto a device replaces the device.
+            # Renaming onto a folder would fail only at the end, and renaming onto a device would replace the device.
             if path.exists() and not path.is_file():
                 raise UserError(f"{path} is not a regular file: the name of a file is needed.")
             with _user_errors(path):
@@ -56,8 +56,8 @@ class ResumableFiles:
                     file.seek(size)
         return self
 
-    def _sizes_to_go_on_from(self) -> list[int]:
-        """How much of each partial file counts."""
+    def _sizes_to_resume(self) -> list[int]:
+        """The number of bytes of each partial file that are kept."""
         nothing = [0] * len(self._paths)
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
@@ -72,12 +72,12 @@ class ResumableFiles:
         return sizes
 
     def write(self, content: str | bytes, file: int = 0):
-        """Adds text or bytes to a file, by its place in `paths`."""
+        """Appends text or bytes to a file, by its index in `paths`."""
         with _user_errors(self._paths[file]):
             self._files[file].write(content.encode() if isinstance(content, str) else content)
 
     def save(self, state: Any):
-        """Everything written until now will be gone on from, with this state (JSON)."""
+        """Makes the files resumable after everything written so far, with this state (JSON)."""
         with _user_errors(self._paths[0]):
             for file in self._files:
                 file.flush()
@@ -89,7 +89,7 @@ class ResumableFiles:
             os.replace(beside, self._note)
 
     def finish(self):
-        """Gives the files their names."""
+        """Completes the files and gives them their names."""
         for path, partial, file in zip(self._paths, self._partial, self._files, strict=True):
             with _user_errors(path):
                 file.flush()
@@ -107,7 +107,7 @@ class ResumableFiles:
             with contextlib.suppress(OSError):
                 file.close()
         self._files = []
-        if not self._note.exists():  # nothing to go on from
+        if not self._note.exists():  # nothing to resume
             for partial in self._partial:
                 partial.unlink(missing_ok=True)
 

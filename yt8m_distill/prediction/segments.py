@@ -1,4 +1,4 @@
-"""Predictions of segments as text: `Class,Segments`, for each class the segments that show it, best first."""
+"""Predictions of segments as text: `Class,Segments`, the best segments of each class."""
 
 import os
 import reprlib
@@ -14,29 +14,30 @@ from yt8m_distill.prediction.vocabulary import MOST_DIGITS
 from yt8m_distill.ranking import ranked_classes
 
 HEADER = "Class,Segments\n"
-_START_BITS = 32  # of a segment's number; the rest is the video's
+_START_BITS = 32  # of a segment's number, for its start; the others are for its video
 
 
 class SegmentsWriter:
-    """Collects the best segments of each class and writes them in the end.
+    """Collects the best segments of each class and writes them at the end.
 
-    A context manager. The file appears only when it is complete; after a stop it is begun anew, as the last video may
-    have the best segment of a class.
+    A context manager. The file appears only when it is complete; after a stop it is started again, as the last video
+    may have the best segment of a class.
 
     Args:
-        path: the file to write; compressed where it ends in `.gz`.
-        top_k: classes that count of each segment, of those that are allowed.
-        max_segments: of a class at most. Memory is bounded by some 24 bytes for each of them, and the video ids.
-        classes: those that are allowed; None: all.
+        path: the file to write, compressed if it ends in `.gz`.
+        top_k: best classes of each segment that count, among `classes`.
+        max_segments: best segments of each class to write. Memory is bounded by about 24 bytes for each of them, and
+            the video ids.
+        classes: to predict; None: all.
 
     Attributes:
-        segments: seen so far.
+        segments: added so far.
 
     Raises:
-        UserError: on entering, if the file cannot be written there; on leaving, if the disk does not take it.
+        UserError: on entering, if the file cannot be written; on leaving, if the disk is full.
 
     Source: the starter code's inference with `segment_labels`: classes in order of first appearance.
-    Differs: scores are compared as they are, not with 6 digits; of equal ones the earlier segment comes first.
+    Differs: scores are compared with all their digits, not with 6; of equal scores the earlier segment comes first.
     """
 
     def __init__(
@@ -63,8 +64,8 @@ class SegmentsWriter:
         """Adds segments.
 
         Args:
-            video_ids: of each segment; those of a video come one after another.
-            starts: seconds.
+            video_ids: of each segment; the segments of a video are consecutive.
+            starts: in seconds.
             predictions: array (segments, classes), finite.
 
         Raises:
@@ -78,13 +79,13 @@ class SegmentsWriter:
         scores, numbers = scores.ravel(), np.repeat(numbers, columns.shape[1])
         order = np.argsort(classes, kind="stable")
         ordered = classes[order]
-        for each in dict.fromkeys(classes.tolist()):
-            mine = order[np.searchsorted(ordered, each) : np.searchsorted(ordered, each, side="right")]
-            self._best.setdefault(each, _BestSegments(self._max_segments)).add(scores[mine], numbers[mine])
+        for index in dict.fromkeys(classes.tolist()):
+            rows = order[np.searchsorted(ordered, index) : np.searchsorted(ordered, index, side="right")]
+            self._best.setdefault(index, _BestSegments(self._max_segments)).add(scores[rows], numbers[rows])
         self.segments += len(ids)
 
     def _number(self, video_id: str, start: int) -> int:
-        """One number for a segment, larger than those of all segments before."""
+        """A number for a segment, larger than those of all earlier segments."""
         if not self._videos or self._videos[-1] != video_id:
             self._videos.append(video_id)
         return (len(self._videos) - 1) << _START_BITS | int(start)
@@ -96,15 +97,15 @@ class SegmentsWriter:
         try:
             if error_type is None:
                 self._file.write(HEADER)
-                for each, best in self._best.items():
-                    self._file.write(f"{each},{' '.join(map(self._name, best.ranked()))}\n")
+                for index, best in self._best.items():
+                    self._file.write(f"{index},{' '.join(map(self._name, best.ranked()))}\n")
                 self._file.finish()
         finally:
             self._file.__exit__(error_type, error, traceback)
 
 
 class _BestSegments:
-    """The best segments of one class, out of twice as many at most."""
+    """The best segments of one class, in at most twice their memory."""
 
     def __init__(self, limit: int):
         self._limit = limit
@@ -134,10 +135,10 @@ class _BestSegments:
 
 
 def read_segments(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
-    """Class and segments, `ID:START`, best first, of each line of a file that `SegmentsWriter` wrote, or of its form.
+    """Class and segments, `ID:START`, best first, of each line of a file in the format of `SegmentsWriter`.
 
     Raises:
-        UserError: the file cannot be read, is of another form, or has a class twice. The message names file and line.
+        UserError: the file cannot be read, has another format or repeats a class. The message names file and line.
     """
     seen = set()
     for place, line in _lines(path):
@@ -145,13 +146,13 @@ def read_segments(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
         if not comma or not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
             raise UserError(f"{place}: {reprlib.repr(line)} is not CLASS,ID:START ID:START ...")
         if int(text) in seen:
-            raise UserError(f"{place}: class {text} is there twice.")
+            raise UserError(f"{place}: class {text} occurs twice.")
         seen.add(int(text))
         yield int(text), segments.split()
 
 
 def _lines(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
-    """Every line but the header and empty ones, and its place in words."""
+    """The place of each line, for messages, and the line; without the header and empty lines."""
     for number, line in enumerate(read_lines(path), start=1):
         place = f"{path}, line {number}"
         try:
@@ -165,5 +166,5 @@ def _lines(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
 def _checked_id(video_id: bytes) -> str:
     text = checked_id(video_id)
     if not text or any(mark.isspace() for mark in text):
-        raise UserError(f"The video id {text!r} is empty or has a space: a list of segments cannot hold it.")
+        raise UserError(f"The video id {text!r} is empty or has a space, which a list of segments cannot hold.")
     return text

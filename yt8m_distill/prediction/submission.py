@@ -1,4 +1,4 @@
-"""Predictions as text: the Kaggle submission file and a listing for people."""
+"""Predictions as text: the Kaggle submission file and a readable listing."""
 
 import json
 import os
@@ -21,41 +21,45 @@ def format_row(video_id: str | bytes, predictions, top_k: int = 20) -> str:
     Args:
         video_id: without commas and line breaks.
         predictions: array (classes,), finite.
-        top_k: classes to write; all of them where there are fewer.
+        top_k: number of classes to write, at most all.
 
     Returns:
         The line with its line end. Scores have 6 significant digits; of equal scores the lower class comes first.
 
     Raises:
-        UserError: if the id would break the file, a prediction is NaN or infinite, the shape is not (classes,) or
-            `top_k` is below 1.
+        UserError: the id would break the file, a prediction is NaN or infinite, the shape is not (classes,) or `top_k`
+            is below 1.
+
+    Example:
+        >>> format_row("abcd", [0.25, 0.75, 0.5], top_k=2)
+        'abcd,1 0.75 2 0.5\\n'
 
     Source: the YouTube-8M starter code (inference.py, format_lines).
-    Differs: the starter code fails where `top_k` exceeds the classes, and in Python 3 on any id that is bytes.
+    Differs: the starter code fails if `top_k` exceeds the number of classes, and in Python 3 if ids are bytes.
     """
     return _format_rows([video_id], np.asarray(predictions)[None], top_k)[0]
 
 
 class PredictionsWriter:
-    """Writes a submission file, and where class names are given a readable listing `<path>.txt` beside it.
+    """Writes a submission file, and with class names a readable listing `<path>.txt` beside it.
 
-    A context manager, on `ResumableFiles`: files appear under their names only when complete; after a `save` they are
-    gone on with by the next writer for the same work.
+    A context manager that uses `ResumableFiles`: files appear under their names only when complete; after a `save`, the
+    next writer for the same work resumes there.
 
     Args:
-        path: the file to write; compressed where it ends in `.gz`.
-        top_k: classes per video; all of them where there are fewer.
+        path: the file to write, compressed if it ends in `.gz`.
+        top_k: classes per video, at most all.
         names: class names by index, for the listing; None: no listing.
-        work: identifies what is predicted by what; JSON.
-        run: JSON that is written beside the file with the number of its rows, see `description_path`; None: nothing is.
+        work: JSON that identifies model, input and settings.
+        run: JSON to write beside the file, with the number of its rows, see `description_path`; None: nothing.
 
     Attributes:
-        rows: videos written so far, those before a stop included.
-        position: what was given to the last `save` for this work; None at the beginning.
-        other_work: whether something unfinished was there, of other work.
+        rows: videos written so far, including those before a stop.
+        position: the argument of the last `save` for this work; None at the beginning.
+        other_work: whether there were partial files of other work.
 
     Raises:
-        UserError: on entering, if the file cannot be written there; on leaving, if the disk does not take it.
+        UserError: on entering, if the file cannot be written; on leaving, if the disk is full.
     """
 
     def __init__(
@@ -91,17 +95,17 @@ class PredictionsWriter:
         return self
 
     def write(self, video_ids: Sequence[str | bytes], predictions) -> None:
-        """Adds a row for every video.
+        """Appends a row for each video.
 
         Args:
             video_ids: batch ids without commas and line breaks.
             predictions: array (batch, classes), finite.
 
         Raises:
-            UserError: as `format_row`; if there are not as many ids as predictions; if the disk is full.
+            UserError: as `format_row`; the numbers of ids and predictions differ; the disk is full.
         """
         if not self._open:
-            raise RuntimeError("PredictionsWriter is used outside of its `with` block.")
+            raise RuntimeError("PredictionsWriter is used outside its `with` block.")
         self._files.write("".join(_format_rows(video_ids, predictions, self._top_k)))
         if self._names is not None:
             rows = zip(video_ids, predictions, strict=True)
@@ -109,7 +113,7 @@ class PredictionsWriter:
         self.rows += len(video_ids)
 
     def save(self, position: Any):
-        """Lets the next writer for the same work go on after the rows written until now; `position` is JSON."""
+        """Makes the file resumable after the rows written so far, with this position in the input (JSON)."""
         self._files.save({"rows": self.rows, "position": position})
 
     def __exit__(self, error_type, error, traceback) -> None:
@@ -124,29 +128,35 @@ class PredictionsWriter:
 
 
 def listing_path(path: str | os.PathLike) -> pathlib.Path:
-    """Where the readable listing of a submission file is."""
+    """The path of the readable listing of a submission file."""
     return pathlib.Path(f"{path}.txt")
 
 
 def description_path(path: str | os.PathLike) -> pathlib.Path:
-    """Where it is written what a file of predictions was made by, from what, and how many rows it has."""
+    """The path of the description of a predictions file: its model, its input and its number of rows."""
     return pathlib.Path(f"{path}.json")
 
 
 def format_readable(video_id: str | bytes, predictions, names: Mapping[int, str], top_k: int = 20) -> str:
-    """The best classes of a video for people: the id, then a line `  SCORE  NAME` for each class, best first.
+    """The best classes of a video in readable form: the id, then a line `  SCORE  NAME` for each class, best first.
 
     Args:
         video_id: the id.
         predictions: array (classes,), finite.
-        names: class names by index, of `load_vocabulary`; a class that is not there is shown as `class INDEX`.
-        top_k: classes to list; all of them where there are fewer.
+        names: class names by index, of `load_vocabulary`; other classes are shown as `class INDEX`.
+        top_k: number of classes to list, at most all.
 
     Returns:
         The lines, each with its line end. Scores have 4 decimals.
 
     Raises:
         UserError: as `format_row`.
+
+    Example:
+        >>> print(format_readable("abcd", [0.25, 0.75, 0.5], {1: "Car"}, top_k=2), end="")
+        abcd
+          0.7500  Car
+          0.5000  class 2
     """
     video_id = checked_id(video_id)
     classes, scores = ranked_classes([video_id], np.asarray(predictions)[None], top_k)
@@ -169,11 +179,15 @@ def _format_rows(video_ids: Sequence[str | bytes], predictions, top_k: int) -> l
 
 
 def checked_id(video_id: str | bytes) -> str:
-    """A video's id as text; UserError where it cannot be in a line of a CSV."""
+    """A video's id as a string.
+
+    Raises:
+        UserError: it is not UTF-8, or would break a line of a CSV file.
+    """
     try:
         text = video_id.decode() if isinstance(video_id, bytes) else str(video_id).encode().decode()
     except UnicodeError as error:
         raise UserError(f"The video id {video_id!r} is not UTF-8 text.") from error
     if any(mark in text for mark in ',"\r\n'):
-        raise UserError(f"The video id {text!r} has a comma, a quote or a line break: a line of a CSV cannot hold it.")
+        raise UserError(f"The video id {text!r} has a comma, a quote or a line break, which a CSV file cannot hold.")
     return text

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from yt8m_distill.errors import UserError
 
 MOST_DIGITS = 9  # of a class index
-_INDEX_COLUMNS = ("index",)  # In lower case; the editions write "Index" and "index".
+_INDEX_COLUMNS = ("index",)  # in lower case; the editions write "Index" and "index"
 _NAME_COLUMNS = ("name", "display_name")
 _IDENTIFIER_COLUMNS = ("knowledgegraphid", "mid")
 
@@ -17,29 +17,29 @@ _IDENTIFIER_COLUMNS = ("knowledgegraphid", "mid")
 def load_vocabulary(path: str | os.PathLike, num_classes: int | None = None) -> dict[int, str]:
     """Class names from a vocabulary CSV, by class index.
 
-    The columns are found by the header: `index` and `name` or `display_name`, in any case, as in the files of
-    YouTube-8M and AudioSet. A class without a name is called by its Knowledge Graph id, where there is such a column.
+    The header names the columns: `index` and `name` or `display_name`, in any case, as in the files of YouTube-8M and
+    AudioSet. A class without a name gets its Knowledge Graph id, if there is such a column.
 
     Args:
         path: of the file.
-        num_classes: of the model whose classes are to be named; None: it does not matter.
+        num_classes: of the model whose classes are to be named; None: any.
 
     Raises:
-        UserError: if the file cannot be read or has no such columns, an index is missing, not a whole number of at
-            least 0, or there twice, or the model has no such class. The message names file and line.
+        UserError: the file cannot be read or has no such columns, an index is missing, not an integer of at least 0 or
+            repeated, or the model has no such class. The message names file and line.
     """
     with _csv_rows(path, "vocabulary") as rows:
         names = _read_vocabulary(rows, path)
     if num_classes is not None and max(names, default=0) >= num_classes:
         raise UserError(
-            f"The vocabulary {path} is another model's: it names class {max(names)}, and this one has {num_classes:,} "
-            "classes."
+            f"The vocabulary {path} is for another model: it names class {max(names)}, and this model has "
+            f"{num_classes:,} classes."
         )
     return names
 
 
 def load_class_ids(path: str | os.PathLike) -> list[int]:
-    """Class indices, ascending, from a CSV whose column `index` holds them, as the label ids of YouTube-8M's segments.
+    """Class indices, ascending, from the column `index` of a CSV file, such as YouTube-8M's label ids of segments.
 
     Raises:
         UserError: as `load_vocabulary`.
@@ -50,7 +50,7 @@ def load_class_ids(path: str | os.PathLike) -> list[int]:
 
 @contextlib.contextmanager
 def _csv_rows(path: str | os.PathLike, what: str) -> Iterator[Iterator[list[str]]]:
-    """The rows of a CSV file; what is wrong with the file itself is said as of the `what`."""
+    """The rows of a CSV file, which messages call `what`."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             yield csv.reader(file)
@@ -67,8 +67,8 @@ def _read_vocabulary(reader, path: str | os.PathLike) -> dict[int, str]:
     identifier_column = _column(header, _IDENTIFIER_COLUMNS)
     if index_column is None or name_column is None:
         raise UserError(
-            f"{path}, line 1: a vocabulary begins with column names, of which one is 'index' and one 'name' or "
-            f"'display_name'; here they are {reprlib.repr(header)}."
+            f"{path}, line 1: a vocabulary needs a header with columns 'index' and 'name' or 'display_name', not "
+            f"{reprlib.repr(header)}."
         )
     names: dict[int, str] = {}
     for row in reader:
@@ -79,7 +79,7 @@ def _read_vocabulary(reader, path: str | os.PathLike) -> dict[int, str]:
             raise UserError(f"{place}: {len(row)} values for {len(header)} columns.")
         index = _vocabulary_index(row[index_column], place)
         if index in names:
-            raise UserError(f"{place}: index {index} is there twice.")
+            raise UserError(f"{place}: index {index} occurs twice.")
         identifier = "" if identifier_column is None else row[identifier_column]
         names[index] = _in_one_line(row[name_column]) or _in_one_line(identifier) or f"class {index}"
     if not names:
@@ -90,7 +90,7 @@ def _read_vocabulary(reader, path: str | os.PathLike) -> dict[int, str]:
 def _read_class_ids(reader, path: str | os.PathLike) -> list[int]:
     column = _column([name.strip().lower() for name in next(reader, [])], _INDEX_COLUMNS)
     if column is None:
-        raise UserError(f"{path}, line 1: one of the column names must be 'Index'.")
+        raise UserError(f"{path}, line 1: a list of label ids needs a header with a column 'Index'.")
     indices = set()
     for row in filter(None, reader):
         place = f"{path}, line {reader.line_num}"
@@ -113,5 +113,5 @@ def _column(header: list[str], candidates: tuple[str, ...]) -> int | None:
 def _vocabulary_index(text: str, place: str) -> int:
     digits = text.strip()
     if not (digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS):
-        raise UserError(f"{place}: the index is {reprlib.repr(text)}, a whole number of at least 0 is needed.")
+        raise UserError(f"{place}: the index must be an integer of at least 0, not {reprlib.repr(text)}.")
     return int(digits)
