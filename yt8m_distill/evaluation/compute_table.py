@@ -100,12 +100,13 @@ def _description(columns: Sequence[Sized]) -> str:
     args = [(column.frames, column.model.model_args) for column in columns]
     by_frames = [name for name in model.model_args if len({values[name] for _, values in args}) > 1]
     shared = ", ".join(f"{name}={value}" for name, value in model.model_args.items() if name not in by_frames)
+    sizes = " + ".join(map(str, model.feature_sizes))
     lines = [
         _wrapped(f"{type(model).__name__}: {shared}"),
         *(f"{name}, by frames: {', '.join(f'{k}: {values[name]}' for k, values in args)}" for name in by_frames),
-        f"Input: features of {' + '.join(map(str, model.feature_sizes))} values per frame; {model.num_classes} classes.",
+        f"Input: features of {sizes} values per frame; {model.num_classes} classes.",
         f"Trainable parameters: {cost.parameter_count(model):,}",
-        f"Memory of all weights in float32, including batch normalization statistics: {cost.weight_bytes(model):,} bytes",
+        f"Memory of all weights in float32, with batch normalization statistics: {cost.weight_bytes(model):,} bytes",
     ]
     return "\n".join(lines)
 
