@@ -1,7 +1,6 @@
 """Fewer bits, XLA and copies ahead: the same training and predictions, near enough, and what cannot work is refused."""
 
 import json
-import threading
 
 import keras
 import numpy as np
@@ -14,7 +13,6 @@ from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.training import Distillation, Learning, TrainConfig
 from yt8m_distill.data.batches import View
-from yt8m_distill.data.prefetch import copied_ahead
 from yt8m_distill.data.reading import read_video
 from yt8m_distill.errors import UserError
 from yt8m_distill.eval import main as eval_main
@@ -123,31 +121,6 @@ def test_shapes_change_seldom():
     assert [each["frames"].sum() for each in padded] == [3 * videos * frames for videos, frames in sizes]
     assert padded[2]["num_frames"].tolist() == [1, 1, 0, 0, 0, 0]
     assert padded[2]["video_id"] == (2, 7)
-
-
-def test_frames_are_copied_ahead_as_bytes_and_the_source_is_closed():
-    closed, third_is_read = [], threading.Event()
-
-    def batches():
-        try:
-            for number in range(5):
-                if number == 2:
-                    third_is_read.set()
-                yield {"frames": np.full((2, 3, 4), number, np.uint8), "video_id": number}
-        finally:
-            closed.append(True)
-
-    copies = copied_ahead(batches(), "/CPU:0")
-    for number in range(2):
-        batch = next(copies)
-        assert isinstance(batch["frames"], tf.Tensor)
-        assert batch["frames"].dtype == tf.uint8
-        assert (batch["frames"].numpy() == number).all()
-        assert batch["video_id"] == number
-    assert third_is_read.wait(timeout=60)  # though only two were asked for
-    copies.close()
-    assert closed == [True]
-    assert [batch["video_id"] for batch in copied_ahead(batches())] == [0, 1, 2, 3, 4]  # where there is no GPU
 
 
 def test_students_frames_are_the_same_on_a_gpu(monkeypatch):

@@ -1,4 +1,4 @@
-"""Batches made, or copied to a GPU, ahead of their use."""
+"""Prefetching: batches are read, and their frames copied to a GPU, while the batch before is used."""
 
 import contextlib
 from collections import deque
@@ -13,7 +13,7 @@ BATCHES_AHEAD = 2  # read while one is used
 
 
 def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, made in a thread of their own."""
+    """The same batches, made in a thread of their own, `BATCHES_AHEAD` before they are used."""
     with ThreadPoolExecutor(1, "reader") as reader:
         waiting = deque(reader.submit(next, batches, None) for _ in range(BATCHES_AHEAD))
         try:
@@ -29,7 +29,7 @@ def copied_ahead(batches: Generator[Batch], device: str | None = None) -> Iterat
 
     Args:
         batches: closed at the end.
-        device: its name; None: the first GPU, and where there is none, nothing is copied.
+        device: its name; None: the first GPU; without a GPU nothing is copied.
     """
     gpus = tf.config.list_logical_devices("GPU") if device is None else []
     device = gpus[0].name if gpus else device
