@@ -67,15 +67,14 @@ def test_bytes_equal_floats_prepared_in_that_way(name, normalization):
         np.testing.assert_allclose(model(inputs)[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
 
 
-def test_ones_own_is_a_function_of_masked_frames():
+def test_a_users_own_is_a_function_of_masked_frames(monkeypatch):
     seen = []
 
     def shifted(frames, model):
         seen.append((frames, model))
         return frames + 1.0
 
-    shifted.__qualname__ = "shifted"
-    INPUT_NORMALIZATIONS.register("shifted")(shifted)
+    monkeypatch.setitem(INPUT_NORMALIZATIONS._entries, "shifted", shifted)
     model = build_small("NetVLAD", input_normalization="shifted")
     frames = np.full((1, 2, sum(FEATURE_SIZES)), 255, np.uint8)
     mask = np.array([[True, False]])

@@ -1,7 +1,6 @@
 import pytest
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.plugins.loading import load_plugins
 from yt8m_distill.plugins.registry import Registry
 
 
@@ -38,13 +37,21 @@ def test_unknown_and_taken_names_are_refused():
         registry.register("rep")(max)
 
 
-def test_plugins_are_found_in_the_working_directory(tmp_path, monkeypatch):
-    (tmp_path / "plugin_of_a_test.py").write_text("VALUE = 7\n")
-    (tmp_path / "broken_plugin_of_a_test.py").write_text("1 / 0\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [path for path in __import__("sys").path if path])
-    load_plugins(["plugin_of_a_test"])
-    with pytest.raises(UserError, match="'broken_plugin_of_a_test' cannot be imported: ZeroDivisionError"):
-        load_plugins(["broken_plugin_of_a_test"])
-    with pytest.raises(UserError, match="'no_such_plugin' cannot be imported"):
-        load_plugins(["no_such_plugin"])
+def test_names_with_the_suffix_of_the_starter_code():
+    registry = Registry("model", {}, suffix="Model")
+
+    @registry.register()
+    class Lstm:
+        pass
+
+    @registry.register()
+    class TinyModel:
+        pass
+
+    assert registry.get("LstmModel") is registry.get("Lstm") is Lstm
+    assert registry.resolve("LstmModel") == "Lstm"
+    assert registry.get("TinyModel") is TinyModel
+    assert registry.name_of(TinyModel) == "TinyModel"
+    assert registry.name_of(len) is None
+    with pytest.raises(UserError, match="Unknown model 'Tiny'"):
+        registry.get("Tiny")

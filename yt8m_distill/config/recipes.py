@@ -29,12 +29,13 @@ def recipe_for(recipe: str, model: str) -> Recipe:
 
     Source: "paper" is Bhardwaj et al. section 5 and Lin et al. section 5; for the starter code's models it is that
     code's flags, with an eighth of its 1024 videos a step, and a tenth of its rate, for the models that are large on
-    every frame. A model that is in none of them has NeXtVLAD's.
+    every frame. A model that is in none of them has NeXtVLAD's, with
+    its own model arguments.
     """
     if recipe not in RECIPES:
         raise UserError(f"the recipe must be one of {', '.join(RECIPES)}, not {recipe}.")
     by_model = _sample_recipes() if recipe == "sample" else _paper_recipes()
-    return by_model.get(model, by_model["NeXtVLAD"])
+    return by_model.get(model, dataclasses.replace(by_model["NeXtVLAD"], model_args={}))
 
 
 def _paper_recipes() -> dict[str, Recipe]:

@@ -60,18 +60,18 @@ class Loss(abc.ABC):
         UserError: the weight is negative or not finite.
 
     Example:
-        >>> class CosineLoss(Loss):
+        >>> class AbsoluteLoss(Loss):
         ...     teacher_outputs = ("representation",)
         ...     reaches_classifier = False
         ...
         ...     def __call__(self, teacher, student, batch):
-        ...         similarity = keras.losses.cosine_similarity(teacher["representation"], student["representation"])
-        ...         return 1.0 + ops.mean(similarity)
-        >>> loss = CosineLoss(weight=2.0)
+        ...         return ops.mean(ops.abs(teacher["representation"] - student["representation"]))
+        >>> loss = AbsoluteLoss(weight=2.0)
         >>> loss.name, loss.weight
-        ('CosineLoss', 2.0)
-        >>> float(loss({"representation": [[3.0, 0.0]]}, {"representation": [[0.0, 1.0]]}, batch=None))
-        1.0
+        ('AbsoluteLoss', 2.0)
+        >>> teacher, student = ops.array([[3.0, 0.0]]), ops.array([[1.0, 1.0]])
+        >>> float(loss({"representation": teacher}, {"representation": student}, batch=None))
+        1.5
     """
 
     teacher_outputs: tuple[str, ...] = ("predictions",)

@@ -1,4 +1,4 @@
-"""What GPUs and XLA want: frames that are there in time, shapes that change seldom, and no LSTM of cuDNN's."""
+"""XLA: which models it can compile, and shapes that change seldom."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -17,8 +17,8 @@ def check_xla(models: Iterable[keras.Model]):
     for model in models:
         if any(isinstance(layer, StackedLSTM) and layer.use_cudnn for layer in _layers(model)):
             raise UserError(
-                f"--xla: XLA cannot compile {type(model).__name__} on a GPU, where its LSTM is cuDNN's and faster so; "
-                "leave out --xla."
+                f"xla: XLA cannot compile {type(model).__name__} on a GPU, where its LSTM is cuDNN's and faster so; "
+                "leave out xla."
             )
 
 
@@ -30,9 +30,9 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 class SteadyShapes:
-    """Pads arrays to the largest shape that they have had so far: XLA compiles anew for every shape.
+    """Pads arrays to the largest shape that they have had so far: XLA compiles again for every new shape.
 
-    What is padded must not count, as frames beyond `num_frames` and rows that are cut off from the result.
+    Padding must not count: frames beyond `num_frames`, or rows that are removed from the result.
 
     Args:
         axes: of each array that is padded, by its name in a batch.

@@ -1,9 +1,10 @@
-"""Imports the modules that `--plugins` names."""
+"""Plugins: the modules of users that `--plugins` names."""
 
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from yt8m_distill.errors import UserError
 
@@ -28,3 +29,27 @@ def load_plugins(modules: Sequence[str]):
             raise
         except Exception as error:  # whatever a module of somebody else's does
             raise UserError(f"the plugin '{name}' cannot be imported: {type(error).__name__}: {error}.") from error
+
+
+def check_loaded(values: Any, path: str):
+    """Refuses a configuration that names plugins which this process has not imported.
+
+    A configuration can be from elsewhere, so its plugins are never imported because it names them: only the user does
+    that, by `--plugins`.
+
+    Args:
+        values: the parsed JSON of a configuration, of any form; "plugins" is a list of dotted names, or is missing.
+        path: its file, for the message.
+
+    Raises:
+        UserError: a plugin has not been imported.
+    """
+    names = values.get("plugins") if isinstance(values, dict) else None
+    if not isinstance(names, list):  # the check of all fields refuses what is neither a list nor missing
+        return
+    if any(name not in sys.modules for name in names if isinstance(name, str)):
+        modules = ",".join(map(str, names))
+        raise UserError(
+            f"{path}: this run was trained with the plugins {modules}, which are not part of yt8m_distill and are not "
+            f"imported unless you ask for it. If you trust these modules, give --plugins={modules}."
+        )
