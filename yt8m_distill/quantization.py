@@ -1,4 +1,4 @@
-"""Between the bytes in which features are stored and the numbers that models compute with."""
+"""Quantization: between the bytes that features are stored as and the numbers that models compute with."""
 
 import zipfile
 from typing import Any
@@ -12,7 +12,7 @@ WHITENING_EPSILON = 1e-4
 
 
 def dequantize(features: Any, max_value: float = 2.0, min_value: float = -2.0) -> Any:
-    """Turns stored bytes back into numbers: `x * range / 255 + range / 512 + min_value`.
+    """Turns stored bytes into numbers: `x * range / 255 + range / 512 + min_value`.
 
     Args:
         features: tensor of any shape, uint8 in [0, 255].
@@ -23,17 +23,21 @@ def dequantize(features: Any, max_value: float = 2.0, min_value: float = -2.0) -
         float32 tensor of the same shape; [-1.9922, 2.0078] for the default range.
 
     Source: `Dequantize` of the starter code; the bias is range / 512, not range / 510.
+
+    Example:
+        >>> [round(float(x), 4) for x in dequantize(np.array([0, 255], np.uint8))]
+        [-1.9922, 2.0078]
     """
     value_range = max_value - min_value
     return ops.cast(features, "float32") * (value_range / 255.0) + (value_range / 512.0 + min_value)
 
 
 def reverse_whitening(features: Any, eigenvalues: Any) -> Any:
-    """Gives dequantized features the variances back that whitening took: `(x - 4 / 512) * (sqrt(eigenvalue) + 1e-4)`.
+    """Restores the variances that whitening took from features: `(x - 4 / 512) * (sqrt(eigenvalue) + 1e-4)`.
 
     Args:
         features: tensor (..., size), as from `dequantize`.
-        eigenvalues: (size,), at least 0, of the principal components that the features are.
+        eigenvalues: (size,), at least 0, of the principal components.
 
     Returns:
         float32 tensor of the same shape.
@@ -52,24 +56,24 @@ def read_eigenvalues(path: str, size: int) -> np.ndarray:
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        problem = getattr(error, "strerror", None) or "it is no .npy file of numbers"
-        raise UserError(f"--eigenvalues: '{path}' cannot be read: {problem}.") from error
+        problem = getattr(error, "strerror", None) or "it is not a .npy file of numbers"
+        raise UserError(f"eigenvalues: '{path}' cannot be read: {problem}.") from error
     shape = getattr(stored, "shape", None)
     if shape is None or stored.dtype.kind not in "fiu" or shape not in ((stored.size,), (stored.size, 1)):
-        raise UserError(f"--eigenvalues: '{path}' must hold one column of numbers, not {shape or 'an archive'}.")
+        raise UserError(f"eigenvalues: '{path}' must hold one column of numbers, not {shape or 'an archive'}.")
     if stored.size < size:
         raise UserError(
-            f"--eigenvalues: '{path}' holds {stored.size} numbers; the first feature needs one for each of its {size} "
+            f"eigenvalues: '{path}' holds {stored.size} numbers; the first feature needs one for each of its {size} "
             "values."
         )
     values = np.array(stored.reshape(-1)[:size], np.float32)
     if not np.all(np.isfinite(values)) or values.min(initial=0.0) < 0:
-        raise UserError(f"--eigenvalues: '{path}' holds numbers that are negative or not finite.")
+        raise UserError(f"eigenvalues: '{path}' holds numbers that are negative or not finite.")
     return values
 
 
 def quantize(features: np.ndarray, max_value: float = 2.0, min_value: float = -2.0) -> np.ndarray:
-    """Turns numbers into the bytes in which features are stored.
+    """Turns numbers into the bytes that features are stored as.
 
     `quantize(dequantize(x))` gives x back for every byte.
 
@@ -82,6 +86,10 @@ def quantize(features: np.ndarray, max_value: float = 2.0, min_value: float = -2
         uint8 array of the same shape, rounded half to even.
 
     Source: `quantize` of the starter code's feature extractor.
+
+    Example:
+        >>> quantize([-3.0, 0.0, 2.0])
+        array([  0, 128, 255], dtype=uint8)
     """
     clipped = np.clip(np.asarray(features, np.float64), min_value, max_value)
     return np.rint((clipped - min_value) * (255.0 / (max_value - min_value))).astype(np.uint8)

@@ -107,8 +107,8 @@ def test_a_keras_file_holds_the_eigenvalues(tmp_path):
         (np.array([1.0, -1, 1, 1, 1, 1]), "negative"),
         (np.array(["a"] * 6), "one column of numbers"),
         (None, "No such file"),
-        (b"no numbers", "no .npy file"),
-        (b"PK\x03\x04", "no .npy file"),  # the beginning of an archive
+        (b"no numbers", "not a .npy file"),
+        (b"PK\x03\x04", "not a .npy file"),  # the beginning of an archive
     ],
 )
 def test_eigenvalues_are_checked(tmp_path, values, message):

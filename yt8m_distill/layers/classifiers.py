@@ -31,6 +31,11 @@ class LogisticClassifier(keras.layers.Layer):
         `{"predictions": (batch, classes) in [0, 1], "logits": (batch, classes)}`, float32.
 
     Source: `LogisticModel` of the starter code (biases not regularized) and of NeXtVLAD's code (regularized).
+
+    Example:
+        >>> outputs = LogisticClassifier(num_classes=5)(ops.zeros((2, 8)))
+        >>> outputs["predictions"].numpy().tolist()[0]
+        [0.5, 0.5, 0.5, 0.5, 0.5]
     """
 
     kind = "logistic"

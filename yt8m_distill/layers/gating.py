@@ -27,6 +27,10 @@ class ContextGating(MaskedLayer):
     Output shape: (batch, dim).
 
     Source: WILLOW, "Learnable pooling with Context Gating for video classification", section 3.3.
+
+    Example:
+        >>> ContextGating()(ops.ones((3, 8))).shape
+        TensorShape([3, 8])
     """
 
     def __init__(self, remove_diagonal: bool = False, batch_norm: bool = True, **kwargs: Any):

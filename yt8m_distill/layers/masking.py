@@ -1,4 +1,4 @@
-"""What layers and models share."""
+"""Masks and normalization that layers and models share."""
 
 from typing import Any
 
@@ -20,7 +20,11 @@ class MaskedLayer(keras.layers.Layer):
 def l2_normalize(inputs: Any, axis: int = -1) -> Any:
     """Divides by the 2-norm along `axis`; a vector of zeros stays zero.
 
-    The squared norm is held above 1e-12, as in TensorFlow 1, and is summed in float32 whatever the input's type.
+    The squared norm is kept above 1e-12, as in TensorFlow 1, and is summed in float32 whatever the input's type.
+
+    Example:
+        >>> [[round(float(x), 3) for x in row] for row in l2_normalize(ops.array([[3.0, 4.0], [0.0, 0.0]]))]
+        [[0.6, 0.8], [0.0, 0.0]]
     """
     square_sum = ops.sum(ops.square(ops.cast(inputs, "float32")), axis=axis, keepdims=True)
     return inputs * ops.cast(ops.rsqrt(ops.maximum(square_sum, 1e-12)), inputs.dtype)
@@ -32,6 +36,10 @@ def frame_mask(num_frames: Any, frames: Any) -> Any:
     Args:
         num_frames: (batch,) integers; more than `frames` counts as all of them.
         frames: length of the frames dimension, an int or a scalar tensor.
+
+    Example:
+        >>> frame_mask([2, 0], 3).numpy().tolist()
+        [[True, True, False], [False, False, False]]
     """
     return ops.arange(frames, dtype="int32")[None, :] < ops.cast(num_frames, "int32")[:, None]
 
@@ -42,6 +50,10 @@ def mean_over_frames(frames: Any, mask: Any) -> Any:
     Args:
         frames: (batch, frames, features), zero on padding.
         mask: bool (batch, frames), True for real frames.
+
+    Example:
+        >>> mean_over_frames(ops.array([[[1.0], [3.0], [0.0]]]), frame_mask([2], 3)).numpy().tolist()
+        [[2.0]]
     """
     count = ops.maximum(ops.sum(ops.cast(mask, "float32"), axis=1), 1.0)
     return ops.cast(ops.sum(ops.cast(frames, "float32"), axis=1) / count[:, None], frames.dtype)

@@ -32,6 +32,11 @@ class NetVLADPooling(MaskedLayer):
 
     Source: Arandjelovic et al., "NetVLAD", and WILLOW's code.
     Differs: padded frames are masked; WILLOW samples frames at random instead, at inference, too.
+
+    Example:
+        >>> pooling = NetVLADPooling(clusters=4)
+        >>> pooling(ops.ones((2, 10, 6)), mask=ops.arange(10)[None] < ops.array([[10], [3]])).shape
+        TensorShape([2, 24])
     """
 
     def __init__(

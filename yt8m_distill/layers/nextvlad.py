@@ -33,6 +33,10 @@ class NeXtVLADPooling(MaskedLayer):
 
     Source: NeXtVLAD, section 3.2, and the authors' code.
     Differs: in training, padded frames and videos without frames enter no batch statistics.
+
+    Example:
+        >>> NeXtVLADPooling(clusters=4, groups=3, expansion=2)(ops.ones((2, 10, 6))).shape
+        TensorShape([2, 16])
     """
 
     def __init__(self, clusters: int, groups: int, expansion: int = 2, mask_statistics: bool = True, **kwargs: Any):

@@ -27,6 +27,12 @@ class StackedLSTM(MaskedLayer):
     a sequence without real steps.
 
     Source: `MultiRNNCell` of `BasicLSTMCell`s with `state_is_tuple=False`, as in the H-LSTM's code.
+
+    Example:
+        >>> lstm = StackedLSTM(cells=4, layers=2)
+        >>> states, outputs = lstm(ops.ones((3, 5, 6)), mask=ops.ones((3, 5), "bool"), return_outputs=True)
+        >>> states.shape, outputs.shape
+        (TensorShape([3, 16]), TensorShape([3, 5, 4]))
     """
 
     def __init__(self, cells: int, layers: int = 2, use_cudnn: bool | str = "auto", **kwargs: Any):

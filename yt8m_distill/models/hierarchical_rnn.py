@@ -37,6 +37,13 @@ class HierarchicalRNN(VideoModel):
 
     Source: "Efficient Video Classification Using Fewer Frames" (Bhardwaj et al., 2019), section 3, and its code.
     Differs: the code ignores its dropout argument, and its student has five blocks whatever its frames.
+
+    Example:
+        >>> model = HierarchicalRNN((6, 2), 5, cells=4, layers=1, block_length=5)
+        >>> inputs = {"frames": ops.zeros((3, 10, 8), "uint8"), "num_frames": ops.array([10, 7, 0])}
+        >>> outputs = model(inputs, return_intermediates=True)
+        >>> tuple(outputs["representation"].shape), tuple(outputs["frame_states"].shape)
+        ((3, 8), (3, 10, 4))
     """
 
     input_normalization = "l2"

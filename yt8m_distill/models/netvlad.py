@@ -54,6 +54,13 @@ class NetVLAD(VLADModel):
     Source: "Learnable pooling with Context Gating for video classification" (Miech et al., 2017), WILLOW's code.
     Differs: all real frames are pooled and padded ones masked; WILLOW samples frames at random, at inference, too. With
     `iterations` they are sampled in training only, so that predictions do not depend on chance. WILLOW trains with 300.
+
+    Example:
+        >>> model = NetVLAD((6, 2), 5, clusters=4, hidden_size=8)
+        >>> model({"frames": ops.zeros((3, 10, 8), "uint8"), "num_frames": ops.array([10, 7, 0])})["predictions"].shape
+        TensorShape([3, 5])
+        >>> NetVLAD.argument_defaults()["clusters"], model.model_args["clusters"]
+        (256, 4)
     """
 
     input_normalization = "l2"

@@ -38,6 +38,12 @@ class NeXtVLAD(VLADModel):
         UserError: a count below 1, a rate outside [0, 1), groups that do not divide, or a reduction above the size.
 
     Source: NeXtVLAD (Lin et al., 2018), section 3, and the authors' code. Input as it comes from dequantizing.
+
+    Example:
+        >>> model = NeXtVLAD((6, 2), 5, clusters=4, groups=2, hidden_size=8)
+        >>> outputs = model({"frames": ops.zeros((3, 10, 8), "uint8"), "num_frames": ops.array([10, 7, 0])})
+        >>> {name: tuple(value.shape) for name, value in outputs.items()}
+        {'representation': (3, 8), 'predictions': (3, 5), 'logits': (3, 5)}
     """
 
     classifier_l2 = 1e-5

@@ -1,4 +1,4 @@
-"""What every model of this package has in common: inputs, outputs, classifier, configuration."""
+"""The contract of all models: inputs, outputs, classifier, configuration."""
 
 import abc
 from collections.abc import Callable, Sequence

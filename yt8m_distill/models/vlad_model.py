@@ -1,4 +1,4 @@
-"""What NetVLAD and NeXtVLAD have in common: a pooling layer for each feature, then one hidden representation."""
+"""The base of NetVLAD and NeXtVLAD: a pooling layer for each feature, then one hidden representation."""
 
 import math
 from typing import Any
