@@ -32,7 +32,7 @@ import tensorflow as tf
 from measuring import print_machine, print_table, run_config
 
 from yt8m_distill.config.dataset import DatasetSpec
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.batches import Batch
 from yt8m_distill.devices import cluster
 from yt8m_distill.devices.cluster import Devices
@@ -114,9 +114,7 @@ def work(arguments: argparse.Namespace):
     devices.wait()
 
 
-def training_step(
-    config: TrainConfig, models: dict[str, keras.Model], devices: Devices
-) -> Callable[[Batch], tf.Tensor]:
+def training_step(config: RunConfig, models: dict[str, keras.Model], devices: Devices) -> Callable[[Batch], tf.Tensor]:
     """The step of a teacher's training."""
     stage = stages.stages(config, models)[0]
     step_model = stage.build()

@@ -16,7 +16,8 @@ from yt8m_distill.config.dataset import YOUTUBE_8M_2018, DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.json import to_json
 from yt8m_distill.config.recipes import with_recipe
-from yt8m_distill.config.training import Distillation, Learning, TrainConfig
+from yt8m_distill.config.run import RunConfig
+from yt8m_distill.config.training import Distillation, Learning
 from yt8m_distill.data.sample import SampleSettings, write_sample
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.files import atomic
@@ -115,7 +116,7 @@ def run_config(
     selection: FrameSelection = ALL_FRAMES,
     distillation: Distillation | None = None,
     **learning,
-) -> TrainConfig:
+) -> RunConfig:
     """A NeXtVLAD with the papers' settings but for `model_args`: a teacher's run, with a selection a baseline's, with
     a distillation a serial student's.
 
@@ -124,7 +125,7 @@ def run_config(
     """
     mode = "serial" if distillation else "teacher" if selection == ALL_FRAMES else "baseline"
     return with_recipe(
-        TrainConfig(
+        RunConfig(
             "NeXtVLAD",
             training_mode=mode,
             model_args=model_args,
@@ -137,7 +138,7 @@ def run_config(
     )
 
 
-def write_run(folder: pathlib.Path, config: TrainConfig):
+def write_run(folder: pathlib.Path, config: RunConfig):
     """A run directory with the configuration, and a model with random weights as its best one."""
     run = RunDir(folder)
     atomic.make_directory(run.best)

@@ -40,6 +40,7 @@ from measuring import (
 )
 
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import Distillation, Learning, TeacherCache, TrainConfig
 from yt8m_distill.data.batches import StoredOutputs
 from yt8m_distill.data.video_files import VideoFiles
@@ -103,7 +104,7 @@ def report_epochs(arguments: argparse.Namespace, folder: pathlib.Path):
 
 
 def epoch(
-    config: TrainConfig, teacher: trained_model.TrainedModel, videos: VideoFiles, stored: StoredOutputs | None
+    config: RunConfig, teacher: trained_model.TrainedModel, videos: VideoFiles, stored: StoredOutputs | None
 ) -> Callable[[], float]:
     """An epoch of training steps; returns the number of videos."""
     models = {**building.build_models(config), "teacher": teacher.model}

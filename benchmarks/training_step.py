@@ -30,7 +30,8 @@ import tensorflow as tf
 from measuring import Measured, measure_in_turn, median_of, print_machine, print_table, run_config
 
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.config.training import Distillation, TrainConfig
+from yt8m_distill.config.run import RunConfig
+from yt8m_distill.config.training import Distillation
 from yt8m_distill.data.batches import Batch
 from yt8m_distill.data.frame_selection import selected_indices
 from yt8m_distill.models import building, registry
@@ -99,7 +100,7 @@ def random_batches(arguments: argparse.Namespace, selection: FrameSelection, cla
     }
 
 
-def training_step(config: TrainConfig, models: Mapping[str, keras.Model], batch: Batch) -> Callable[[], float]:
+def training_step(config: RunConfig, models: Mapping[str, keras.Model], batch: Batch) -> Callable[[], float]:
     """The step of the first stage of a training, on one batch; returns the number of videos."""
     stage = stages.stages(config, models)[0]
     step_model, optimizer = stage.build(), optimizers.make_optimizer(config)
@@ -114,7 +115,7 @@ def training_step(config: TrainConfig, models: Mapping[str, keras.Model], batch:
     return run
 
 
-def adam_update(config: TrainConfig, model: keras.Model) -> Callable[[], float]:
+def adam_update(config: RunConfig, model: keras.Model) -> Callable[[], float]:
     """The optimizer's update of all variables with gradients that are there; they are 0, which costs the same."""
     optimizer = optimizers.make_optimizer(config)
     variables = model.trainable_variables

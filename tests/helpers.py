@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from yt8m_distill.config.json import to_json
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.models import building
 from yt8m_distill.runs.directory import RunDir, weights_file
 
@@ -85,7 +85,7 @@ def video_level(
     return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString(deterministic=True)
 
 
-def write_run(folder: pathlib.Path, config: TrainConfig) -> str:
+def write_run(folder: pathlib.Path, config: RunConfig) -> str:
     """The run directory of a teacher or baseline with random weights; returns its path as text."""
     run, (role, model) = RunDir(folder), *building.build_models(config).items()
     run.best.mkdir(parents=True)

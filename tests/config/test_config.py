@@ -9,10 +9,11 @@ from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.inference import EvalConfig, InferenceConfig
 from yt8m_distill.config.json import from_json, to_json
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import Checkpointing, Distillation, Learning, TrainConfig
 from yt8m_distill.errors import UserError
 
-CONFIG = TrainConfig(
+CONFIG = RunConfig(
     "NeXtVLAD",
     model_args={"clusters": 4, "dropout": 0.5, "classifier": "moe"},
     selection=FrameSelection(3, sampling="random"),
@@ -30,7 +31,7 @@ def test_json_there_and_back():
 
 
 def test_defaults_of_a_teacher():
-    teacher = TrainConfig("NetVLAD", training_mode="teacher")
+    teacher = RunConfig("NetVLAD", training_mode="teacher", data=CONFIG.data)
     assert from_json(to_json(teacher), "x") == teacher
 
 
@@ -40,13 +41,15 @@ def test_losses_are_kept_in_one_order_with_all_weights():
 
 
 def changed(path: str, value) -> str:
-    """The JSON of CONFIG with one value replaced or added."""
+    """The JSON of CONFIG with one value replaced or added; `...`: left out."""
     values = json.loads(to_json(CONFIG))
     *folders, name = path.split(".")
     inner = values
     for folder in folders:
         inner = inner[folder]
     inner[name] = value
+    if value is ...:
+        del inner[name]
     return json.dumps(values)
 
 
@@ -55,7 +58,10 @@ def changed(path: str, value) -> str:
     [
         ("{", "not valid JSON"),
         ("[]", "must be an object"),
-        ("{}", "model"),
+        ("{}", r"setting model is missing"),
+        (changed("data", None), "data. must be an object"),
+        (changed("data.feature_names", ...), r"setting data\.feature_names is missing"),
+        (changed("training_mode", None), "training_mode must be str, not None"),
         ("[" * 100_000, "not valid JSON"),
         (changed("learning.batch_size", "many"), r"learning\.batch_size must be int, not 'many'"),
         (changed("learning.batch_size", True), "must be int"),

@@ -7,10 +7,13 @@ import pickle
 import numpy as np
 import pytest
 
+from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.json import from_json, from_values, to_json, to_values
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.frame_selection import selected_indices
+
+DATA = DatasetSpec("AudioSet", "video_id", ("audio_embedding",), (128,), 527, 10)
 
 
 def test_all_frames_are_all_frames():
@@ -28,14 +31,14 @@ def test_all_frames_are_one_selection():
 
 
 def test_json_of_a_teacher_has_null():
-    teacher = TrainConfig("NetVLAD", training_mode="teacher")
+    teacher = RunConfig("NetVLAD", training_mode="teacher", data=DATA)
     assert teacher.selection == ALL_FRAMES
     assert json.loads(to_json(teacher))["selection"] is None
     assert from_json(to_json(teacher), "x").selection == ALL_FRAMES
 
 
 def test_json_of_a_stride_of_one_is_no_null():
-    baseline = TrainConfig("NetVLAD", training_mode="baseline", selection=FrameSelection(stride=1))
+    baseline = RunConfig("NetVLAD", training_mode="baseline", selection=FrameSelection(stride=1), data=DATA)
     assert json.loads(to_json(baseline))["selection"]["stride"] == 1
     assert from_json(to_json(baseline), "x") == baseline
 

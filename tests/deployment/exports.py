@@ -10,7 +10,7 @@ from tests.helpers import sequence_example
 from yt8m_distill.config.dataset import FRAME, DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.json import to_json
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.export import main as export_main
 from yt8m_distill.files import atomic
 from yt8m_distill.models import building
@@ -34,7 +34,7 @@ def write_run(
     sizes = (FRAME_SIZE - 2, 2)
     data = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), sizes, CLASSES, max_frames, level=level)
     mode = "teacher" if selection == ALL_FRAMES else "baseline"
-    config = TrainConfig(
+    config = RunConfig(
         model, mode, model_args, selection=selection, data=data, recipe="paper", eval_data_pattern=data_pattern
     )
     ((role, built),) = building.build_models(config).items()

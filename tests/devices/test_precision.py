@@ -8,7 +8,7 @@ import pytest
 from tests.helpers import write_run
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.inference import EvalConfig, InferenceConfig
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.devices import precision
 from yt8m_distill.errors import UserError
 from yt8m_distill.runs import loading
@@ -20,7 +20,7 @@ SMALL = {"clusters": 4, "groups": 2, "hidden_size": 8, "gating_reduction": 2}
 def run(tmp_path) -> str:
     """A teacher's run directory with random weights."""
     spec = DatasetSpec("own features", "id", ("rgb", "audio"), (6, 2), 5, 12)
-    config = TrainConfig("NeXtVLAD", training_mode="teacher", model_args=SMALL, data=spec)
+    config = RunConfig("NeXtVLAD", training_mode="teacher", model_args=SMALL, data=spec)
     return write_run(tmp_path, config)
 
 

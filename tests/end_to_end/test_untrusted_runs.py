@@ -23,7 +23,8 @@ from tests.helpers import learnable_videos, write_records
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.json import to_json
-from yt8m_distill.config.training import Distillation, TrainConfig
+from yt8m_distill.config.run import RunConfig
+from yt8m_distill.config.training import Distillation
 from yt8m_distill.eval import main as eval_main
 from yt8m_distill.inference import main as inference_main
 from yt8m_distill.runs import checkpoints, directory
@@ -168,7 +169,7 @@ HOSTILE_CONFIGS = {
         "feature_sizes must",
     ),
     "frames beyond 32 bits": ({"selection__k": 1 << 40}, "--student_frames"),
-    "no format": ({"data": None}, "data is missing"),
+    "no format": ({"data": None}, "data. must be an object"),
     "a number that is not": ({"model_args__dropout": float("nan")}, "model_args.dropout"),
     "nested lists": ({"recipe": [[[[]]]]}, "recipe must be str"),
 }
@@ -202,7 +203,7 @@ def test_a_configuration_of_a_terabyte(run, evaluated):
 
 
 def test_a_run_that_is_its_own_teacher(run, evaluated):
-    serial = TrainConfig(
+    serial = RunConfig(
         "NetVLAD",
         model_args=ARGUMENTS,
         selection=FrameSelection(2),

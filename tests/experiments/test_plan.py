@@ -9,6 +9,7 @@ from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.training import Distillation, Learning, TeacherCache, TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments.plan import Run, plan
+from yt8m_distill.runs.teachers import teacher_config
 
 BASE = TrainConfig(
     "HierarchicalRNN",
@@ -55,7 +56,7 @@ def test_settings_of_rows():
     assert rows["Serial rep"].learning.finetune_epochs == 2
     assert rows["Serial pred"].learning.finetune_epochs is None
     assert rows["Teacher-Skyline"] == dataclasses.replace(
-        BASE.of_teacher("out/runs/seed7/teacher"), learning=Learning(seed=7)
+        teacher_config(BASE, "out/runs/seed7/teacher"), learning=Learning(seed=7)
     )
 
 
@@ -160,7 +161,7 @@ def test_students_of_a_file_share_teachers_with_the_same_settings():
 
 
 def test_a_teacher_that_a_file_names_is_the_students_teacher():
-    teacher, student = named(("My teacher", BASE.of_teacher(None)), ("Student", BASE))
+    teacher, student = named(("My teacher", teacher_config(BASE, None)), ("Student", BASE))
     assert student.config.teacher_dir == teacher.config.train_dir == "out/runs/seed0/my-teacher"
     elsewhere = dataclasses.replace(BASE, teacher_dir="finished")
     assert [run.config.teacher_dir for run in named(("Student", elsewhere))] == ["finished"]

@@ -1,7 +1,6 @@
 """`results.md` and `results.csv` out of results that are made up here."""
 
 import csv
-import dataclasses
 import io
 import pathlib
 
@@ -11,6 +10,7 @@ from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.experiment import ExperimentConfig
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.json import to_json
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import Distillation, Learning, TrainConfig
 from yt8m_distill.experiments import published
 from yt8m_distill.experiments.plan import plan
@@ -46,7 +46,7 @@ def made_up(config: ExperimentConfig) -> list[Result]:
     first = results[0].config
     folder = pathlib.Path(first.train_dir)
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(to_json(dataclasses.replace(first, data=SPEC)))
+    (folder / "config.json").write_text(to_json(RunConfig.of(first, data=SPEC)))
     return results
 
 

@@ -18,7 +18,8 @@ from tests.fuzz.records import CHANGES, mutated
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.json import from_json, from_values, to_json
-from yt8m_distill.config.training import Distillation, Learning, TrainConfig
+from yt8m_distill.config.run import RunConfig
+from yt8m_distill.config.training import Distillation, Learning
 from yt8m_distill.data.reading_order import Position
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.prediction.submission import HEADER, PredictionsWriter, format_readable, format_row
@@ -27,7 +28,7 @@ from yt8m_distill.runs.checkpoints import Checkpoint
 from yt8m_distill.training.loop import Progress
 from yt8m_distill.training.report import Report, Row
 
-CONFIG = TrainConfig(
+CONFIG = RunConfig(
     "NeXtVLAD",
     model_args={"clusters": 4, "dropout": 0.5, "classifier": "moe"},
     selection=FrameSelection(3, sampling="random"),

@@ -19,7 +19,8 @@ from yt8m_distill import flops
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.json import to_json
-from yt8m_distill.config.training import Distillation, TrainConfig
+from yt8m_distill.config.run import RunConfig
+from yt8m_distill.config.training import Distillation
 from yt8m_distill.flops import main as flops_main
 from yt8m_distill.models import HierarchicalRNN, NetVLAD, NeXtVLAD, VideoModel, cost
 from yt8m_distill.models.cost import multiply_accumulates, paper_convention, parameter_count, weight_bytes
@@ -279,13 +280,13 @@ def test_command_says_that_nothing_is_published(capsys):
 @pytest.fixture
 def run(tmp_path) -> pathlib.Path:
     """Run directory of a student for 6, 10 and 30 frames, of which only the configuration is there, and its teacher."""
-    teacher = TrainConfig(
+    teacher = RunConfig(
         model="HierarchicalRNN",
         model_args={"cells": 4, "layers": 1, "block_length": 20},
         training_mode="teacher",
         data=DatasetSpec("own features", "id", ("clip",), (8,), 3, 100),
     )
-    student = TrainConfig(
+    student = RunConfig(
         model="HierarchicalRNN",
         model_args=teacher.model_args,
         student_model_args={"block_length": 5},

@@ -11,7 +11,8 @@ from tests.helpers import learnable_videos, write_records
 from yt8m_distill import distiller
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.config.training import Distillation, Learning, TrainConfig
+from yt8m_distill.config.run import RunConfig
+from yt8m_distill.config.training import Distillation, Learning
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.reading import read_video
 from yt8m_distill.errors import UserError
@@ -38,7 +39,7 @@ def videos(count: int) -> list:
 def losses_of_training(steps: int = 6, **learning) -> list[float]:
     """Of teacher and student in parallel, on one batch."""
     settings = Learning(batch_size=32, regularization_penalty=1.0, **FULL_SCHEDULE, **learning)
-    config = TrainConfig(
+    config = RunConfig(
         "NeXtVLAD", "parallel", model_args=SMALL, selection=FrameSelection(3), distillation=Distillation(), data=SPEC,
         learning=settings,
     )  # fmt: skip
@@ -80,7 +81,7 @@ def test_scaled_losses_give_the_same_steps_and_overflow_none():
     frames = np.random.default_rng(0).integers(0, 256, (6, 4, 8), np.uint8)
     inputs = {"frames": frames, "num_frames": np.full(6, 4, np.int32)}
     labels = np.eye(10, dtype=np.uint8)[:6]
-    config = TrainConfig("FrameLevelLogistic", "teacher", data=SPEC)
+    config = RunConfig("FrameLevelLogistic", "teacher", data=SPEC)
     weights = {}
     for scale in (None, 2.0**12, np.inf):
         keras.utils.set_random_seed(0)
@@ -102,7 +103,7 @@ def test_scaled_losses_give_the_same_steps_and_overflow_none():
 
 
 def test_what_xla_predicts():
-    config = TrainConfig("NeXtVLAD", "teacher", model_args=SMALL, data=SPEC)
+    config = RunConfig("NeXtVLAD", "teacher", model_args=SMALL, data=SPEC)
     model = building.build_models(config)["teacher"]
     plain, compiled = prediction_function(model), prediction_function(model, xla=True)
     for count in (9, 4):  # the second is padded to the first
@@ -134,7 +135,7 @@ def test_students_frames_are_the_same_on_a_gpu(monkeypatch):
 
 
 def test_an_lstm_of_cudnn_is_refused(monkeypatch):
-    config = TrainConfig("HierarchicalRNN", "teacher", model_args={"cells": 4, "block_length": 2}, data=SPEC)
+    config = RunConfig("HierarchicalRNN", "teacher", model_args={"cells": 4, "block_length": 2}, data=SPEC)
     model = building.build_models(config)["teacher"]
     check_xla([model])  # on a CPU it is no LSTM of cuDNN's
     monkeypatch.setattr(xla.tf.config, "list_physical_devices", lambda kind: [kind])
@@ -145,7 +146,7 @@ def test_an_lstm_of_cudnn_is_refused(monkeypatch):
 @pytest.mark.parametrize(("learning", "told"), [({"xla": True}, "--xla"), ({"precision": "float16"}, "bfloat16")])
 def test_what_several_devices_do_not_do_is_refused(learning, told):
     with pytest.raises(UserError, match=told):
-        TrainConfig("NeXtVLAD", "teacher", data=SPEC, distribution="mirrored", learning=Learning(**learning))
+        RunConfig("NeXtVLAD", "teacher", data=SPEC, distribution="mirrored", learning=Learning(**learning))
 
 
 @pytest.mark.slow

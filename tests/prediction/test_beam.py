@@ -13,7 +13,7 @@ from tests.helpers import learnable_videos, rated_video, video_level, write_reco
 from yt8m_distill.beam_inference import main as beam_main
 from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.tfrecord import frames_of_file, masked_crc32c, records_of_stream
 from yt8m_distill.errors import UserError
 from yt8m_distill.inference import main as inference_main
@@ -63,7 +63,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
     damage(folder / "1.tfrecord", 2, 40)
     damage(folder / "2.tfrecord", 19, 0)
     (folder / "3.tfrecord").touch()
-    config = TrainConfig("FrameLevelLogistic", "baseline", selection=FrameSelection(3, sampling="random"), data=SPEC)
+    config = RunConfig("FrameLevelLogistic", "baseline", selection=FrameSelection(3, sampling="random"), data=SPEC)
     write_run(folder / "run", config)
     return folder
 
@@ -152,7 +152,7 @@ def test_video_level_models(tmp_path):
     means = [video_level({"mean_rgb": [0.1 * n, 1, 2, 3, 4, 5], "mean_audio": [n, 1]}, f"v{n}") for n in range(9)]
     write_records(tmp_path / "1.tfrecord", means)
     spec = DatasetSpec("own features", "id", ("mean_rgb", "mean_audio"), (6, 2), 10, 1, level=VIDEO)
-    write_run(tmp_path / "run", TrainConfig("Logistic", "teacher", data=spec))
+    write_run(tmp_path / "run", RunConfig("Logistic", "teacher", data=spec))
     assert predict(tmp_path, "here.csv") == 0
     assert predict(tmp_path, "beam.csv", "--output_shards=1") == 0
     assert merge_main(["merge", str(tmp_path / "beam.csv")]) == 0
@@ -173,7 +173,7 @@ def test_senseless_wishes_are_refused(folder, tmp_path, capsys, monkeypatch):
         assert told in capsys.readouterr().err
     write_records(tmp_path / "1.tfrecord", [rated_video([(0, 1, 1.0)])])
     spec = DatasetSpec("own features", "id", ("rgb", "audio"), (6, 2), 10, 12, level=SEGMENT)
-    write_run(tmp_path / "run", TrainConfig("FrameLevelLogistic", "teacher", data=spec))
+    write_run(tmp_path / "run", RunConfig("FrameLevelLogistic", "teacher", data=spec))
     assert predict(tmp_path, "beam.csv") == 2
     assert "segments are predicted by inference.py" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "apache_beam", None)

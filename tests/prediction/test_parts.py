@@ -14,8 +14,8 @@ from tests.helpers import learnable_videos, sequence_example, write_records, wri
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.inference import InferenceConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.shard import Shard
-from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.inference import main as inference_main
 from yt8m_distill.merge_predictions import main as merge_main
@@ -33,7 +33,7 @@ def made(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("parts")
     for index in range(FILES):
         write_records(folder / f"{index}.tfrecord", learnable_videos(3 + index, seed=100 * index))
-    config = TrainConfig("FrameLevelLogistic", "baseline", selection=FrameSelection(3, sampling="random"), data=SPEC)
+    config = RunConfig("FrameLevelLogistic", "baseline", selection=FrameSelection(3, sampling="random"), data=SPEC)
     write_run(folder / "run", config)
     assert predict(folder, "whole.csv") == 0
     for index in range(PARTS):

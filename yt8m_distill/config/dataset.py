@@ -9,6 +9,7 @@ from yt8m_distill.errors import UserError
 FRAME, VIDEO, SEGMENT = "frame", "video", "segment"
 LEVELS = (FRAME, VIDEO, SEGMENT)
 SEGMENT_FRAMES = 5  # of YouTube-8M 2019
+LONGEST_VIDEO = 300  # frames, of YouTube-8M
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 
 T = typing.TypeVar("T")
 
 
-def to_json(config: TrainConfig) -> str:
+def to_json(config: RunConfig) -> str:
     """The text of `config.json`."""
     return json.dumps(to_values(config), indent=2, sort_keys=True) + "\n"
 
@@ -39,7 +39,7 @@ def to_values(value: Any) -> Any:
     return type(value)(map(to_values, value)) if isinstance(value, tuple | list) else value
 
 
-def from_json(text: str, path: str) -> TrainConfig:
+def from_json(text: str, path: str) -> RunConfig:
     """A configuration out of the text of `config.json`.
 
     Raises:
@@ -49,7 +49,7 @@ def from_json(text: str, path: str) -> TrainConfig:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}).") from error
-    return from_values(TrainConfig, values, path)
+    return from_values(RunConfig, values, path)
 
 
 def from_values(kind: type[T], values: Any, path: str) -> T:
@@ -77,11 +77,13 @@ def _build(kind: type, values: Any, place: str):
     names = {each.name for each in dataclasses.fields(kind) if each.init}
     if unknown := sorted(set(values) - names):
         raise UserError(f"unknown setting {place}{unknown[0]}; known are {', '.join(sorted(names))}.")
-    converted = {name: _convert(known[name], value, f"{place}{name}") for name, value in values.items()}
-    try:
-        return kind(**converted)
-    except TypeError as error:
-        raise UserError(f"{place or 'the file'}: {error}.") from error
+    if missing := [each.name for each in dataclasses.fields(kind) if _is_required(each) and each.name not in values]:
+        raise UserError(f"setting {place}{missing[0]} is missing.")
+    return kind(**{name: _convert(known[name], value, f"{place}{name}") for name, value in values.items()})
+
+
+def _is_required(field: dataclasses.Field) -> bool:
+    return field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _convert(hint: Any, value: Any, place: str):

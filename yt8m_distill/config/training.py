@@ -1,12 +1,11 @@
 """Training settings: what users ask for; None leaves a setting to its default. Imports no TensorFlow."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass
 from typing import Any, Literal, get_args
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
-from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
+from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
 from yt8m_distill.plugins import INPUT_NORMALIZATIONS, LOSSES, MODELS
@@ -120,7 +119,7 @@ class Checkpointing(Settings):
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """One training run as users ask for it; None and empty fields stand for defaults."""
+    """One training run as users ask for it; None and empty fields stand for defaults. Resolved it is a `RunConfig`."""
 
     model: str = setting(REQUIRED, "Name of the model (README.md).", flag_default=DEFAULT_MODEL)
     training_mode: TrainingMode | None = setting(
@@ -144,7 +143,6 @@ class TrainConfig(Settings):
         None, "Settings to use where others are not given. [sample on the sample data, else paper]"
     )
     overrides: SpecOverrides = group(SpecOverrides)
-    data: DatasetSpec | None = None
     learning: Learning = group(Learning)
     checkpointing: Checkpointing = group(Checkpointing)
     bad_records: BadRecordPolicy = group(BadRecordPolicy)
@@ -248,24 +246,6 @@ class TrainConfig(Settings):
         fields["distillation"] = Distillation.from_settings(given) if mode in DISTILLING_MODES else None
         model = MODELS.resolve(given.get("model", DEFAULT_MODEL))
         return super().from_settings(given, model=model, training_mode=mode, **fields)
-
-    def of_teacher(self, train_dir: str | None) -> "TrainConfig":
-        """The run of the teacher that a student of serial training is matched to.
-
-        Args:
-            train_dir: its run directory.
-        """
-        return dataclasses.replace(
-            self,
-            training_mode="teacher",
-            selection=ALL_FRAMES,
-            distillation=None,
-            student_model_args={},
-            learning=dataclasses.replace(self.learning, finetune_epochs=None),
-            teacher_dir=None,
-            teacher_cache=None,
-            train_dir=train_dir,
-        )
 
 
 @dataclass(frozen=True)

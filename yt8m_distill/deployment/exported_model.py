@@ -89,9 +89,7 @@ def of_trained(trained: trained_model.TrainedModel, selection: FrameSelection | 
             f"{trained.config.model} takes video-level records, one vector per video, which are computed from all of "
             "its frames; only models that take frames can be exported."
         )
-    if trained.role == "teacher" and selection is not None:
-        raise UserError("--student_frames, --student_stride and --frame_sampling do not apply to the teacher.")
-    selection = selection or trained.selection
+    selection = trained.selection_for(selection)
     if selection.sampling == "random":
         raise UserError(
             "these frames are drawn at random, by the video's id; an exported model needs fixed frames: give "

@@ -18,8 +18,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.shard import Shard
-from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import LostWorker, UserError
 
 log = logging.getLogger(__name__)
@@ -258,7 +258,7 @@ def _in_short(error: Exception) -> str:
     return next((line for line in lines if "aborted by" in line), lines[0])[:200].rstrip(": ")
 
 
-def check_batch_size(config: TrainConfig, devices: Devices):
+def check_batch_size(config: RunConfig, devices: Devices):
     """Raises UserError where a resolved configuration's batches have fewer videos than there are devices."""
     if config.learning.batch_size < devices.replicas:
         raise UserError(
@@ -267,7 +267,7 @@ def check_batch_size(config: TrainConfig, devices: Devices):
         )
 
 
-def described(config: TrainConfig, train_files: Any) -> dict[str, str]:
+def described(config: RunConfig, train_files: Any) -> dict[str, str]:
     """What all workers of a training must have in common, for `Devices.check_same`."""
     return {
         "settings": json.dumps(dataclasses.asdict(config), sort_keys=True, default=str),

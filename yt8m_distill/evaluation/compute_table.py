@@ -11,9 +11,10 @@ from yt8m_distill.config.dataset import AUDIOSET, YOUTUBE_8M_2018, SpecOverrides
 from yt8m_distill.config.models import FlopsConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.text_table import aligned_markdown_table
-from yt8m_distill.models import VideoModel, building, cost, registry
+from yt8m_distill.models import VideoModel, cost, registry
 from yt8m_distill.models.arguments import typed_model_args
-from yt8m_distill.runs import trained_model
+from yt8m_distill.plugins import MODELS
+from yt8m_distill.runs import teachers
 
 GIGA = 1e9
 TEXT_WIDTH = 100
@@ -39,7 +40,7 @@ def run_flops(config: FlopsConfig):
 
 def _of_settings(config: FlopsConfig) -> list[Sized]:
     """The model of the flags; arguments that depend on the number of frames have the values of a training."""
-    model_class = registry.model_class(config.model)
+    model_class = MODELS.get(config.model)
     sizes, num_classes = _sizes(config.overrides)
     model_args = typed_model_args(model_class, config.model_args)
 
@@ -51,13 +52,12 @@ def _of_settings(config: FlopsConfig) -> list[Sized]:
 
 def _of_run(config: FlopsConfig) -> list[Sized]:
     """The model of a run, with the arguments that it was trained with, for any number of frames."""
-    directory, run, role = trained_model.find(config.train_dir, config.which)
-    if role == trained_model.ENSEMBLE:
+    directory, run, role = teachers.find_run(config.train_dir, config.which)
+    if role == teachers.ENSEMBLE:
         members = ", ".join(run.teacher_dirs)
         raise UserError(f"the teacher of '{config.train_dir}' is an ensemble; count its members: {members}.")
-    args, data = trained_model.model_args_of(run, role), run.data
-    selection = trained_model.selection_of(run, role)
-    frames = config.frames or selection.drawn_from or (building.frames_of(run, selection),)
+    args, data = run.model_args_of(role), run.data
+    frames = config.frames or run.selection_of(role).drawn_from or (run.frames_of(role),)
     try:
         return _columns(frames, lambda _: args, run.model, data.feature_sizes, data.num_classes)
     except (ValueError, TypeError) as error:  # the configuration may be from elsewhere

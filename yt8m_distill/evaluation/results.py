@@ -13,13 +13,13 @@ from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.metrics import EvaluationMetrics
-from yt8m_distill.runs import trained_model
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.trained_model import TrainedModel
 
 
 def write_metrics(
     run: RunDir,
-    trained: trained_model.TrainedModel,
+    trained: TrainedModel,
     selection: FrameSelection,
     result: Mapping[str, float],
     eval_data_pattern: str,
@@ -37,7 +37,7 @@ def write_metrics(
         level: of their records: whether whole videos were evaluated or rated segments.
         output_file: where to write the JSON instead.
     """
-    teachers_of_student = trained.role == "teacher" and run.read_config().training_mode != "teacher"
+    teachers_of_student = trained.role == "teacher" and run.read_config().main_role != "teacher"
     default = run.metrics_file(of_teacher=teachers_of_student, branch=trained.branch)
     target = pathlib.Path(output_file or default)
     step = trained.step if trained.step is not None else best_step(RunDir(trained.run_path))

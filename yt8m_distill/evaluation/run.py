@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 
 from yt8m_distill.config.inference import EvalConfig
-from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.batches import View, check_view
 from yt8m_distill.data.video_files import VideoFiles, check_segments
@@ -16,9 +15,10 @@ from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.evaluation.results import write_metrics, write_per_class
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.prediction.predict import prediction_function
-from yt8m_distill.runs import checkpoints, loading, trained_model
+from yt8m_distill.runs import checkpoints, loading
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.inputs import evaluation_videos, level_of
+from yt8m_distill.runs.trained_model import TrainedModel, check_selection
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 2.0  # of --follow for a new checkpoint
@@ -31,7 +31,7 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
         UserError: no run, no model, no files, files of another format, or a bad record.
     """
     train_config = RunDir(config.train_dir).read_config()
-    _check_selection(config, train_config)
+    check_selection(config.which or train_config.main_role, config.selection)
     warn_where_slow(config.precision)
     skip = config.bad_records.skip
     level = level_of(config.segments, train_config)
@@ -46,18 +46,12 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
     return result
 
 
-def _check_selection(config: EvalConfig, train_config: TrainConfig):
-    teacher = config.which == "teacher" or (config.which is None and train_config.training_mode == "teacher")
-    if teacher and config.selection is not None:
-        raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
-
-
-def _load(config: EvalConfig, checkpoint: checkpoints.Checkpoint | None = None) -> trained_model.TrainedModel:
+def _load(config: EvalConfig, checkpoint: checkpoints.Checkpoint | None = None) -> TrainedModel:
     return loading.load(config.train_dir, config.which, checkpoint, config.precision, config.branch)
 
 
-def _evaluate_once(config: EvalConfig, trained: trained_model.TrainedModel, videos: VideoFiles) -> dict[str, float]:
-    selection = config.selection or trained.selection
+def _evaluate_once(config: EvalConfig, trained: TrainedModel, videos: VideoFiles) -> dict[str, float]:
+    selection = trained.selection_for(config.selection)
     check_view(videos.spec, View(selection), "eval_data_pattern")
     log.info("Evaluating the %s from %s on %d files", trained.role, trained.source, len(videos.files))
     # Half of the estimate: what is hopeless is refused at once, without an estimate too high refusing what would fit.

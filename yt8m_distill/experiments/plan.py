@@ -13,6 +13,7 @@ from yt8m_distill.config.experiment import ExperimentConfig
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.training import STUDENT_LOSSES, TeacherCache, TrainConfig
 from yt8m_distill.errors import UserError
+from yt8m_distill.runs.teachers import teacher_config
 
 PAPERS_FRAMES = {"table1": (6, 10, 15, 20, 30), "table5": (10, 30)}  # k = 30 in all others
 FRACTIONS = (0.1, 0.25, 0.5)  # of the training data, table 2
@@ -166,11 +167,11 @@ def _runs_of_table(config: ExperimentConfig, seed: int) -> Iterator[Run]:
 
 def _run(base: TrainConfig, variant: Variant, selection: FrameSelection, seed: int) -> Run:
     if variant.mode == "teacher":
-        config = base.of_teacher(None)
+        config = teacher_config(base, None)
     elif variant.mode == "baseline":  # of the student's architecture: that is what it is compared with
         args = {**base.model_args, **base.student_model_args}
         config = dataclasses.replace(
-            base.of_teacher(None), training_mode="baseline", selection=selection, model_args=args
+            teacher_config(base, None), training_mode="baseline", selection=selection, model_args=args
         )
     else:
         config = _of_student(base, variant, selection)
@@ -249,7 +250,7 @@ def _with_teachers(runs: Sequence[Run], folder: pathlib.Path) -> list[Run]:
         if run.config.training_mode != "serial" or run.config.teacher_dir:
             linked.append(run)
             continue
-        wanted = run.config.of_teacher(None)
+        wanted = teacher_config(run.config, None)
         teacher = _first_with(wanted, teachers)
         if teacher is None:
             number = sum(each.row.startswith(TEACHER) for each in teachers) + 1

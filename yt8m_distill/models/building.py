@@ -1,47 +1,52 @@
 """Builds the models of a run."""
 
-from collections.abc import Mapping
-
 import keras
 
 from yt8m_distill.config.dataset import VIDEO
-from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.devices.precision import DTYPE_POLICIES
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import registry
 from yt8m_distill.models.arguments import check_sizes
 
 
-def frames_of(config: TrainConfig, selection: FrameSelection) -> int:
-    """Frames that a model gets at most; unbounded videos are taken as 300 frames."""
-    return selection.frames(config.data.longest_example or 300)
+def build_models(config: RunConfig, with_teacher: bool = False) -> dict[str, keras.Model]:
+    """New models of a run, by role; in parallel mode they share the classifier.
 
-
-def build_models(config: TrainConfig, with_teacher: bool = False) -> dict[str, keras.Model]:
-    """New models of a resolved configuration, by role; in parallel mode they share the classifier.
-
-    For serial training only the student, its teacher is another run's; unless `with_teacher`.
+    Args:
+        config: of the run.
+        with_teacher: also a teacher of serial training, which is otherwise another run's.
     """
-    models, precision = {}, config.learning.precision
-    if config.training_mode in ("teacher", "parallel") or (with_teacher and config.training_mode == "serial"):
-        models["teacher"] = build_one(config, config.model_args, precision)
-    if config.training_mode != "teacher":
-        args = {**config.model_args, **config.student_model_args}
-        shared = models["teacher"].classifier if config.training_mode == "parallel" else None
-        models["student"] = build_one(config, args, precision, shared)
+    roles = config.trained_roles
+    if with_teacher and config.training_mode == "serial":
+        roles = ("teacher", *roles)
+    models: dict[str, keras.Model] = {}
+    for role in roles:
+        shared = models["teacher"].classifier if role == "student" and config.training_mode == "parallel" else None
+        models[role] = build_one(config, role, config.learning.precision, shared)
     return models
 
 
-def build_one(config: TrainConfig, args: Mapping, precision: str, classifier_layer=None) -> keras.Model:
-    if registry.model_class(config.model).video_level != (config.data.level == VIDEO):
+def build_one(config: RunConfig, role: str, precision: str, classifier_layer=None) -> keras.Model:
+    """A new model of a run.
+
+    Args:
+        config: of the run.
+        role: "student" or "teacher".
+        precision: what it computes in.
+        classifier_layer: a classifier to share; None: it has its own.
+
+    Raises:
+        UserError: unknown model or argument, a value that the model refuses, or records of another level.
+    """
+    if config.model_class.video_level != (config.data.level == VIDEO):
         raise UserError(f"{config.model} does not go with {config.data.level}-level records.")
-    check_sizes(args, config.data.feature_sizes, config.data.num_classes)
+    check_sizes(config.model_args_of(role), config.data.feature_sizes, config.data.num_classes)
     return registry.build_model(
         config.model,
         feature_sizes=config.data.feature_sizes,
         num_classes=config.data.num_classes,
         classifier_layer=classifier_layer,
         dtype=DTYPE_POLICIES[precision],
-        **args,
+        **config.model_args_of(role),
     )

@@ -77,7 +77,7 @@ def run_beam_inference(config: BeamConfig) -> int:
     if empty and not config.predictions.bad_records.skip:
         raise UserError(f"{empty[0]}: the file is empty. --on_bad_record=skip leaves such files out.")
     spec = input_spec(wanted, _detect(files, overrides_of(wanted)), FLAG)
-    view = View(config.predictions.selection or trained.selection)
+    view = View(trained.selection_for(config.predictions.selection))
     check_view(spec, view, FLAG)
     log.info("Predicting %d files with the %s from %s", len(files), trained.role, trained.source)
     _check_output(config.predictions.output_file)

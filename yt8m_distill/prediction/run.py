@@ -26,8 +26,9 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.prediction import parts, submission, vocabulary
 from yt8m_distill.prediction.predict import prediction_function, predictions
 from yt8m_distill.prediction.segments import SegmentsWriter
-from yt8m_distill.runs import loading, packing, trained_model
+from yt8m_distill.runs import loading, packing
 from yt8m_distill.runs.inputs import evaluation_videos, level_of
+from yt8m_distill.runs.trained_model import TrainedModel, check_selection
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def run_inference(config: InferenceConfig) -> int:
     level = FRAME if in_segments else level  # all segments are predicted, rated or not
     videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern", level, skip)
     videos = dataclasses.replace(videos, check=check_id)
-    view = View(config.selection or trained.selection, in_segments=in_segments)
+    view = View(trained.selection_for(config.selection), in_segments=in_segments)
     check_view(videos.spec, view, "input_data_pattern")
     output_file = parts.part_path(config.output_file, config.shard) if config.shard else config.output_file
     log.info("Predicting %s with the %s from %s", _files_text(videos, config.shard), trained.role, trained.source)
@@ -84,7 +85,7 @@ def check_id(video: Video):
         raise DamagedRecord(str(error).removesuffix(".")) from error
 
 
-def load_trained(config: InferenceConfig) -> trained_model.TrainedModel:
+def load_trained(config: InferenceConfig) -> TrainedModel:
     """The model of `--train_dir` or `--input_model_tgz`.
 
     Raises:
@@ -98,8 +99,7 @@ def load_trained(config: InferenceConfig) -> trained_model.TrainedModel:
         )
     if config.input_model_tgz:
         trained = dataclasses.replace(trained, source=pathlib.Path(config.input_model_tgz))
-    if trained.role == "teacher" and config.selection is not None:
-        raise UserError("--student_frames, --student_stride and --frame_sampling do not go with the teacher.")
+    check_selection(trained.role, config.selection)
     warn_where_slow(config.precision)
     return trained
 
@@ -123,9 +123,7 @@ def _check_segment_settings(config: InferenceConfig, in_segments: bool):
         raise UserError("--segment_max_pred and --segment_label_ids_file do nothing without --segment_labels.")
 
 
-def _predict_segments(
-    config: InferenceConfig, trained: trained_model.TrainedModel, videos: VideoFiles, view: View
-) -> int:
+def _predict_segments(config: InferenceConfig, trained: TrainedModel, videos: VideoFiles, view: View) -> int:
     with SegmentsWriter(
         config.output_file,
         top_k=config.top_k,
@@ -148,7 +146,7 @@ def _segment_classes(path: str | None, num_classes: int) -> list[int] | None:
 
 def _all_predictions(
     config: InferenceConfig,
-    trained: trained_model.TrainedModel,
+    trained: TrainedModel,
     videos: VideoFiles,
     view: View,
     start: Position = BEGINNING,
@@ -168,7 +166,7 @@ def _all_predictions(
 
 def _predict(
     config: InferenceConfig,
-    trained: trained_model.TrainedModel,
+    trained: TrainedModel,
     videos: VideoFiles,
     view: View,
     names: Mapping[int, str] | None,
@@ -199,9 +197,7 @@ def _part_of(videos: VideoFiles, shard: Shard) -> VideoFiles:
     return dataclasses.replace(videos, files=shard.of(videos.files))
 
 
-def _describe_run(
-    config: InferenceConfig, trained: trained_model.TrainedModel, view: View, videos: VideoFiles
-) -> dict[str, Any]:
+def _describe_run(config: InferenceConfig, trained: TrainedModel, view: View, videos: VideoFiles) -> dict[str, Any]:
     """What all parts of a prediction have in common, wherever they are made."""
     files = "".join(f"{os.path.basename(path)} {os.path.getsize(path)}\n" for path in videos.files)
     return {
@@ -213,7 +209,7 @@ def _describe_run(
     }
 
 
-def _describe_work(trained: trained_model.TrainedModel, view: View, videos: VideoFiles, names) -> dict[str, Any]:
+def _describe_work(trained: TrainedModel, view: View, videos: VideoFiles, names) -> dict[str, Any]:
     """What the predictions depend on: model, frames, input files."""
     stats = [(os.path.realpath(path), os.stat(path)) for path in videos.files]
     return {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from yt8m_distill.config.json import from_json
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import untrusted
 from yt8m_distill.files.atomic import check_space
@@ -67,7 +67,7 @@ class RunDir:
         """
         untrusted.check_folder(self.path)
 
-    def read_config(self) -> TrainConfig:
+    def read_config(self) -> RunConfig:
         """The stored configuration.
 
         Raises:
@@ -77,12 +77,7 @@ class RunDir:
             raise UserError(f"'{self.path}' is no run directory of train.py: it has no config.json.")
         self.check()
         text = untrusted.read_text(self.config_file)
-        config = from_json(text, str(self.config_file))
-        if config.data is None:
-            raise UserError(f"{self.config_file}: data is missing, the format of the records.")
-        if config.training_mode is None:
-            raise UserError(f"{self.config_file}: training_mode is missing.")
-        return config
+        return from_json(text, str(self.config_file))
 
 
 def weights_file(folder: pathlib.Path, role: str) -> pathlib.Path:

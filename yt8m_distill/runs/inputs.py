@@ -4,14 +4,14 @@ import dataclasses
 import logging
 
 from yt8m_distill.config.dataset import EDITIONS, FRAME, SEGMENT, VIDEO, DatasetSpec, SpecOverrides
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.video_files import VideoFiles, open_videos
 from yt8m_distill.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
-def level_of(segments: bool | None, train_config: TrainConfig) -> str:
+def level_of(segments: bool | None, train_config: RunConfig) -> str:
     """The level of what is evaluated or predicted: that of the training, unless --segment_labels says otherwise."""
     trained = train_config.data.level
     if segments is None or trained == VIDEO:
@@ -23,7 +23,7 @@ def level_of(segments: bool | None, train_config: TrainConfig) -> str:
 
 def evaluation_videos(
     pattern: str | None,
-    train_config: TrainConfig,
+    train_config: RunConfig,
     flag: str,
     level: str | None = None,
     skip_bad_records: bool = False,
@@ -43,7 +43,7 @@ def evaluation_videos(
     return dataclasses.replace(detected, spec=input_spec(spec, detected.spec, flag))
 
 
-def evaluation_pattern(pattern: str | None, train_config: TrainConfig, flag: str) -> str:
+def evaluation_pattern(pattern: str | None, train_config: RunConfig, flag: str) -> str:
     """The pattern that is given, or the run's evaluation files; UserError where neither is."""
     pattern = pattern or train_config.eval_data_pattern
     if pattern is None:

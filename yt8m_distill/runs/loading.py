@@ -3,23 +3,24 @@
 import dataclasses
 import hashlib
 import math
+import os
 import pathlib
 
 import keras
 import numpy as np
 
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import array_files, untrusted
 from yt8m_distill.models.building import build_one
 from yt8m_distill.runs import checkpoints, directory
-from yt8m_distill.runs.teachers import join
-from yt8m_distill.runs.trained_model import ENSEMBLE, TrainedModel, find, model_args_of, selection_of
+from yt8m_distill.runs.teachers import ENSEMBLE, find_run, join, teacher_runs
+from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.runs.weights import load_arrays
 
 
 def load(
-    train_dir: str,
+    train_dir: str | os.PathLike,
     which: str | None = None,
     checkpoint: checkpoints.Checkpoint | None = None,
     precision: str = "float32",
@@ -37,17 +38,17 @@ def load(
     Raises:
         UserError: no run, no such model in it, no weights yet, or weights that do not fit the configuration.
     """
-    run, config, role = find(train_dir, which)
+    run, config, role = find_run(train_dir, which)
     if role == ENSEMBLE:
         if branch is not None:
             raise UserError(f"--branch={branch}: the teacher of '{train_dir}' is an ensemble; give a run of its own.")
-        return join([load_member(each, precision) for each in config.teacher_dirs], run)
+        return join([load_member(teacher.path, precision) for teacher in teacher_runs(run, config)], run)
     if checkpoint is None and not run.best.is_dir():
         stored = checkpoints.checkpoints(run)
         if not stored:
             raise UserError(f"'{run.path}' has no model yet: neither best/ nor a checkpoint. Train it first.")
         checkpoint = stored[-1]
-    selection = selection_of(config, role).for_evaluation()
+    selection = config.selection_of(role).for_evaluation()
     if checkpoint is not None:
         model = _built_for(config, role, precision, checkpoint.state_file)
         load_arrays(model, checkpoint, role)
@@ -71,23 +72,22 @@ def _branch_of(trained: TrainedModel, branch: int | None) -> TrainedModel:
     return dataclasses.replace(trained, model=model, config=config, branch=branch)
 
 
-def load_member(train_dir: str, precision: str = "float32") -> TrainedModel:
+def load_member(train_dir: str | os.PathLike, precision: str = "float32") -> TrainedModel:
     """One of the teachers that `config.teacher_dirs` names.
 
     Raises:
         UserError: as for `load`; or several runs are the teacher of this one.
     """
-    if find(train_dir, "teacher")[2] == ENSEMBLE:
+    if find_run(train_dir, "teacher")[2] == ENSEMBLE:
         raise UserError(f"--teacher_dir: the teacher of '{train_dir}' is itself an ensemble; name its members.")
     return load(train_dir, "teacher", precision=precision)
 
 
-def _built_for(config: TrainConfig, role: str, precision: str, stored: pathlib.Path) -> keras.Model:
+def _built_for(config: RunConfig, role: str, precision: str, stored: pathlib.Path) -> keras.Model:
     """A model that takes memory only where the stored weights, never compressed, are enough to fill it."""
-    args = model_args_of(config, role)
     try:
         with keras.StatelessScope(initialize_variables=False):  # variables within have a shape, but no memory
-            model = build_one(config, args, precision)
+            model = build_one(config, role, precision)
         needed = sum(math.prod(v.shape) * np.dtype(v.dtype).itemsize for v in model.variables)
         if needed > stored.stat().st_size:
             raise UserError(f"it needs {needed:,} bytes of weights, more than there are")

@@ -1,13 +1,96 @@
-"""Several finished teachers as one."""
+"""Teachers of students: which runs they are, how such a run is configured, and several finished ones as one model."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
+from typing import TypeVar
 
+from yt8m_distill.config.dataset import VIDEO, DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES
+from yt8m_distill.config.run import RunConfig
+from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.models.ensemble import TeacherEnsemble
 from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.runs.trained_model import TrainedModel, data_format, described
+from yt8m_distill.runs.trained_model import TrainedModel
+
+ENSEMBLE = "ensemble"  # the role of several teachers together
+
+Config = TypeVar("Config", bound=TrainConfig)
+
+
+def teacher_config(config: Config, train_dir: str | None) -> Config:
+    """The configuration of the teacher that a student of serial training is matched to.
+
+    Args:
+        config: of the student, as asked or resolved.
+        train_dir: the teacher's run directory.
+
+    Example:
+        >>> from yt8m_distill.config.training import Distillation
+        >>> from yt8m_distill.config.frames import FrameSelection
+        >>> student = TrainConfig("NeXtVLAD", selection=FrameSelection(10), distillation=Distillation())
+        >>> teacher = teacher_config(student, "runs/teacher")
+        >>> teacher.training_mode, teacher.selection.describe(), teacher.train_dir
+        ('teacher', 'all', 'runs/teacher')
+    """
+    return dataclasses.replace(
+        config,
+        training_mode="teacher",
+        selection=ALL_FRAMES,
+        distillation=None,
+        student_model_args={},
+        learning=dataclasses.replace(config.learning, finetune_epochs=None),
+        teacher_dir=None,
+        teacher_cache=None,
+        train_dir=train_dir,
+    )
+
+
+def teacher_runs(run: RunDir, config: RunConfig) -> list[RunDir]:
+    """The run directories of the teachers of a student of serial training: those of `teacher_dir`, or one in its own.
+
+    Args:
+        run: the student's.
+        config: the student's.
+    """
+    return [RunDir(folder) for folder in config.teacher_dirs] or [run.teacher]
+
+
+def find_run(train_dir: str | os.PathLike, which: str | None = None) -> tuple[RunDir, RunConfig, str]:
+    """The run that holds a model, and the model's role there. The teacher of serial training is another run's.
+
+    Args:
+        train_dir: run directory.
+        which: "student" or "teacher"; None: the student, or the model of a teacher's run.
+
+    Returns:
+        The run, its configuration, and "student" or "teacher"; or a run of which several others are the teacher, its
+        configuration, and `ENSEMBLE`.
+
+    Raises:
+        UserError: no run, or no such model in it.
+    """
+    run, visited = RunDir(train_dir), set()
+    while os.path.realpath(run.path) not in visited:
+        visited.add(os.path.realpath(run.path))
+        config = run.read_config()
+        role = which or config.main_role
+        if role in config.trained_roles:
+            return run, config, role
+        if config.training_mode != "serial":
+            mode = config.training_mode
+            raise UserError(f"'{run.path}' has no {role}: it was trained with --training_mode={mode}.")
+        teachers = teacher_runs(run, config)
+        if len(teachers) > 1:
+            return run, config, ENSEMBLE
+        run = teachers[0]
+    raise UserError(f"'{run.path}' is named by its own config.json as the run of its teacher.")
+
+
+def data_format(data: DatasetSpec) -> tuple:
+    """What the records of two models must have in common. Segments have frames like whole videos."""
+    return data.level == VIDEO, data.feature_names, data.feature_sizes, data.num_classes
 
 
 def join(members: Sequence[TrainedModel], run: RunDir, matched: TrainedModel | None = None) -> TrainedModel:
@@ -22,15 +105,20 @@ def join(members: Sequence[TrainedModel], run: RunDir, matched: TrainedModel | N
         UserError: they are not of the same data format.
     """
     first = members[0].config.data
-    for each in members:
-        data = each.config.data
+    for member in members:
+        data = member.config.data
         if data_format(data) != data_format(first):
             raise UserError(
                 f"--teacher_dir: the teachers do not go together: that in '{members[0].run_path}' was trained on "
-                f"{described(first)}, that in '{each.run_path}' on {described(data)}."
+                f"{_features_text(first)}, that in '{member.run_path}' on {_features_text(data)}."
             )
-    place = next((i for i, each in enumerate(members) if each is matched), None)
-    model = TeacherEnsemble([each.model for each in members], place)
-    name = " + ".join(each.config.model for each in members)
+    place = next((i for i, member in enumerate(members) if member is matched), None)
+    model = TeacherEnsemble([member.model for member in members], place)
+    name = " + ".join(member.config.model for member in members)
     config = dataclasses.replace(members[0].config, model=name)
     return TrainedModel(model, config, "teacher", ALL_FRAMES, run.path, run.path, None)
+
+
+def _features_text(data: DatasetSpec) -> str:
+    sizes = zip(data.feature_names, data.feature_sizes, strict=True)
+    return f"{', '.join(f'{name} ({size})' for name, size in sizes)} and {data.num_classes} classes"

@@ -7,15 +7,17 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from yt8m_distill.config.dataset import EDITIONS, FRAME, VIDEO, DatasetSpec, Edition
+from yt8m_distill.config.dataset import EDITIONS, FRAME, LONGEST_VIDEO, VIDEO, DatasetSpec, Edition
 from yt8m_distill.config.frames import ALL_FRAMES
 from yt8m_distill.config.json import to_json
 from yt8m_distill.config.models import ConversionConfig
 from yt8m_distill.config.recipes import with_recipe
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
-from yt8m_distill.models import building, cost, registry
+from yt8m_distill.models import building, cost
+from yt8m_distill.models.arguments import typed_model_args
+from yt8m_distill.plugins import MODELS
 from yt8m_distill.quantization import read_eigenvalues
 from yt8m_distill.runs import directory
 from yt8m_distill.runs.directory import RunDir
@@ -34,7 +36,6 @@ from yt8m_distill.training.report import Report, Row
 log = logging.getLogger(__name__)
 
 FLAGS_FILE = "model_flags.json"
-LONGEST_VIDEO = 300  # of YouTube-8M, where nothing else is said
 WITH_REVERSED_WHITENING = ("NeXtVLAD", "MixNeXtVLAD")
 BLOCKS_OF_A_TEACHER, BLOCKS_OF_A_STUDENT = 20, 5  # in the code of HierarchicalRNN
 
@@ -57,7 +58,7 @@ def run_conversion(config: ConversionConfig) -> bool:
     original = find_original(checkpoint.shapes, config.model, config.scope, flags)
     architecture = architecture_of(original)
     settings = _train_config(config, original.model, architecture, flags)
-    model = building.build_models(settings)[_role(config)]
+    model = building.build_models(settings)[settings.main_role]
     known = placements_in(model)
     arrays = checkpoint.arrays({name: original.names[name] for name in original.names if name in known})
     load_reference_weights(model, arrays)
@@ -70,10 +71,6 @@ def run_conversion(config: ConversionConfig) -> bool:
     return not left
 
 
-def _role(config: ConversionConfig | TrainConfig) -> str:
-    return "teacher" if config.selection == ALL_FRAMES else "student"
-
-
 def _model_flags(folder: pathlib.Path) -> dict[str, Any]:
     """What the starter code's train.py has written beside its checkpoints."""
     path = folder / FLAGS_FILE
@@ -82,16 +79,16 @@ def _model_flags(folder: pathlib.Path) -> dict[str, Any]:
 
 def _train_config(
     config: ConversionConfig, model: str, architecture: Architecture, flags: Mapping[str, Any]
-) -> TrainConfig:
+) -> RunConfig:
     """The configuration of a run that has trained this model, with every setting resolved."""
-    kind = registry.model_class(model)
+    kind = MODELS.get(model)
     if kind.video_level and (config.selection != ALL_FRAMES or config.overrides.max_frames is not None):
         raise UserError(
             f"{model} is a video-level model: it takes one vector a video; leave out --student_frames and --max_frames."
         )
     spec = _spec(config, architecture, VIDEO if kind.video_level else FRAME, flags)
     return with_recipe(
-        TrainConfig(
+        RunConfig(
             model=model,
             training_mode="teacher" if config.selection == ALL_FRAMES else "baseline",
             model_args=_model_args(config, model, architecture, flags, spec),
@@ -109,14 +106,15 @@ def _model_args(
     config: ConversionConfig, model: str, architecture: Architecture, flags: Mapping[str, Any], spec: DatasetSpec
 ) -> dict[str, Any]:
     """Every argument of the model: by the user, the shapes, the original's flags, or else the default."""
-    defaults = registry.model_class(model).argument_defaults()
+    kind = MODELS.get(model)
+    defaults = kind.argument_defaults()
     students = config.selection != ALL_FRAMES
     frames = config.selection.frames(spec.max_frames or LONGEST_VIDEO) if students else None
     undecided = undecided_args(architecture, model)
     assumed = {**defaults, **_block_length(spec, frames)}
     by_flags = {name: text for name, text in args_by_flags(flags).items() if name in undecided}
     texts = {**by_flags, **config.model_args}
-    given = registry.parse_model_args(model, ",".join(f"{name}={text}" for name, text in texts.items()))
+    given = typed_model_args(kind, texts)
     if unsaid := [f"{name}={assumed[name]}" for name in undecided if name not in given]:
         log.warning("Taken for granted, as no variable shows it: %s. Else give --model_args.", ", ".join(unsaid))
     if config.eigenvalues is not None:
@@ -206,14 +204,14 @@ def _known_sizes(
     return tuple(map(int, listed))
 
 
-def _write(run: RunDir, settings: TrainConfig, model: Any, step: int | None):
+def _write(run: RunDir, settings: RunConfig, model: Any, step: int | None):
     """A finished run; its report, which says that it is, comes last."""
-    role = _role(settings)
+    role = settings.main_role
     with atomic.directory_written_beside(run.best) as folder:
         directory.save_weights(model, folder, role)
         atomic.write_json(folder / "best.json", {} if step is None else {"step": step})
     atomic.write_text(run.config_file, to_json(settings))
-    frames = building.frames_of(settings, settings.selection)
+    frames = settings.frames_of(role)
     row = Row(
         role=settings.training_mode,
         frames=frames,

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from yt8m_distill.config.json import from_values
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.batches import Batch, StoredOutputs, View, videos_in
 from yt8m_distill.data.prefetch import copied_ahead
 from yt8m_distill.data.reading_order import BEGINNING, Position, position_after
@@ -36,7 +36,6 @@ from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import checkpoints, directory, weights
 from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.runs.trained_model import selection_of
 from yt8m_distill.training import optimizers
 from yt8m_distill.training.logs import TrainingLogs
 from yt8m_distill.training.stages import Stage, stages
@@ -116,7 +115,7 @@ class TrainingLoop:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: RunConfig,
         run: RunDir,
         models: Mapping[str, keras.Model],
         files: Mapping[str, VideoFiles],
@@ -129,7 +128,7 @@ class TrainingLoop:
         self.files = files
         self.stored = stored
         self.devices = devices
-        self.trained_roles = [role for role in models if not (role == "teacher" and config.training_mode == "serial")]
+        self.trained_roles = config.trained_roles
         xla = config.learning.xla
         self.predict = {role: prediction_function(models[role], xla) for role in self.trained_roles}
         self.logs = TrainingLogs(run.logs, ("train", "validation", "validation_teacher"), silent=not devices.is_chief)
@@ -388,7 +387,7 @@ class TrainingLoop:
             results[role] = evaluate(
                 self.predict[role],
                 self.files["validation"],
-                selection_of(self.config, role).for_evaluation(),
+                self.config.selection_of(role).for_evaluation(),
                 EvaluationMetrics(self.config.data.num_classes),
                 batch_size=EVALUATION_BATCH_SIZE,
                 seed=self.config.learning.seed,

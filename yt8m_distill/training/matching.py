@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.distiller import (
     have_same_classifier,
     start_from_classifier,
@@ -14,14 +14,14 @@ from yt8m_distill.distiller import (
 )
 from yt8m_distill.errors import UserError
 from yt8m_distill.losses import Loss, student_losses
-from yt8m_distill.runs import teachers as runs_teachers
-from yt8m_distill.runs import trained_model
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.teachers import data_format, join
+from yt8m_distill.runs.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
 
-def losses_of(config: TrainConfig) -> tuple[Loss, ...]:
+def losses_of(config: RunConfig) -> tuple[Loss, ...]:
     """The student's losses in a resolved configuration of serial or parallel training."""
     settings = config.distillation
     return student_losses(
@@ -33,14 +33,12 @@ def losses_of(config: TrainConfig) -> tuple[Loss, ...]:
     )
 
 
-def _losses_of_one_teacher(config: TrainConfig) -> list[str]:
+def _losses_of_one_teacher(config: RunConfig) -> list[str]:
     """Names of the losses that read more of the teacher than predictions, which several teachers give together."""
     return [loss.name for loss in losses_of(config) if set(loss.teacher_outputs) - {"predictions"}]
 
 
-def teacher_of(
-    student: keras.Model, teachers: Sequence[trained_model.TrainedModel], config: TrainConfig, run: RunDir
-) -> trained_model.TrainedModel:
+def teacher_of(student: keras.Model, teachers: Sequence[TrainedModel], config: RunConfig, run: RunDir) -> TrainedModel:
     """The teacher, or several as one; the student starts from the weights that it takes over."""
     for each in teachers:
         _check_teacher(each, config)
@@ -51,10 +49,10 @@ def teacher_of(
         start(student, matched.model)
     else:
         log.info("No teacher has the student's representation: its classifier starts with weights of its own.")
-    return teachers[0] if len(teachers) == 1 else runs_teachers.join(teachers, run, matched)
+    return teachers[0] if len(teachers) == 1 else join(teachers, run, matched)
 
 
-def _check_same_input(student: keras.Model, teacher: trained_model.TrainedModel):
+def _check_same_input(student: keras.Model, teacher: TrainedModel):
     if type(teacher.model) is not type(student):
         return
     ours, theirs = student.input_normalization, teacher.model.input_normalization
@@ -67,9 +65,7 @@ def _check_same_input(student: keras.Model, teacher: trained_model.TrainedModel)
         raise UserError(f"the teacher in '{teacher.run_path}' was trained with other --eigenvalues than the student's.")
 
 
-def _matched(
-    student: keras.Model, teachers: Sequence[trained_model.TrainedModel], config: TrainConfig
-) -> trained_model.TrainedModel | None:
+def _matched(student: keras.Model, teachers: Sequence[TrainedModel], config: RunConfig) -> TrainedModel | None:
     """The teacher whose classifier, and with the loss rep whose representation, the student takes; None: no one's."""
     if len(teachers) > 1:
         return _of_own_family(student, teachers, config)
@@ -78,9 +74,7 @@ def _matched(
     return teachers[0] if needed or have_same_classifier(student, teachers[0].model) else None
 
 
-def _of_own_family(
-    student: keras.Model, teachers: Sequence[trained_model.TrainedModel], config: TrainConfig
-) -> trained_model.TrainedModel | None:
+def _of_own_family(student: keras.Model, teachers: Sequence[TrainedModel], config: RunConfig) -> TrainedModel | None:
     """The one teacher with the student's class, representation size and classifier; None where it is not needed."""
     size = student.representation_size
     fitting = [
@@ -104,9 +98,9 @@ def _of_own_family(
     return None
 
 
-def _check_teacher(teacher: trained_model.TrainedModel, config: TrainConfig):
+def _check_teacher(teacher: TrainedModel, config: RunConfig):
     theirs, ours = teacher.config.data, config.data
-    if trained_model.data_format(theirs) != trained_model.data_format(ours):
+    if data_format(theirs) != data_format(ours):
         raise UserError(
             f"the teacher in '{teacher.run_path}' was trained on {theirs.level}-level features "
             f"{', '.join(theirs.feature_names)} of sizes {theirs.feature_sizes} and {theirs.num_classes} classes; "

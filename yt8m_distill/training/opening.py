@@ -5,17 +5,27 @@ import logging
 from collections.abc import Iterable
 
 from yt8m_distill.config.json import to_json, to_values
-from yt8m_distill.config.training import RUNNING_FIELDS, TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
-from yt8m_distill.models import registry
 from yt8m_distill.runs import checkpoints, directory
 from yt8m_distill.runs.directory import RunDir
 
 log = logging.getLogger(__name__)
 
+# Settings that may differ between two starts of one run: where it runs, where and how often it writes, what happens to
+# bad records.
+RUNNING_FIELDS = (
+    "train_dir",
+    "eval_data_pattern",
+    "checkpointing",
+    "bad_records",
+    "teacher_cache.directory",
+    "distribution",
+)
 
-def open_run(config: TrainConfig, start_new_model: bool) -> RunDir:
+
+def open_run(config: RunConfig, start_new_model: bool) -> RunDir:
     """The run directory of a resolved configuration: a new one, or one with the same settings to go on with.
 
     Raises:
@@ -43,12 +53,12 @@ def has_trained(run: RunDir) -> bool:
     return own or (run.teacher.config_file.exists() and has_trained(run.teacher))
 
 
-def changed_settings(old: TrainConfig, new: TrainConfig) -> list[str]:
+def changed_settings(old: RunConfig, new: RunConfig) -> list[str]:
     """One line for each setting that differs and would change what is learned.
 
     A model argument that the run was begun without is newer than the run, which had its default.
     """
-    defaults = registry.model_class(new.model).argument_defaults()
+    defaults = new.model_class.argument_defaults()
     old = dataclasses.replace(old, model_args={**defaults, **old.model_args})
     old_values, new_values = dict(_flat(to_values(old))), dict(_flat(to_values(new)))
     return [

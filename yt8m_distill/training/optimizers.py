@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 
 import keras
 
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 
 
-def learning_rate_schedule(config: TrainConfig) -> keras.optimizers.schedules.LearningRateSchedule:
+def learning_rate_schedule(config: RunConfig) -> keras.optimizers.schedules.LearningRateSchedule:
     """The rate falls by a factor each time `learning_rate_decay_examples` examples have been seen.
 
     Source: the starter code.
@@ -23,7 +23,7 @@ def learning_rate_schedule(config: TrainConfig) -> keras.optimizers.schedules.Le
     )
 
 
-def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
+def make_optimizer(config: RunConfig) -> keras.optimizers.Optimizer:
     """The Keras optimizer of that name (a trailing "Optimizer", as the starter code has it, is accepted).
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from yt8m_distill.config.json import from_values
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.evaluation.results import write_metrics
@@ -77,7 +77,7 @@ class Report:
 
 
 def make_report(
-    config: TrainConfig,
+    config: RunConfig,
     run: RunDir,
     files: Mapping[str, VideoFiles],
     teacher: trained_model.TrainedModel | None,
@@ -90,8 +90,7 @@ def make_report(
         files: "train", and "eval" where the table shall have metrics.
         teacher: of serial training.
     """
-    roles = {"serial": ["student"], "parallel": ["teacher", "student"], "teacher": ["teacher"], "baseline": ["student"]}
-    trained = [loading.load(str(run.path), role) for role in roles[config.training_mode]]
+    trained = [loading.load(run.path, role) for role in config.trained_roles]
     if teacher is not None:
         trained.insert(0, teacher)
     longest = files["train"].longest_of_first()
@@ -99,7 +98,7 @@ def make_report(
     return Report(config.train_dir, config.eval_data_pattern, rows)
 
 
-def _row(trained: trained_model.TrainedModel, config: TrainConfig, run: RunDir, eval_videos, longest: int) -> Row:
+def _row(trained: trained_model.TrainedModel, config: RunConfig, run: RunDir, eval_videos, longest: int) -> Row:
     # Of the longest video that is there: 300 frames would flatter the student where videos are shorter.
     frames = trained.selection.frames(longest)
     return Row(
@@ -111,7 +110,7 @@ def _row(trained: trained_model.TrainedModel, config: TrainConfig, run: RunDir, 
     )
 
 
-def _metrics(trained: trained_model.TrainedModel, config: TrainConfig, run: RunDir, eval_videos) -> dict[str, Any]:
+def _metrics(trained: trained_model.TrainedModel, config: RunConfig, run: RunDir, eval_videos) -> dict[str, Any]:
     if eval_videos is None:
         return {}
     known = _report_of_own_run(trained, config)
@@ -128,7 +127,7 @@ def _metrics(trained: trained_model.TrainedModel, config: TrainConfig, run: RunD
     return result
 
 
-def _report_of_own_run(trained: trained_model.TrainedModel, config: TrainConfig) -> dict[str, float] | None:
+def _report_of_own_run(trained: trained_model.TrainedModel, config: RunConfig) -> dict[str, float] | None:
     """What the teacher's own run measured on the same files."""
     path = RunDir(trained.run_path).report_file
     own_run = config.training_mode == "serial" and len(config.teacher_dirs) < 2  # an ensemble has none

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.batches import StoredOutputs
@@ -22,6 +23,7 @@ from yt8m_distill.models.xla import check_xla
 from yt8m_distill.quantization import read_eigenvalues
 from yt8m_distill.runs import loading, trained_model
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.teachers import teacher_config, teacher_runs
 from yt8m_distill.training import optimizers, teacher_cache
 from yt8m_distill.training.loop import TrainingLoop, names_and_sizes
 from yt8m_distill.training.matching import losses_of, teacher_of
@@ -61,7 +63,7 @@ def run_training(config: TrainConfig, start_new_model: bool = False, devices: De
 
 
 def _train(
-    config: TrainConfig, files: Mapping[str, VideoFiles], start_new_model: bool, devices: Devices
+    config: RunConfig, files: Mapping[str, VideoFiles], start_new_model: bool, devices: Devices
 ) -> Report | None:
     cluster.check_batch_size(config, devices)
     devices.check_same(cluster.described(config, names_and_sizes(files["train"])))
@@ -107,7 +109,7 @@ def _finished_report(run: RunDir) -> Report | None:
 
 
 def _stored_outputs(
-    config: TrainConfig, teacher: trained_model.TrainedModel | None, videos: VideoFiles, devices: Devices
+    config: RunConfig, teacher: trained_model.TrainedModel | None, videos: VideoFiles, devices: Devices
 ) -> StoredOutputs | None:
     """The teacher's outputs; where they are not stored yet, the chief does that, and the others wait."""
     if config.teacher_cache is None:
@@ -120,7 +122,7 @@ def _stored_outputs(
     return stored
 
 
-def check_buildable(config: TrainConfig):
+def check_buildable(config: RunConfig):
     """Finds wrong model arguments, or a student that does not fit its teacher, before anything is trained or written.
 
     Raises:
@@ -146,7 +148,7 @@ def check_buildable(config: TrainConfig):
         teacher_cache.check_stored(losses)
 
 
-def _finished_teachers(config: TrainConfig, run: RunDir, devices: Devices) -> list[trained_model.TrainedModel]:
+def _finished_teachers(config: RunConfig, run: RunDir, devices: Devices) -> list[trained_model.TrainedModel]:
     """Those of `--teacher_dir`, or one that is trained now in `<train_dir>/teacher`."""
     precision = config.learning.precision
     for folder in config.teacher_dirs:
@@ -154,9 +156,7 @@ def _finished_teachers(config: TrainConfig, run: RunDir, devices: Devices) -> li
             raise UserError(f"--teacher_dir={folder} holds no finished run (no report.json in it).")
     if not config.teacher_dirs:
         log.info("Training the teacher on all frames in %s", run.teacher.path)
-        teachers_config, files = resolve(config.of_teacher(str(run.teacher.path)))
+        teachers_config, files = resolve(teacher_config(config, str(run.teacher.path)))
         _train(teachers_config, files, start_new_model=False, devices=devices)
     with devices.scope():
-        if not config.teacher_dirs:
-            return [loading.load(str(run.teacher.path), "teacher", precision=precision)]
-        return [loading.load_member(folder, precision) for folder in config.teacher_dirs]
+        return [loading.load_member(teacher.path, precision) for teacher in teacher_runs(run, config)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import keras
 
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.batches import StoredOutputs, View
 from yt8m_distill.distiller import Distiller, LabelTrainer, reach_classifier
 from yt8m_distill.training.matching import losses_of
@@ -31,7 +31,7 @@ class Stage:
     followed: bool = False
 
 
-def stages(config: TrainConfig, models: Mapping[str, keras.Model], stored: StoredOutputs | None = None) -> list[Stage]:
+def stages(config: RunConfig, models: Mapping[str, keras.Model], stored: StoredOutputs | None = None) -> list[Stage]:
     """What is trained, in order. Serial training of the encoder alone is followed by fine-tuning on the labels.
 
     Args:
@@ -48,7 +48,7 @@ def stages(config: TrainConfig, models: Mapping[str, keras.Model], stored: Store
         "clip_gradient_norm": learning.clip_gradient_norm,
     }
     if config.distillation is None:
-        role = "teacher" if config.training_mode == "teacher" else "student"
+        role = config.main_role
         name = "Training the teacher" if role == "teacher" else "Training the baseline"
         return [Stage(name, learning.num_epochs, View(config.selection), lambda: LabelTrainer(models[role], **options))]
     losses = losses_of(config)

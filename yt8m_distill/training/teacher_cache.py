@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from yt8m_distill.config.dataset import FRAME
 from yt8m_distill.config.json import from_values
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.batches import Batch, View, check_view, example_ids
 from yt8m_distill.data.reading_order import BEGINNING, Position, position_after
 from yt8m_distill.data.video_files import VideoFiles
@@ -207,7 +207,7 @@ def _keys_of(video_ids: Sequence[bytes]) -> np.ndarray:
     return np.frombuffer(digests, "<u8")
 
 
-def open_cache(config: TrainConfig, teacher: trained_model.TrainedModel, videos: VideoFiles) -> TeacherCache:
+def open_cache(config: RunConfig, teacher: trained_model.TrainedModel, videos: VideoFiles) -> TeacherCache:
     """The cache of `config.teacher_cache`; it is written first where there is none, or gone on with.
 
     Args:
@@ -245,7 +245,7 @@ def check_stored(losses: Iterable[Loss]):
             )
 
 
-def _wanted_contents(config: TrainConfig, teacher: trained_model.TrainedModel, videos: VideoFiles) -> Contents:
+def _wanted_contents(config: RunConfig, teacher: trained_model.TrainedModel, videos: VideoFiles) -> Contents:
     top, data = config.teacher_cache.top, config.data
     if top is not None and top >= data.num_classes:
         raise UserError(f"--teacher_cache_top={top} must be below the number of classes, {data.num_classes}.")
