@@ -167,7 +167,7 @@ def _selection(selection: FrameSelection, data: DatasetSpec) -> str:
 
 
 def _license(data: DatasetSpec) -> str:
-    if data.edition in {each.name for each in EDITIONS}:
+    if data.edition in {edition.name for edition in EDITIONS}:
         text = (
             f"The features and labels of {data.edition} that the model was trained on are Google's, under CC BY 4.0 "
             "(https://creativecommons.org/licenses/by/4.0/): name them as the source if you pass the model on."

@@ -1,10 +1,10 @@
-"""Figures of an experiment, from files that training writes anyway; also as images for TensorBoard."""
+"""Figures of an experiment, from files that training writes; also as images for TensorBoard."""
 
 import importlib.util
 import logging
 import pathlib
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -35,7 +35,11 @@ def _missing() -> list[str]:
 
 
 def check_installed():
-    """Raises UserError where what figures are drawn with is not installed."""
+    """Checks that the packages for figures are installed.
+
+    Raises:
+        UserError: some are not.
+    """
     if missing := _missing():
         raise UserError(f"figures need {' and '.join(missing)}: pip install 'yt8m_distill[plots]'.")
 
@@ -43,13 +47,13 @@ def check_installed():
 def draw(
     config: ExperimentConfig, results: Sequence[Result], speeds: Mapping[tuple, float], folder: pathlib.Path
 ) -> list[pathlib.Path]:
-    """Draws every figure that the results allow for; returns the PNG files.
+    """Draws each figure for which there are results; returns the PNG files.
 
     Args:
         config: the experiment.
         results: of all runs.
         speeds: videos per second by `speed_key`.
-        folder: for the files.
+        folder: to write to.
     """
     if missing := _missing():
         log.warning("No figures: %s missing; pip install 'yt8m_distill[plots]'.", " and ".join(missing))
@@ -67,14 +71,14 @@ def draw(
 def _draw_accuracy(
     results: Sequence[Result], speeds: Mapping[tuple, float], folder: pathlib.Path
 ) -> Iterator[pathlib.Path]:
-    """Accuracy by frames, by multiply-accumulates, and by videos a second where that was measured."""
+    """Accuracy by frames, by multiply-accumulates, and by videos/s if that was measured."""
     from yt8m_distill.experiments.plots import draw_accuracy
 
     metrics = ["GAP@20", "mAP_full" if "mAP_full" in results[0].row.metrics else "mAP"]
     axes = {
-        "frames": ("frames", lambda each: each.row.frames),
-        "multiply_accumulates": ("multiply-accumulates a video", lambda each: each.row.multiply_accumulates),
-        "videos_per_second": ("videos a second", lambda each: speeds.get(speed_key(each), 0.0)),
+        "frames": ("frames", lambda result: result.row.frames),
+        "multiply_accumulates": ("multiply-accumulates per video", lambda result: result.row.multiply_accumulates),
+        "videos_per_second": ("videos/s", lambda result: speeds.get(speed_key(result), 0.0)),
     }
     for name, (label, x) in axes.items():
         lines = _lines(results, metrics, x)
@@ -84,8 +88,8 @@ def _draw_accuracy(
             yield path
 
 
-def _lines(results: Sequence[Result], metrics: Sequence[str], x) -> list:
-    """One for each row, fraction and matching, with a point for each k."""
+def _lines(results: Sequence[Result], metrics: Sequence[str], x: Callable[[Result], float]) -> list:
+    """A line for each row, fraction and matching, with a point for each k."""
     from yt8m_distill.experiments.plots import Line
 
     rows: dict[tuple, list[list[Result]]] = {}
@@ -94,7 +98,7 @@ def _lines(results: Sequence[Result], metrics: Sequence[str], x) -> list:
     lines = []
     for (row, fraction, matching), groups in rows.items():
         groups = sorted(groups, key=lambda group: x(group[0]))
-        values = {m: [[each.row.metrics[m] for each in group] for group in groups] for m in metrics}
+        values = {m: [[result.row.metrics[m] for result in group] for group in groups] for m in metrics}
         extra = [f"{100 * fraction:g} %"] * (fraction < 1) + [matching] * (matching == "intermediate")
         mode = groups[0][0].config.training_mode
         lines.append(
@@ -102,8 +106,8 @@ def _lines(results: Sequence[Result], metrics: Sequence[str], x) -> list:
                 ", ".join([row, *extra]),
                 mode if mode in ("teacher", "baseline") else "student",
                 [x(group[0]) for group in groups],
-                {metric: [statistics.mean(each) for each in values[metric]] for metric in metrics},
-                {metric: [_deviation(each) for each in values[metric]] for metric in metrics},
+                {metric: [statistics.mean(seeds) for seeds in values[metric]] for metric in metrics},
+                {metric: [_deviation(seeds) for seeds in values[metric]] for metric in metrics},
             )
         )
     return lines
@@ -114,12 +118,11 @@ def _deviation(values: Sequence[float]) -> float:
 
 
 def _draw_epochs(results: Sequence[Result], folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The paper's Figure 2 for each k, where there are parallel students and validation curves."""
+    """The paper's Figure 2 for each k with parallel students and validation curves."""
     from yt8m_distill.experiments.plots import draw_epochs
 
-    for k in sorted({each.k for each in results if each.config.training_mode == "parallel" and each.k}):
-        own = [each for each in results if each.config.training_mode == "teacher" or each.k == k]
-        panels = _panels(own)
+    for k in sorted({result.k for result in _of_mode(results, "parallel") if result.k}):
+        panels = _panels([r for r in results if r.config.training_mode == "teacher" or r.k == k])
         if panels and all(panels.values()):
             path = folder / f"gap_by_epoch_{k}.png"
             draw_epochs(path, panels)
@@ -127,14 +130,11 @@ def _draw_epochs(results: Sequence[Result], folder: pathlib.Path) -> Iterator[pa
 
 
 def _panels(results: Sequence[Result]) -> dict[str, dict[str, list[float]]]:
-    """Curves of the means over seeds, by losses."""
+    """GAP@20 by epoch, the mean over seeds, by curve and by losses."""
     panels: dict[str, dict[str, list[float]]] = {}
-    combinations = {
-        each.config.distillation.losses: None for each in results if each.config.training_mode == "parallel"
-    }
-    for losses in combinations:
+    for losses in dict.fromkeys(result.config.distillation.losses for result in _of_mode(results, "parallel")):
         groups = {
-            "serial teacher": [each for each in results if each.config.training_mode == "teacher"],
+            "serial teacher": _of_mode(results, "teacher"),
             "serial student": _with(results, "serial", losses),
             "parallel teacher": _with(results, "parallel", losses),
             "parallel student": _with(results, "parallel", losses),
@@ -142,21 +142,25 @@ def _panels(results: Sequence[Result]) -> dict[str, dict[str, list[float]]]:
         curves = {}
         for name, group in groups.items():
             logs = "validation_teacher" if name == "parallel teacher" else "validation"
-            found = [_curve(RunDir(each.config.train_dir).logs / logs) for each in group]
-            if any(found):
-                curves[name] = [statistics.mean(values) for values in zip(*filter(None, found), strict=False)]
+            seeds = [_curve(RunDir(result.config.train_dir).logs / logs) for result in group]
+            if any(seeds):
+                curves[name] = [statistics.mean(values) for values in zip(*filter(None, seeds), strict=False)]
         panels[LOSSES[losses]] = curves
     return panels
 
 
+def _of_mode(results: Sequence[Result], mode: str) -> list[Result]:
+    return [result for result in results if result.config.training_mode == mode]
+
+
 def _with(results: Sequence[Result], mode: str, losses: tuple[str, ...]) -> list[Result]:
-    """The students of one row of the paper's tables: of several rows with these losses, the first."""
-    own = [each for each in results if each.config.training_mode == mode and each.config.distillation.losses == losses]
-    return next(iter(by_cell(own).values()), [])
+    """The students of the first row of the paper's tables with these losses."""
+    students = [result for result in _of_mode(results, mode) if result.config.distillation.losses == losses]
+    return next(iter(by_cell(students).values()), [])
 
 
 def _curve(folder: pathlib.Path) -> list[float]:
-    """GAP@20 by epoch, from the event files that training writes."""
+    """GAP@20 by epoch, from the event files of a training."""
     if not folder.is_dir():
         return []
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
@@ -170,24 +174,25 @@ def _curve(folder: pathlib.Path) -> list[float]:
 def _draw_representations(
     config: ExperimentConfig, results: Sequence[Result], folder: pathlib.Path
 ) -> Iterator[pathlib.Path]:
-    """The paper's Figure 3 for each k, of the first seed; the representations also for TensorBoard."""
+    """The paper's Figure 3 for each k of the first seed; the representations also for TensorBoard."""
     from yt8m_distill.experiments.plots import draw_points
 
     names = load_vocabulary(config.vocabulary) if config.vocabulary else {}
     for student in results:
         if student.config.training_mode == "teacher" or student.run.seed != config.seeds[0]:
             continue
-        shown = representations.collect(student, names)
-        representations.write_for_projector(shown, folder / "tensorboard" / f"representations_{student.k}")
+        collected = representations.collect(student, names)
+        representations.write_for_projector(collected, folder / "tensorboard" / f"representations_{student.k}")
         path = folder / f"representations_{student.k}.png"
-        draw_points(path, representations.in_a_plane(shown.values, student.run.seed), shown.classes, shown.roles)
+        points = representations.in_a_plane(collected.values, student.run.seed)
+        draw_points(path, points, collected.classes, collected.roles)
         yield path
 
 
 def _write_image(path: pathlib.Path, folder: pathlib.Path):
-    """A PNG file as a TensorBoard image, in place of an earlier one.
+    """Writes a PNG file as a TensorBoard image, which replaces an earlier one.
 
-    The embedding projector shows only folders with event files: that of figure 3 must be beside its representations.
+    The embedding projector shows only folders with event files, so the image of figure 3 is beside its representations.
     """
     atomic.make_directory(folder)
     for earlier in folder.glob("events.out.tfevents.*"):

@@ -1,4 +1,4 @@
-"""Drawings as PNG files, with matplotlib and without a display; of the extra `plots`."""
+"""Draws PNG files with matplotlib, without a display; needs the extra `plots`."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ class Line:
     Attributes:
         label: of the row.
         kind: "teacher", "baseline" or "student".
-        x: frames, multiply-accumulates or videos a second.
-        y: means over seeds, one sequence for each metric.
-        deviations: of them, over seeds; 0 for one seed.
+        x: frames, multiply-accumulates or videos/s.
+        y: means over seeds, by metric.
+        deviations: standard deviations over seeds, by metric; 0 for one seed.
     """
 
     label: str
@@ -34,7 +34,7 @@ class Line:
 
 
 def draw_accuracy(path: pathlib.Path, lines: Sequence[Line], metrics: Sequence[str], x_label: str):
-    """A panel for each metric: the teacher as a level, baselines dotted, students drawn through."""
+    """Draws a panel for each metric: the teacher as a level, baselines dotted, students solid."""
     figure = Figure(figsize=(5.5 * len(metrics) + 2.5, 4.5), layout="constrained")
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
@@ -48,14 +48,14 @@ def draw_accuracy(path: pathlib.Path, lines: Sequence[Line], metrics: Sequence[s
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
-def _draw_line(axes: Axes, line: Line, metric: str, colour):
+def _draw_line(axes: Axes, line: Line, metric: str, color):
     y = line.y[metric]
     if line.kind == "teacher":
-        axes.axhline(y[0], color=colour, linestyle=STYLES["teacher"], linewidth=1)
+        axes.axhline(y[0], color=color, linestyle=STYLES["teacher"], linewidth=1)
     style = "none" if line.kind == "teacher" else STYLES[line.kind]
     marker = "*" if line.kind == "teacher" else "o"
     size = 11 if line.kind == "teacher" else 5
-    options = {"color": colour, "linestyle": style, "marker": marker, "markersize": size}
+    options = {"color": color, "linestyle": style, "marker": marker, "markersize": size}
     axes.errorbar(line.x, y, yerr=line.deviations[metric], label=line.label, **options)
 
 
@@ -68,7 +68,7 @@ def _label_logarithmic_x(axes: Axes, values: Sequence[float]):
 
 
 def _short(value: float) -> str:
-    """ "3", "1.2M"."""
+    """A number with a unit: 3, 1.2M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"
@@ -76,18 +76,19 @@ def _short(value: float) -> str:
 
 
 def draw_epochs(path: pathlib.Path, panels: Mapping[str, Mapping[str, Sequence[float]]]):
-    """GAP@20 after each epoch: a panel for each combination of losses, in it a curve for each model.
+    """Draws GAP@20 after each epoch: a panel for each combination of losses, with a curve for each model.
 
     Args:
+        path: PNG.
         panels: GAP by epoch, by the curve's name ("serial teacher"), by the panel's title.
     """
     figure = Figure(figsize=(4.5 * len(panels) + 1.5, 4), layout="constrained")
     shown = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (title, curves) in zip(shown, panels.items(), strict=True):
         for name, values in curves.items():
-            colour = "tab:blue" if name.startswith("serial") else "tab:red"
+            color = "tab:blue" if name.startswith("serial") else "tab:red"
             style = "--" if name.endswith("teacher") else "-"
-            axes.plot(range(1, len(values) + 1), values, color=colour, linestyle=style, marker="o", ms=3, label=name)
+            axes.plot(range(1, len(values) + 1), values, color=color, linestyle=style, marker="o", ms=3, label=name)
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -99,7 +100,7 @@ def draw_epochs(path: pathlib.Path, panels: Mapping[str, Mapping[str, Sequence[f
 
 
 def draw_points(path: pathlib.Path, points: np.ndarray, classes: Sequence[str], roles: Sequence[str]):
-    """Points in a plane: a colour for each class, its dark shade for the teacher, the light one for the student.
+    """Draws points in a plane: a color for each class, its dark shade for the teacher, the light one for the student.
 
     Args:
         path: PNG.
@@ -111,9 +112,9 @@ def draw_points(path: pathlib.Path, points: np.ndarray, classes: Sequence[str], 
     axes = figure.subplots()
     for number, name in enumerate(dict.fromkeys(classes)):
         for shade, role in enumerate(("teacher", "student")):
-            own = [c == name and r == role for c, r in zip(classes, roles, strict=True)]
-            colour = colormaps["tab20"](2 * number + shade)
-            axes.scatter(*points[own].T, s=12, color=colour, label=f"{name}, {role}")
+            rows = [c == name and r == role for c, r in zip(classes, roles, strict=True)]
+            color = colormaps["tab20"](2 * number + shade)
+            axes.scatter(*points[rows].T, s=12, color=color, label=f"{name}, {role}")
     axes.set_xticks([])
     axes.set_yticks([])
     figure.legend(loc="outside right upper", fontsize="small")

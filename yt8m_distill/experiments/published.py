@@ -1,4 +1,4 @@
-"""The figures that the paper prints, for YouTube-8M: quoted beside ours, never as ours.
+"""The paper's numbers for YouTube-8M, which are shown beside measured ones and never as such.
 
 Source: Bhardwaj, Srinivasan, Khapra: Efficient Video Classification Using Fewer Frames (CVPR 2019), tables 1 to 6.
 """
@@ -27,7 +27,7 @@ TABLE_2 = {
     "Serial rep, pred, CE": (".774 .345", ".788 .369", ".796 .373"),
     "Uniform-k": (".718 .220", ".756 .301", ".776 .349"),
 }
-# The paper's "rep + pred" has, for final matching, the figures of "rep, pred, CE" in its table 1.
+# The paper's "rep + pred" has, for final matching, the numbers of "rep, pred, CE" in its table 1.
 TABLE_4 = {
     "Parallel rep": (".803 .393", ".803 .392"),
     "Parallel rep, CE": (".803 .396", ".804 .396"),
@@ -44,12 +44,12 @@ class Figure:
 
     Attributes:
         experiment: the table.
-        model: what it is of.
-        row: its label, as ours.
+        model: name of the model.
+        row: label of the row, as in our tables.
         k: frames; None: all.
-        column: of the tables whose columns are not k: "10 %", "intermediate".
+        column: in tables whose columns are not k: "10 %", "intermediate".
         gap, map: GAP@20 and mAP, as printed.
-        gigaflops: as printed, in the paper's own convention.
+        gigaflops: as printed, in the paper's convention.
     """
 
     experiment: str
@@ -63,7 +63,7 @@ class Figure:
 
 
 def figures() -> list[Figure]:
-    """All cells."""
+    """All cells of all tables."""
     return [*_hierarchical_rnn(), *_vlads()]
 
 

@@ -1,4 +1,4 @@
-"""Figure 3: representations that teacher and student make of the same videos.
+"""Figure 3: representations of the same videos by teacher and student.
 
 Source: Bhardwaj et al., figure 3: t-SNE of both, for the five most frequent classes.
 """
@@ -23,7 +23,7 @@ from yt8m_distill.runs.inputs import evaluation_videos
 
 CLASSES = 5
 VIDEOS_OF_A_CLASS = 100
-MOST_BATCHES = 200  # that are looked through for such videos
+MOST_BATCHES = 200  # to search for such videos
 BATCH_SIZE = 128
 PROJECTOR_CONFIG = """embeddings {
   tensor_name: "representations of teacher and student"
@@ -35,12 +35,12 @@ PROJECTOR_CONFIG = """embeddings {
 
 @dataclass(frozen=True)
 class Representations:
-    """Of the same videos twice, first by the teacher, then by the student.
+    """Representations of the same videos, first by the teacher, then by the student.
 
     Attributes:
         values: (2 * videos, dim).
-        roles: "teacher" or "student", of each row.
-        classes: name of the one class of each row's video.
+        roles: "teacher" or "student", for each row.
+        classes: name of the only frequent class of each row's video.
         video_ids: of each row's video.
     """
 
@@ -55,10 +55,10 @@ def collect(student: Result, names: Mapping[int, str]) -> Representations:
 
     Args:
         student: of serial or parallel training.
-        names: of classes by index.
+        names: class names by index.
 
     Raises:
-        UserError: too few such videos, or representations of different sizes.
+        UserError: there are too few such videos, or the representations have different sizes.
     """
     models = [loading.load(student.config.train_dir, role) for role in ("teacher", "student")]
     videos = evaluation_videos(
@@ -68,9 +68,11 @@ def collect(student: Result, names: Mapping[int, str]) -> Representations:
         skip_bad_records=student.config.bad_records.skip,
     )
     chosen = _choose(videos, View(models[1].selection))
-    values = [_of_videos(each, videos, chosen.keys()) for each in models]
+    values = [_represent(model, videos, chosen.keys()) for model in models]
     if len(chosen) < 3:
-        raise UserError("figure 3 needs at least 3 evaluation videos that have one of the most frequent classes alone.")
+        raise UserError(
+            "figure 3 needs at least 3 evaluation videos that have exactly one of the most frequent classes."
+        )
     if values[0].shape != values[1].shape:
         raise UserError("figure 3 needs a teacher and a student whose representations have the same size.")
     classes = [names.get(index, f"class {index}") for index in chosen.values()]
@@ -80,35 +82,35 @@ def collect(student: Result, names: Mapping[int, str]) -> Representations:
 
 
 def _choose(videos: VideoFiles, view: View) -> dict[bytes, int]:
-    """Up to 100 videos of each of the most frequent classes: the class by the video's id, in the order of reading."""
+    """The class, by video id, of up to 100 videos of each of the most frequent classes, in the order of reading."""
     labels: dict[bytes, list[int]] = {}
     with contextlib.closing(videos.ordered_batches(view, BATCH_SIZE)) as batches:
         for batch in itertools.islice(batches, MOST_BATCHES):
-            found = (np.flatnonzero(row).tolist() for row in batch["labels"])
-            labels.update(zip(batch["video_id"], found, strict=True))
-    counts = collections.Counter(label for own in labels.values() for label in own)
-    frequent = {label for label, _ in counts.most_common(CLASSES)}
+            classes = (np.flatnonzero(row).tolist() for row in batch["labels"])
+            labels.update(zip(batch["video_id"], classes, strict=True))
+    counts = collections.Counter(itertools.chain.from_iterable(labels.values()))
+    most_frequent = {label for label, _ in counts.most_common(CLASSES)}
     chosen, taken = {}, collections.Counter()
-    for video_id, own in labels.items():
-        shown = [label for label in own if label in frequent]
-        if len(shown) == 1 and taken[shown[0]] < VIDEOS_OF_A_CLASS:
-            taken[shown[0]] += 1
-            chosen[video_id] = shown[0]
+    for video_id, classes in labels.items():
+        frequent = [label for label in classes if label in most_frequent]
+        if len(frequent) == 1 and taken[frequent[0]] < VIDEOS_OF_A_CLASS:
+            taken[frequent[0]] += 1
+            chosen[video_id] = frequent[0]
     return chosen
 
 
-def _of_videos(trained: trained_model.TrainedModel, videos: VideoFiles, ids: Collection[bytes]) -> np.ndarray:
-    """(videos, dim) in the order of reading, which is that of `ids`."""
-    represent, found, wanted = _representation_function(trained.model), [], set(ids)
+def _represent(trained: trained_model.TrainedModel, videos: VideoFiles, ids: Collection[bytes]) -> np.ndarray:
+    """Representations (videos, dim) in the order of reading, which is that of `ids`."""
+    represent, values, remaining = _representation_function(trained.model), [], set(ids)
     with contextlib.closing(videos.ordered_batches(View(trained.selection), BATCH_SIZE)) as batches:
         for batch in batches:
-            own = [row for row, video_id in enumerate(batch["video_id"]) if video_id in wanted]
-            wanted.difference_update(batch["video_id"])
-            if own:
-                found.append(represent(batch["frames"][own], batch["num_frames"][own]).numpy())
-            if not wanted:
+            rows = [row for row, video_id in enumerate(batch["video_id"]) if video_id in remaining]
+            remaining.difference_update(batch["video_id"])
+            if rows:
+                values.append(represent(batch["frames"][rows], batch["num_frames"][rows]).numpy())
+            if not remaining:
                 break
-    return np.concatenate(found) if found else np.empty((0, 0), np.float32)
+    return np.concatenate(values) if values else np.empty((0, 0), np.float32)
 
 
 def _representation_function(model) -> Callable:
@@ -122,18 +124,18 @@ def _representation_function(model) -> Callable:
 
 
 def in_a_plane(values: np.ndarray, seed: int) -> np.ndarray:
-    """(points, 2): t-SNE of the values."""
+    """t-SNE (points, 2) of values (points, dim)."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(values) - 1) / 3)
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(values)
 
 
-def write_for_projector(shown: Representations, folder: pathlib.Path):
-    """The files that TensorBoard's embedding projector reads."""
-    rows = ("\t".join(f"{value:.6g}" for value in row) for row in shown.values)
+def write_for_projector(representations: Representations, folder: pathlib.Path):
+    """Writes the files that TensorBoard's embedding projector reads."""
+    rows = ("\t".join(f"{value:.6g}" for value in row) for row in representations.values)
     atomic.write_text(folder / "representations.tsv", "\n".join(rows) + "\n")
-    described = zip(shown.roles, shown.classes, shown.video_ids, strict=True)
-    lines = ["model\tclass\tvideo", *("\t".join(each) for each in described)]
+    columns = representations.roles, representations.classes, representations.video_ids
+    lines = ["model\tclass\tvideo", *map("\t".join, zip(*columns, strict=True))]
     atomic.write_text(folder / "metadata.tsv", "\n".join(lines) + "\n")
     atomic.write_text(folder / "projector_config.pbtxt", PROJECTOR_CONFIG)

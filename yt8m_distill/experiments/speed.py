@@ -1,4 +1,4 @@
-"""Videos per second from records to CSV, the teacher and every k in one run."""
+"""Throughput from records to CSV (videos/s), of the teacher and each k in one run."""
 
 import contextlib
 import itertools
@@ -25,7 +25,7 @@ from yt8m_distill.runs.inputs import evaluation_videos
 
 BATCH_SIZE = 128
 REPETITIONS = 5
-SECONDS = 2.0  # of each task in each repetition
+SECONDS = 2.0  # of each measurement in each repetition
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Speed:
     """One model with one number of frames.
 
     Attributes:
-        model, k, multiply_accumulates: what `results.speed_key` gives.
+        model, k, multiply_accumulates: the values of `results.speed_key`.
         videos_per_second: the median over repetitions.
     """
 
@@ -50,10 +50,10 @@ class Speed:
 
 @dataclass(frozen=True)
 class Speeds:
-    """What was measured in one run on one machine.
+    """All speeds of one run on one machine.
 
     Attributes:
-        machine: in words.
+        machine: its description.
         speeds: of all models.
     """
 
@@ -62,30 +62,30 @@ class Speeds:
 
 
 def read(path: pathlib.Path) -> dict[tuple, float]:
-    """Videos per second by `speed_key`; nothing where there is no file."""
+    """Videos per second by `speed_key`; empty if there is no file."""
     if not path.exists():
         return {}
     stored = from_values(Speeds, untrusted.read_json(path), str(path))
-    return {each.key: each.videos_per_second for each in stored.speeds}
+    return {speed.key: speed.videos_per_second for speed in stored.speeds}
 
 
 def measure(results: Sequence[Result], path: pathlib.Path) -> dict[tuple, float]:
-    """Times one run for each speed key and writes `path`; what is there already is taken where nothing is missing.
+    """Measures one run for each speed key and writes `path`, unless it has all of them already.
 
-    All are timed in turn, in every repetition, so that they meet the same machine.
+    All are measured in turn, in each repetition, so that the machine is in the same state for all.
     """
     first = {speed_key(result): result for result in reversed(results)}
-    known = read(path)
-    if first.keys() <= known.keys():
-        return known
+    stored = read(path)
+    if first.keys() <= stored.keys():
+        return stored
     with tempfile.TemporaryDirectory() as folder:
-        tasks = {key: _Task(first[key], pathlib.Path(folder)) for key in sorted(first, key=str)}
-        rates: dict[tuple, list[float]] = {key: [] for key in tasks}
-        for task in tasks.values():
-            task(0.0)  # compiles the model
-        turns = [key for _ in range(REPETITIONS) for key in tasks]
-        for key in tqdm(turns, desc="Measuring speed", unit=" times"):
-            rates[key].append(tasks[key](SECONDS))
+        tests = {key: _SpeedTest(first[key], pathlib.Path(folder)) for key in sorted(first, key=str)}
+        rates: dict[tuple, list[float]] = {key: [] for key in tests}
+        for test in tests.values():
+            test.run(0.0)  # compiles the model
+        turns = [key for _ in range(REPETITIONS) for key in tests]
+        for key in tqdm(turns, desc="Measuring speed", unit=" runs"):
+            rates[key].append(tests[key].run(SECONDS))
     medians = {key: statistics.median(values) for key, values in rates.items()}
     machine = f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}"
     speeds = tuple(Speed(*key, videos_per_second=rate) for key, rate in medians.items())
@@ -93,13 +93,13 @@ def measure(results: Sequence[Result], path: pathlib.Path) -> dict[tuple, float]
     return medians
 
 
-class _Task:
-    """Predicts the evaluation videos of one result into a CSV, for a while."""
+class _SpeedTest:
+    """Predicts the evaluation videos of one result into a CSV file for some time."""
 
     def __init__(self, result: Result, folder: pathlib.Path):
         trained = loading.load(result.config.train_dir)
         selections = result.run.evaluated_with()
-        selection = next((each for each in selections if each.k == result.k), selections[0])
+        selection = next((s for s in selections if s.k == result.k), selections[0])
         self.predict: Callable = prediction_function(trained.model)
         self.view = View(selection)
         self.path = folder / "predictions.csv"
@@ -110,8 +110,8 @@ class _Task:
             skip_bad_records=result.config.bad_records.skip,
         )
 
-    def __call__(self, seconds: float) -> float:
-        """Works for so long, at least on one batch; returns videos per second."""
+    def run(self, seconds: float) -> float:
+        """Predicts for so many seconds, at least one batch; returns videos per second."""
         with PredictionsWriter(self.path) as writer, contextlib.closing(self._batches()) as batches:
             start = time.perf_counter()
             for batch in batches:
@@ -122,7 +122,7 @@ class _Task:
         return writer.rows / spent
 
     def _batches(self) -> Iterator[Batch]:
-        """All videos, again and again."""
+        """Batches of all videos, endlessly."""
         for _ in itertools.count():
             with contextlib.closing(self.videos.ordered_batches(self.view, BATCH_SIZE)) as batches:
                 yield from batches

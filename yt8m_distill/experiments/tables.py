@@ -1,4 +1,4 @@
-"""`results.md`: what was measured, in the form of the paper's tables and beside its figures."""
+"""`results.md`: measured results in the form of the paper's tables, beside its numbers."""
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,19 +19,19 @@ TITLES = {
     "figure2": "Figure 2: GAP by epoch",
     "figure3": "Figure 3: representations of teacher and student",
 }
-GRIDS = ("table1", "table2", "table4", "figure2", "figure3")  # the others list a row for each model and k
+GRIDS = ("table1", "table2", "table4", "figure2", "figure3")  # the others have a row for each model and k
 
 
 @dataclass(frozen=True)
 class Table:
-    """What the parts of `results.md` are made of.
+    """The content of `results.md`.
 
     Attributes:
         experiment: see `ExperimentConfig`.
         results: of all finished runs.
         metrics: to show, in order.
         videos_per_second: by `speed_key`.
-        figures: the paper's, for this model.
+        figures: the paper's numbers for this model.
     """
 
     experiment: str
@@ -41,11 +41,11 @@ class Table:
     figures: Sequence[published.Figure]
 
     def many_k(self) -> bool:
-        """Whether there are students of several k."""
+        """Whether there are results for several k."""
         return len({result.k for result in self.results if result.k is not None}) > 1
 
     def place(self, result: Result) -> tuple[str, str]:
-        """Row and column of a result in the paper's form of the table; no column: it stands above the table."""
+        """Row and column of a result in the paper's form of the table; column "": it is listed above the table."""
         row, mode = result.run.row, result.config.training_mode
         k = f"k = {result.k}" if result.k is not None else "all frames"
         if self.experiment == "table2":
@@ -68,7 +68,7 @@ def markdown(
         config: the experiment.
         results: of all finished runs.
         planned: number of all runs.
-        videos_per_second: by `speed_key`; empty where it was not measured.
+        videos_per_second: by `speed_key`; empty if it was not measured.
     """
     title = TITLES.get(config.experiment, config.experiment)
     finished = len({result.run.name for result in results})
@@ -78,7 +78,7 @@ def markdown(
     order = ("mAP", "GAP@20") if config.experiment in ("table5", "table6") else ("GAP@20", "mAP")
     metrics = [name for name in (*order, "mAP_full") if name in results[0].row.metrics]
     model = results[0].config.model
-    figures = [each for each in published.figures() if each.model.lower() == model.lower().removesuffix("model")]
+    figures = [figure for figure in published.figures() if figure.model.lower() == model.lower().removesuffix("model")]
     table = Table(config.experiment, results, metrics, videos_per_second, figures)
     first = "" if config.experiment in TITLES else "The first run: "
     parts.append(first + _settings(results, len(config.seeds)))
@@ -91,7 +91,7 @@ def markdown(
 
 
 def _settings(results: Sequence[Result], seeds: int) -> str:
-    """Model, its sizes and its training, as the first run has them."""
+    """Model, arguments and training settings of the first run."""
     config = RunDir(results[0].config.train_dir).read_config()
     learning = config.learning
     args = ", ".join(f"{name} {value}" for name, value in sorted(config.model_args.items()))
@@ -104,12 +104,12 @@ def _settings(results: Sequence[Result], seeds: int) -> str:
 
 
 def _above(table: Table) -> str:
-    """Results without a column: the teacher, and where columns are no k the uniform baseline."""
+    """Results without a column: the teacher, and the uniform baseline if columns are not k."""
     lines = []
     for group in by_cell(table.results).values():
         row, column = table.place(group[0])
         if column == "":
-            paper = _papers(table, group[0])
+            paper = _published(table, group[0])
             quoted = f" (the paper: {paper.gap} / {paper.map})" if paper else ""
             lines.append(f"- {row}: {cell(group, table.metrics)}{quoted}")
     return f"{_metrics_line(table)}\n\n" + "\n".join(lines)
@@ -120,15 +120,15 @@ def _metrics_line(table: Table) -> str:
 
 
 def _grid(table: Table) -> str:
-    """Rows and columns as in the paper, and beside them the paper's own figures."""
+    """Rows and columns as in the paper, and beside them the paper's numbers."""
     placed, rows, columns = _placed(table, by_cell(table.results).values())
-    papers = _papers_columns(table)
-    head = ["", *columns, *(f"paper, {name}" for name in papers)]
+    published_columns = _published_columns(table)
+    head = ["", *columns, *(f"paper, {name}" for name in published_columns)]
     lines = []
     for row in rows:
-        ours = [cell(placed[row, column], table.metrics) if (row, column) in placed else "" for column in columns]
+        measured = [cell(placed[row, column], table.metrics) if (row, column) in placed else "" for column in columns]
         label = placed[row, next(column for column in columns if (row, column) in placed)][0].run.row
-        lines.append([row, *ours, *(by_row.get(label, "") for by_row in papers.values())])
+        lines.append([row, *measured, *(by_row.get(label, "") for by_row in published_columns.values())])
     return markdown_table([head, *lines]) if lines else ""
 
 
@@ -136,29 +136,30 @@ def _placed(table: Table, groups: Iterable[list[Result]]) -> tuple[dict[tuple[st
     """The groups by row and column, and all rows and columns in their order."""
     placed = {table.place(group[0]): group for group in groups if table.place(group[0])[1]}
     rows, columns = (list(dict.fromkeys(labels)) for labels in zip(*placed, strict=True)) if placed else ([], [])
-    # The first row of table 4 has no intermediate matching; the paper's first column is that.
+    # The first row of table 4 has no intermediate matching, which is the paper's first column.
     return placed, rows, sorted(columns, key=lambda column: not column.startswith("intermediate"))
 
 
-def _papers_columns(table: Table) -> dict[str, dict[str, str]]:
-    """The paper's GAP / mAP by column and row label: those of the table's own kind of columns."""
+def _published_columns(table: Table) -> dict[str, dict[str, str]]:
+    """The paper's GAP / mAP by column and row, for columns of the same kind as the table's."""
+    named_columns = table.experiment in ("table2", "table4")
     columns: dict[str, dict[str, str]] = {}
-    for each in table.figures:
-        own_kind = each.experiment == table.experiment if table.experiment in ("table2", "table4") else not each.column
-        if own_kind and each.k is not None:
-            name = f"{each.column}, k = {each.k}" if each.column else f"k = {each.k}"
-            columns.setdefault(name, {})[each.row] = f"{each.gap} / {each.map}"
+    for figure in table.figures:
+        same_kind = figure.experiment == table.experiment if named_columns else not figure.column
+        if same_kind and figure.k is not None:
+            name = f"{figure.column}, k = {figure.k}" if figure.column else f"k = {figure.k}"
+            columns.setdefault(name, {})[figure.row] = f"{figure.gap} / {figure.map}"
     return columns
 
 
-def _papers(table: Table, result: Result) -> published.Figure | None:
-    """The paper's figure for the same model, row and k."""
-    known = (each for each in table.figures if not each.column)
-    return next((each for each in known if (each.row, each.k) == (result.run.row, result.k)), None)
+def _published(table: Table, result: Result) -> published.Figure | None:
+    """The paper's numbers for the same model, row and k."""
+    cells = {(figure.row, figure.k): figure for figure in reversed(table.figures) if not figure.column}
+    return cells.get((result.run.row, result.k))
 
 
 def _gap_grid(table: Table) -> str:
-    """The share of the gap between uniform baseline and teacher that each student closes."""
+    """The share of the gap between the uniform baseline and the teacher that each student closes."""
     students = [group for group in by_cell(table.results).values() if gap_closed(group, table) != ""]
     placed, rows, columns = _placed(table, students)
     lines = [
@@ -172,14 +173,14 @@ def _gap_grid(table: Table) -> str:
 def _costs(table: Table) -> str:
     """Parameters, compute and speed by frames."""
     lines = []
-    for group in _distinct(table.results, speed_key):
-        k = "all" if group.k is None else str(group.k)
-        papers = next((each.gigaflops for each in table.figures if each.k == group.k and each.gigaflops), "")
-        row = group.row
+    for result in _distinct(table.results, speed_key):
+        k = "all" if result.k is None else str(result.k)
+        paper = next((figure.gigaflops for figure in table.figures if figure.k == result.k and figure.gigaflops), "")
+        row = result.row
         lines.append(
-            [k, str(row.frames), f"{row.parameters:,}", f"{row.multiply_accumulates:,}", _rate(table, group), papers]
+            [k, str(row.frames), f"{row.parameters:,}", f"{row.multiply_accumulates:,}", _rate(table, result), paper]
         )
-    head = ["k", "frames", "parameters", "multiply-accumulates", "videos a second", "paper, GFLOPs"]
+    head = ["k", "frames", "parameters", "multiply-accumulates", "videos/s", "paper, GFLOPs"]
     return markdown_table([head, *lines])
 
 
@@ -198,7 +199,7 @@ def _rate(table: Table, result: Result) -> str:
 
 def _listing(table: Table) -> str:
     """A row for each model and k, a column for each metric."""
-    head = ["", "k", *table.metrics, "gap closed", "multiply-accumulates", "videos a second"]
+    head = ["", "k", *table.metrics, "gap closed", "multiply-accumulates", "videos/s"]
     head += ["paper, mAP", "paper, GAP", "paper, GFLOPs"] if table.figures else []
     lines = []
     for group in by_cell(table.results).values():
@@ -206,34 +207,32 @@ def _listing(table: Table) -> str:
         k = "all" if first.k is None else str(first.k)
         line = [first.run.row, k, *(cell(group, [metric]) for metric in table.metrics), gap_closed(group, table)]
         line += [f"{first.row.multiply_accumulates:,}", _rate(table, first)]
-        paper = _papers(table, first)
+        paper = _published(table, first)
         if table.figures:
             line += [paper.map, paper.gap, paper.gigaflops] if paper else ["", "", ""]
         lines.append(line)
     text = markdown_table([head, *lines])
-    missing = [each for each in table.figures if _is_of_listing(table, each)]
-    quoted = [f"{each.row}, k = {each.k}: {each.map} / {each.gap}" for each in missing]
+    missing = [figure for figure in table.figures if _is_missing(table, figure)]
+    quoted = [f"{figure.row}, k = {figure.k}: {figure.map} / {figure.gap}" for figure in missing]
     return f"{text}\n\nThe paper, mAP / GAP: {'; '.join(quoted)}." if quoted else text
 
 
-def _is_of_listing(table: Table, figure: published.Figure) -> bool:
-    """Whether the paper has this figure in the same table for a k that was not run here."""
-    ran = {(result.run.row, result.k) for result in table.results}
-    return figure.experiment == table.experiment and (figure.row, figure.k) not in ran
+def _is_missing(table: Table, figure: published.Figure) -> bool:
+    """Whether the paper has these numbers in the same table, for a k that was not run here."""
+    measured = {(result.run.row, result.k) for result in table.results}
+    return figure.experiment == table.experiment and (figure.row, figure.k) not in measured
 
 
 def _note(table: Table) -> str:
-    quoted = (
-        f"Columns and figures named *paper* are Bhardwaj et al.'s for {published.DATA}; they were not measured here."
-    )
-    counted = "Multiply-accumulates are those of our whole model for one video; the paper's GFLOPs leave parts out."
-    timed = "Videos a second: from records to CSV, all in one run, in turn, on this machine."
+    quoted = f"Numbers under *paper* are from Bhardwaj et al., for {published.DATA}; they were not measured here."
+    counted = "Multiply-accumulates are of our whole model for one video; the paper's GFLOPs do not count all parts."
+    timed = "videos/s: from records to CSV, measured in turn in one run on this machine."
     parts = [quoted if table.figures else "", counted, timed if table.videos_per_second else ""]
     return " ".join(part for part in parts if part)
 
 
 def cell(group: Sequence[Result], metrics: Sequence[str]) -> str:
-    """ "mean ± deviation" of each metric over seeds."""
+    """The mean ± standard deviation of each metric over seeds."""
     parts = []
     for metric in metrics:
         values = [result.row.metrics[metric] for result in group]
@@ -243,20 +242,20 @@ def cell(group: Sequence[Result], metrics: Sequence[str]) -> str:
 
 
 def _short(value: float) -> str:
-    """As the paper prints it: .811."""
+    """A number as the paper prints it: .811."""
     text = f"{value:.3f}"
     return text[1:] if text.startswith("0.") else text
 
 
 def gap_closed(students: Sequence[Result], table: Table) -> str:
-    """In percent for each metric, of the means over seeds; "" where there is nothing to compare with."""
+    """The share for each metric, from means over seeds; "" without a teacher and a uniform baseline to compare with."""
     teachers, uniform = references(students[0], table.results)
     if not teachers or not uniform:
         return ""
     parts = []
     for metric in table.metrics:
-        high, low, own = (
-            statistics.mean(each.row.metrics[metric] for each in group) for group in (teachers, uniform, students)
+        high, low, student = (
+            statistics.mean(result.row.metrics[metric] for result in group) for group in (teachers, uniform, students)
         )
-        parts.append(f"{100 * (own - low) / (high - low):.0f} %" if high > low else "-")
+        parts.append(f"{100 * (student - low) / (high - low):.0f} %" if high > low else "-")
     return " / ".join(parts)
