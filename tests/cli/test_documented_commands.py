@@ -23,7 +23,16 @@ def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
         lines = [*filter(re.compile(r"(.* )?python ").match, lines), *re.findall(r"`(python [^`\n]+ [^`\n]+)`", text)]
         for line in lines:
             words = [word for word in shlex.split(line.rpartition("&& ")[2], comments=True) if word != "-m"]
-            if len(words) > 2 and words[0] == "python" and words[1] in CONFIGS and "--help" not in words:
+            with_plugin = any(
+                word.startswith("--plugins") for word in words
+            )  # tests/end_to_end/test_plugins.py runs them
+            if (
+                len(words) > 2
+                and words[0] == "python"
+                and words[1] in CONFIGS
+                and "--help" not in words
+                and not with_plugin
+            ):
                 yield words[1], tuple(words[2:])
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
+from yt8m_distill.plugins.loading import check_loaded
 
 T = typing.TypeVar("T")
 
@@ -49,6 +50,7 @@ def from_json(text: str, path: str) -> RunConfig:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}).") from error
+    check_loaded(values, path)  # before the names in it are looked up
     return from_values(RunConfig, values, path)
 
 

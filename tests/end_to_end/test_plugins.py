@@ -1,0 +1,100 @@
+"""docs/extending.md: its plugin, its commands, and what happens where the plugin is not named."""
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+PLUGIN = "\n\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+COMMANDS = [
+    shlex.split(line)[1:]
+    for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+]
+SMALL = ["--num_classes=10", "--batch_size=16", "--num_epochs=2", "--base_learning_rate=0.01"]
+
+pytestmark = pytest.mark.slow
+
+
+def run(folder: pathlib.Path, words: list[str], *more: str) -> subprocess.CompletedProcess:
+    """A command in a process of its own, so that the plugin's names do not stay in that of the tests."""
+    script = [words[0]] if words[0].startswith("-") else [str(ROOT / words[0])]
+    command = [sys.executable, *script, *words[1:], *more]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def folder(data, tmp_path_factory) -> pathlib.Path:
+    """A folder with the plugin and the data, in which the commands of the page have run."""
+    path = tmp_path_factory.mktemp("extending")
+    (path / "my_plugin.py").write_text(PLUGIN)
+    (path / "data").symlink_to(data)
+    for words in COMMANDS:
+        result = run(path, words, *(SMALL if words[0] == "train.py" else []))
+        assert result.returncode == 0, result.stderr[-3000:]
+    return path
+
+
+def test_the_run_is_of_the_users_parts(folder):
+    config = json.loads((folder / "run" / "config.json").read_text())
+    assert config["plugins"] == ["my_plugin"]
+    assert config["model"] == "MeanMlp"
+    assert config["model_args"]["hidden_size"] == 16
+    assert config["model_args"]["input_normalization"] == "signed_sqrt"
+    assert config["selection"]["sampling"] == "every_second"
+    assert config["distillation"]["losses"] == ["ce", "cosine"]
+    assert config["distillation"]["loss_weights"] == {"ce": 1.0, "cosine": 2.0}
+    metrics = json.loads((folder / "run" / "eval" / "metrics.json").read_text())
+    assert metrics["model"] == "MeanMlp"
+    assert metrics["GAP@20"] > 0.3
+    assert len((folder / "predictions.csv").read_text().splitlines()) == 21
+    assert (folder / "exported" / "export.json").exists()
+
+
+def without_plugins(words: list[str]) -> list[str]:
+    return [word for word in words if not word.startswith("--plugins")]
+
+
+@pytest.mark.parametrize("words", COMMANDS[1:], ids=lambda words: words[0])
+def test_a_run_with_plugins_is_refused_where_they_are_not_named(folder, words):
+    result = run(folder, without_plugins(words))
+    assert result.returncode == 2
+    assert "config.json: this run was trained with the plugins my_plugin" in result.stderr
+    assert "give --plugins=my_plugin" in result.stderr
+
+
+def test_a_packed_model_imports_nothing(folder, tmp_path):
+    """Its plugin lies in the working directory, and is not run all the same."""
+    (tmp_path / "my_plugin.py").write_text("print('code has run')\n" + PLUGIN)
+    packed = [f"--input_model_tgz={folder / 'model.tgz'}", f"--input_data_pattern={folder}/data/test*"]
+    words = ["inference.py", *packed, "--output_file=predictions.csv"]
+    result = run(tmp_path, words)
+    assert result.returncode == 2
+    assert "give --plugins=my_plugin" in result.stderr
+    assert "code has run" not in result.stdout
+    result = run(tmp_path, words, "--plugins=my_plugin")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert (tmp_path / "predictions.csv").read_text() == (folder / "predictions.csv").read_text()
+
+
+def test_the_model_is_a_keras_model(folder):
+    code = (
+        "import keras, my_plugin, numpy as np\n"
+        "model = my_plugin.MeanMlp((6, 2), 5, hidden_size=8, input_normalization='signed_sqrt')\n"
+        "model.save('model.keras')\n"
+        "again = keras.models.load_model('model.keras')\n"
+        "inputs = {'frames': np.full((2, 3, 8), 77, np.uint8), 'num_frames': np.array([3, 1])}\n"
+        "np.testing.assert_array_equal(again(inputs)['predictions'], model(inputs)['predictions'])\n"
+        "print(keras.saving.get_registered_name(type(again)))\n"
+    )
+    result = run(folder, ["-c", code])
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "my_plugin>MeanMlp" in result.stdout
