@@ -1,17 +1,26 @@
 """Frame selection: every sampling against its definition, alone and in a batch."""
 
+import json
 import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import load_case
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.data.frame_selection import frame_indices, selected_indices
+from yt8m_distill.config.json import from_values, to_values
+from yt8m_distill.data.frame_selection import (
+    frame_formula,
+    frame_indices,
+    is_formula,
+    selected_counts,
+    selected_indices,
+)
 from yt8m_distill.errors import UserError
-from yt8m_distill.plugins import FRAME_SAMPLINGS
+from yt8m_distill.plugins import FRAME_SAMPLINGS, register_frame_sampling
 
 SAMPLINGS = FRAME_SAMPLINGS.names()
 
@@ -61,6 +70,92 @@ def test_parts_of_first_middle_last():
 def test_stride_agrees_with_the_authors_code(stride):
     expected = load_case("g_frame_selection")[f"index_every{stride}"]
     assert frame_indices(300, stride=stride) == expected.tolist()
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 5, 6, 7, 10, 12, 15, 20, 25, 30, 50, 60])
+def test_frames_are_counted_as_by_the_authors(stride):
+    """Of videos of 0 to 300 frames; also by a TensorFlow graph, as exported models do."""
+    expected = load_case("g_frame_selection")[f"student_num_frames_every{stride}"]
+    selection = FrameSelection(stride=stride, counting="authors", longest_video=300)
+    num_frames = np.arange(301)
+    indices, counts = selected_indices(selection, num_frames, [b""] * 301, seed=0)
+    np.testing.assert_array_equal(counts, expected)
+    assert [selection.frames(n) for n in num_frames] == expected.tolist()
+    for row, count in zip(indices, counts, strict=True):
+        assert row[:count].tolist() == list(range(0, count * stride, stride))
+    in_graph = tf.function(lambda frames: selected_counts(selection, frames, arrays=tf))
+    np.testing.assert_array_equal(in_graph(tf.range(301, dtype=tf.int64)), expected)
+    longer, _ = selected_indices(selection, np.array([450]), [b""], seed=0)
+    assert longer.shape == (1, 300 // stride)  # what is longer is cut
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"counting": "floor"}, "counting must be ceil or authors"),
+        ({"counting": "authors"}, "longest_video from 1"),
+        ({"counting": "authors", "longest_video": 10**9}, "longest_video from 1"),
+        ({"counting": "authors", "longest_video": 300, "stride": None, "k": 3}, "goes with stride"),
+        ({"longest_video": 300}, "goes with counting=authors only"),
+    ],
+)
+def test_countings_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        FrameSelection(**{"stride": 5, **changes})
+
+
+def test_counting_is_in_json_where_it_is_not_the_default():
+    """So that files stay as those of versions that had none."""
+    assert to_values(FrameSelection(stride=5)) == {"k": None, "stride": 5, "sampling": "uniform", "drawn_from": ()}
+    authors = FrameSelection(stride=5, counting="authors", longest_video=300)
+    assert from_values(FrameSelection, json.loads(json.dumps(to_values(authors))), "x") == authors
+    assert authors.describe() == "every5-authors"
+
+
+@pytest.fixture
+def own_samplings():
+    """Samplings that a user has registered."""
+
+    @register_frame_sampling("odd_ones")
+    @frame_formula
+    def odd_ones(steps, num_frames, k, arrays):
+        return arrays.minimum(2 * steps + 1, num_frames - k + steps)
+
+    @register_frame_sampling("two_halves")
+    def two_halves(num_frames, k, generator):
+        return sorted(generator.permutation(num_frames)[:k])
+
+    @register_frame_sampling("broken")
+    def broken(num_frames, k, generator):
+        return [0] * k
+
+    yield
+    for name in ("odd_ones", "two_halves", "broken"):
+        FRAME_SAMPLINGS._entries.pop(name)
+
+
+def test_samplings_of_ones_own(own_samplings):
+    assert frame_indices(10, k=3, sampling="odd_ones") == [1, 3, 5]
+    assert frame_indices(4, k=3, sampling="odd_ones") == [1, 2, 3]
+    drawn = frame_indices(10, k=3, sampling="two_halves", seed=4)
+    assert drawn == frame_indices(10, k=3, sampling="two_halves", seed=4)
+    assert len({tuple(frame_indices(10, k=3, sampling="two_halves", seed=seed)) for seed in range(5)}) > 1
+    for name in ("odd_ones", "two_halves", "broken"):
+        assert frame_indices(2, k=3, sampling=name) == [0, 1]  # it is not asked about videos that keep all
+    selection = FrameSelection(3, sampling="odd_ones", drawn_from=(1, 3))
+    _, counts = selected_indices(selection, np.full(50, 9), [b"%d" % n for n in range(50)], seed=0)
+    assert set(counts.tolist()) == {1, 3}
+
+
+def test_a_sampling_that_gives_other_than_k_frames_is_refused(own_samplings):
+    with pytest.raises(UserError, match=r"'broken' must return 3 different ascending indices in \[0, 10\)"):
+        frame_indices(10, k=3, sampling="broken")
+
+
+def test_exported_models_compute_formulas(own_samplings):
+    assert is_formula(FrameSelection(3, sampling="odd_ones"))
+    assert is_formula(FrameSelection(stride=3))
+    assert not is_formula(FrameSelection(3, sampling="two_halves"))
 
 
 def test_stride_counts_only_real_frames():

@@ -31,6 +31,7 @@ from yt8m_distill.data.frame_selection import frame_indices
 from yt8m_distill.deployment import onnx, runners
 from yt8m_distill.deployment.manifest import read_manifest
 from yt8m_distill.errors import UserError
+from yt8m_distill.plugins import FRAME_SAMPLINGS, register_frame_sampling
 from yt8m_distill.serving import server
 
 pytestmark = pytest.mark.slow
@@ -301,6 +302,41 @@ def test_damaged_descriptions_are_named(exported, tmp_path, key, value):
     (tmp_path / "export.json").write_text(json.dumps({**described, key: value}))
     with pytest.raises(UserError, match=rf"export\.json: {key} must be"):
         read_manifest(tmp_path)
+
+
+def test_frames_counted_by_the_authors_are_chosen_by_the_saved_model(tmp_path):
+    selection = FrameSelection(stride=5, counting="authors", longest_video=12)
+    model = write_run(tmp_path / "run", "FrameLevelLogistic", {}, selection=selection)
+    assert export(tmp_path / "run", tmp_path / "out", "--eval_videos=0") == 0
+    serialized = tf.constant([record.SerializeToString() for record in videos()])
+    outputs = tf.saved_model.load(str(tmp_path / "out/saved_model")).signatures["serialized"](serialized=serialized)
+    for row, record in enumerate(videos()):
+        frames = frames_of(record)[:12]
+        count = int(len(frames) / 12 * (12 // 5))
+        expected = predictions_of(model, frames[: 5 * count : 5])
+        np.testing.assert_allclose(outputs["scores"][row], -np.sort(-expected), rtol=0, atol=1e-6)
+    assert "`int(n / 12 * 2)` of them" in (tmp_path / "out/README.md").read_text()
+
+
+def test_frames_of_a_function_are_not_chosen_by_the_saved_model(tmp_path):
+    @register_frame_sampling("ends")
+    def ends(num_frames, k, generator):
+        return [*range(k - 1), num_frames - 1]
+
+    try:
+        selection = FrameSelection(K, sampling="ends")
+        model = write_run(tmp_path / "run", "FrameLevelLogistic", {}, selection=selection)
+        assert export(tmp_path / "run", tmp_path / "out", "--eval_videos=0") == 0
+    finally:
+        FRAME_SAMPLINGS._entries.pop("ends")
+    loaded = tf.saved_model.load(str(tmp_path / "out/saved_model"))
+    assert "serialized" not in loaded.signatures
+    frames, num_frames = random_frames(K)
+    expected = np.array(model({"frames": frames, "num_frames": num_frames})["predictions"])
+    np.testing.assert_allclose(runners.load(tmp_path / "out/saved_model")(frames, num_frames), expected, atol=1e-5)
+    text = (tmp_path / "out/README.md").read_text()
+    assert "frame sampling `ends`" in text
+    assert "has no signature `serialized`" in text
 
 
 def test_a_model_of_segments_takes_frames_only(tmp_path):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tests.helpers import case_weights, learnable_videos, load_case, video_level, write_records
 from yt8m_distill.config.models import ConversionConfig
 from yt8m_distill.convert_checkpoint import main as conversion_main
+from yt8m_distill.data.frame_selection import selected_indices
 from yt8m_distill.eval import main as eval_main
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.inference import main as inference_main
@@ -137,6 +138,33 @@ def test_teacher_and_student_by_scope(tmp_path, capsys):
         expected = case[f"w.{scope}.classifier.experts.weights"]
         np.testing.assert_array_equal(trained.model.classifier.experts.kernel.numpy(), expected)
     assert "(other scopes)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("counting", "agreeing"), [("authors", 8), ("ceil", 3)])
+def test_a_student_counts_frames_as_the_authors_do(tmp_path, counting, agreeing):
+    """Of 8 videos, 5 have fewer frames for the authors than every 2nd one; of a single frame none is left."""
+    case = load_case("e_hlstm")
+    checkpoint = write_checkpoint(tmp_path, case_weights(case), scope="")
+    options = [ONE, "--max_frames=24", "--scope=model_student", "--student_stride=2", "--model_args=block_length=4"]
+    assert convert(checkpoint, tmp_path / "run", *options, f"--frame_counting={counting}") == 0
+
+    student = loading.load(str(tmp_path / "run"))
+    video_ids = [b""] * len(case["num_frames"])
+    indices, counts = selected_indices(student.selection, case["num_frames"], video_ids, seed=0)
+    frames = np.take_along_axis(case["model_input"], indices[:, :, np.newaxis], axis=1)
+    outputs = student.model({"frames": frames, "num_frames": counts})
+
+    same = counts == case["student_num_frames"]
+    assert same.sum() == agreeing
+    for name in ("predictions", "representation"):
+        expected = case["student_state" if name == "representation" else f"student_{name}"]
+        close = np.isclose(outputs[name], expected, rtol=1e-4, atol=1e-5).all(axis=1)
+        np.testing.assert_array_equal(close, same)
+
+
+def test_authors_counting_goes_with_a_stride(tmp_path, capsys):
+    assert convert("nowhere", tmp_path / "run", "--frame_counting=authors") == 2
+    assert "--frame_counting=authors goes with --student_stride only" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def to_json(config: RunConfig) -> str:
 
 
 def to_values(value: Any) -> Any:
-    """What a configuration is in JSON: dataclasses as dictionaries, `ALL_FRAMES` as None.
+    """What a configuration is in JSON: dataclasses as dictionaries, `ALL_FRAMES` as None, without optional defaults.
 
     Example:
         >>> to_values(FrameSelection(3))
@@ -33,11 +33,15 @@ def to_values(value: Any) -> Any:
         {'selection': None}
     """
     if dataclasses.is_dataclass(value):
-        names = (field.name for field in dataclasses.fields(value))
+        names = (field.name for field in dataclasses.fields(value) if not _is_left_out(field, value))
         return None if value == ALL_FRAMES else {name: to_values(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {name: to_values(item) for name, item in value.items()}
     return type(value)(map(to_values, value)) if isinstance(value, tuple | list) else value
+
+
+def _is_left_out(field: dataclasses.Field, value: Any) -> bool:
+    return "optional" in field.metadata and getattr(value, field.name) == field.default
 
 
 def from_json(text: str, path: str) -> RunConfig:

@@ -22,9 +22,19 @@ class ConversionConfig(Settings):
     model_args: Mapping[str, Any] = setting({}, "Arguments that the variables do not show: block_length=15.")
     scope: str | None = setting(None, "Scope of one of several models: model_student. [the only one]")
     selection: FrameSelection = group(ALL_FRAMES, student_frames={"help": "Number k of the model's frames. [all]"})
+    frame_counting: Literal["ceil", "authors"] = setting(
+        "ceil",
+        "Number of frames by stride of a video of n: ceil(n / j), or as the code of Bhardwaj et al. counts them.",
+    )
     eigenvalues: str | None = setting(None, "File eigenvals.npy, for a model whose input has its whitening reversed.")
     overrides: SpecOverrides = group(SpecOverrides, ("num_classes", "frame_features", "segment_labels"))
     plugins: tuple[str, ...] = setting((), PLUGINS)
+
+    def __post_init__(self):
+        self.check_settings()
+        by_stride = self.selection != ALL_FRAMES and self.selection.stride is not None
+        if self.frame_counting == "authors" and not by_stride:
+            raise self.error("{frame_counting}=authors goes with {student_stride} only.")
 
 
 @dataclass(frozen=True)

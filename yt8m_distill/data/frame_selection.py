@@ -135,12 +135,14 @@ def selected_indices(
 
     Returns:
         Indices, int32 (batch, k of the longest), 0 where a video has no more; and how many count, int32 (batch,):
-        min(k, num_frames), or ceil(num_frames / j) by stride.
+        min(k, num_frames), or by stride ceil(num_frames / j), or as `selection.counting` says.
 
     Raises:
         UserError: a sampling does not give k ascending indices of frames.
 
     Source: Bhardwaj et al. section 3 (every j-th frame) and 5 (First-, Middle-, Last-, First-Middle-Last-k).
+    Differs: by stride the authors' code counts int(num_frames / T * (T // j)) frames, where T = 300 is the longest
+        video, so it keeps fewer frames of short videos; `counting="authors"` does the same.
 
     Example:
         >>> indices, counts = selected_indices(FrameSelection(k=3), np.array([9, 2]), [b"a", b"b"], seed=0)
@@ -175,12 +177,21 @@ def selected_counts(
         generators: one for each video, where the k of several is drawn.
         arrays: what computes, numpy or TensorFlow.
     """
+    if selection.counting == "authors":
+        return _looked_up(selection.authors_counts(), arrays.minimum(num_frames, selection.longest_video), arrays)
     if selection.stride is not None:
         return (num_frames + selection.stride - 1) // selection.stride
     k = selection.k
     if selection.drawn_from:
         k = np.array([generator.choice(selection.drawn_from) for generator in generators], num_frames.dtype)
     return arrays.minimum(num_frames, k)
+
+
+def _looked_up(table: Sequence[int], places: Any, arrays: Any) -> Any:
+    """The numbers at some places. A graph that divided floats might be rewritten, and then round otherwise."""
+    if arrays is np:
+        return np.array(table, places.dtype)[places]
+    return arrays.gather(arrays.constant(table, places.dtype), places)
 
 
 def fixed_indices(selection: FrameSelection, steps: Any, num_frames: Any, counts: Any, arrays: Any = np) -> Any:

@@ -154,6 +154,9 @@ def _selection(selection: FrameSelection, data: DatasetSpec) -> str:
         return f"Of a video, give the model {longest}; there is one per second."
     if selection.stride is not None:
         rule = f"every frame whose number is a multiple of {selection.stride}"
+        if selection.counting == "authors":
+            longest_video = selection.longest_video
+            rule += f", the first `int(n / {longest_video} * {longest_video // selection.stride})` of them"
     else:
         k = selection.k
         rule = FRAMES_OF_SELECTION.get(selection.sampling, OTHER_FRAMES)

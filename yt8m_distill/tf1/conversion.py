@@ -1,4 +1,4 @@
-"""Makes a run directory of a TensorFlow 1 checkpoint: `run_conversion`."""
+"""Converts a TensorFlow 1 checkpoint to a run directory: `run_conversion`."""
 
 import collections
 import dataclasses
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from yt8m_distill.config.dataset import EDITIONS, FRAME, LONGEST_VIDEO, VIDEO, DatasetSpec, Edition
-from yt8m_distill.config.frames import ALL_FRAMES
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.json import to_json
 from yt8m_distill.config.models import ConversionConfig
 from yt8m_distill.config.recipes import with_recipe
@@ -41,14 +41,14 @@ BLOCKS_OF_A_TEACHER, BLOCKS_OF_A_STUDENT = 20, 5  # in the code of HierarchicalR
 
 
 def run_conversion(config: ConversionConfig) -> bool:
-    """Writes a run directory, finished, with the model of a checkpoint, and says what it has done.
+    """Writes a finished run directory with the model of a checkpoint, and prints what became of every variable.
 
     Returns:
-        Whether every variable of the model's scope has found its place, those of the optimizer apart.
+        Whether every variable of the model's scope has a place in our model, those of the optimizer apart.
 
     Raises:
-        UserError: no checkpoint, no model in it or several, a model that the checkpoint has not all variables of,
-            features or arguments that do not fit it, or a run in the directory.
+        UserError: no checkpoint, no model in it or several, variables of the model that the checkpoint lacks, features
+            or arguments that do not fit it, or a directory that is not empty.
     """
     run = RunDir(config.train_dir)
     if run.path.exists() and any(run.path.iterdir()):
@@ -59,16 +59,16 @@ def run_conversion(config: ConversionConfig) -> bool:
     architecture = architecture_of(original)
     settings = _train_config(config, original.model, architecture, flags)
     model = building.build_models(settings)[settings.main_role]
-    known = placements_in(model)
-    arrays = checkpoint.arrays({name: original.names[name] for name in original.names if name in known})
+    placements = placements_in(model)
+    arrays = checkpoint.arrays({name: original.names[name] for name in original.names if name in placements})
     load_reference_weights(model, arrays)
     if config.eigenvalues is not None:
         model.set_eigenvalues(read_eigenvalues(config.eigenvalues, settings.data.feature_sizes[0]))
     _write(run, settings, model, checkpoint.step)
-    left = sorted(original.names[name] for name in original.names if name not in known)
-    _describe(checkpoint, original, model, placed=len(arrays), left=left)
+    unplaced = sorted(original.names[name] for name in original.names if name not in placements)
+    _describe(checkpoint, original, model, placed=len(arrays), unplaced=unplaced)
     print(f"The run is in {run.path}")
-    return not left
+    return not unplaced
 
 
 def _model_flags(folder: pathlib.Path) -> dict[str, Any]:
@@ -81,19 +81,20 @@ def _train_config(
     config: ConversionConfig, model: str, architecture: Architecture, flags: Mapping[str, Any]
 ) -> RunConfig:
     """The configuration of a run that has trained this model, with every setting resolved."""
-    kind = MODELS.get(model)
-    if kind.video_level and (config.selection != ALL_FRAMES or config.overrides.max_frames is not None):
+    model_class = MODELS.get(model)
+    if model_class.video_level and (config.selection != ALL_FRAMES or config.overrides.max_frames is not None):
         raise UserError(
             f"{model} is a video-level model: it takes one vector a video; leave out --student_frames and --max_frames."
         )
-    spec = _spec(config, architecture, VIDEO if kind.video_level else FRAME, flags)
+    spec = _spec(config, architecture, VIDEO if model_class.video_level else FRAME, flags)
+    selection = _selection(config, spec)
     return with_recipe(
         RunConfig(
             model=model,
             training_mode="teacher" if config.selection == ALL_FRAMES else "baseline",
-            model_args=_model_args(config, model, architecture, flags, spec),
+            model_args=_model_args(config, model, architecture, flags, _block_length(spec, selection)),
             eigenvalues=config.eigenvalues,
-            selection=config.selection,
+            selection=selection,
             train_dir=config.train_dir,
             recipe="paper",
             overrides=config.overrides,
@@ -102,33 +103,43 @@ def _train_config(
     )
 
 
+def _selection(config: ConversionConfig, spec: DatasetSpec) -> FrameSelection:
+    """The frames that the model sees."""
+    if config.frame_counting == "ceil":
+        return config.selection
+    longest = spec.max_frames or LONGEST_VIDEO
+    return dataclasses.replace(config.selection, counting=config.frame_counting, longest_video=longest)
+
+
 def _model_args(
-    config: ConversionConfig, model: str, architecture: Architecture, flags: Mapping[str, Any], spec: DatasetSpec
+    config: ConversionConfig,
+    model: str,
+    architecture: Architecture,
+    flags: Mapping[str, Any],
+    block_length: int,
 ) -> dict[str, Any]:
     """Every argument of the model: by the user, the shapes, the original's flags, or else the default."""
-    kind = MODELS.get(model)
-    defaults = kind.argument_defaults()
-    students = config.selection != ALL_FRAMES
-    frames = config.selection.frames(spec.max_frames or LONGEST_VIDEO) if students else None
+    model_class = MODELS.get(model)
+    defaults = model_class.argument_defaults()
     undecided = undecided_args(architecture, model)
-    assumed = {**defaults, **_block_length(spec, frames)}
+    assumed = {**defaults, "block_length": block_length}
     by_flags = {name: text for name, text in args_by_flags(flags).items() if name in undecided}
-    texts = {**by_flags, **config.model_args}
-    given = typed_model_args(kind, texts)
-    if unsaid := [f"{name}={assumed[name]}" for name in undecided if name not in given]:
-        log.warning("Taken for granted, as no variable shows it: %s. Else give --model_args.", ", ".join(unsaid))
+    args = typed_model_args(model_class, {**by_flags, **config.model_args})
+    if unknown := [f"{name}={assumed[name]}" for name in undecided if name not in args]:
+        log.warning("Assumed, as no variable shows it: %s. Otherwise give --model_args.", ", ".join(unknown))
     if config.eigenvalues is not None:
-        given["input_normalization"] = "unwhiten"
+        args["input_normalization"] = "unwhiten"
     elif model in WITH_REVERSED_WHITENING:
         log.warning("The authors of %s reverse the whitening of its input: give --eigenvalues=eigenvals.npy.", model)
-    return {**defaults, **architecture.model_args, **{name: assumed[name] for name in undecided}, **given}
+    return {**defaults, **architecture.model_args, **{name: assumed[name] for name in undecided}, **args}
 
 
-def _block_length(spec: DatasetSpec, frames: int | None) -> dict[str, int]:
-    """The original cuts a teacher's video into 20 blocks, a student's into 5."""
-    if frames is not None:
-        return {"block_length": max(frames // BLOCKS_OF_A_STUDENT, 1)}
-    return {"block_length": max((spec.max_frames or LONGEST_VIDEO) // BLOCKS_OF_A_TEACHER, 1)}
+def _block_length(spec: DatasetSpec, selection: FrameSelection) -> int:
+    """The original splits a teacher's video into 20 blocks, a student's into 5."""
+    frames, blocks = spec.max_frames or LONGEST_VIDEO, BLOCKS_OF_A_TEACHER
+    if selection != ALL_FRAMES:
+        frames, blocks = selection.frames(frames), BLOCKS_OF_A_STUDENT
+    return max(frames // blocks, 1)
 
 
 def _spec(config: ConversionConfig, architecture: Architecture, level: str, flags: Mapping[str, Any]) -> DatasetSpec:
@@ -137,8 +148,8 @@ def _spec(config: ConversionConfig, architecture: Architecture, level: str, flag
     edition = _edition(architecture, level, names)
     if edition is None and names is None:
         raise UserError(
-            f"the checkpoint's model takes frames of {sum(architecture.features)} values, as no known data set has "
-            "them: give --feature_names, and --feature_sizes where there are several."
+            f"the checkpoint's model takes frames of {sum(architecture.features)} values, unlike every known data "
+            "set: give --feature_names, and --feature_sizes where there are several."
         )
     published = dict(edition.features_of(level)) if edition else {}
     names = names or tuple(published)[: _features_of_edition(edition, architecture, level)]
@@ -150,14 +161,14 @@ def _spec(config: ConversionConfig, architecture: Architecture, level: str, flag
             f"takes {' + '.join(map(str, architecture.features))} values a frame; see --feature_names."
         )
     longest = 1 if level == VIDEO else edition.max_frames if edition else LONGEST_VIDEO
-    given = config.overrides.max_frames
+    max_frames = config.overrides.max_frames
     return DatasetSpec(
         edition=edition.name if edition else "own features",
         id_key=edition.id_key if edition else "id",
         feature_names=names,
         feature_sizes=sizes,
         num_classes=architecture.num_classes,
-        max_frames=given if given is not None else longest,
+        max_frames=longest if max_frames is None else max_frames,
         level=level,
     )
 
@@ -170,12 +181,12 @@ def _listed(text: Any) -> tuple[str, ...] | None:
 def _edition(architecture: Architecture, level: str, names: tuple[str, ...] | None) -> Edition | None:
     """The edition with these features, of several the one with as many classes."""
     fitting = [
-        each
-        for each in EDITIONS
-        if _features_of_edition(each, architecture, level)
-        and (names is None or set(names) <= dict(each.features_of(level)).keys())
+        edition
+        for edition in EDITIONS
+        if _features_of_edition(edition, architecture, level)
+        and (names is None or set(names) <= dict(edition.features_of(level)).keys())
     ]
-    with_classes = [each for each in fitting if each.num_classes == architecture.num_classes]
+    with_classes = [edition for edition in fitting if edition.num_classes == architecture.num_classes]
     return (with_classes or fitting or [None])[0]
 
 
@@ -222,8 +233,8 @@ def _write(run: RunDir, settings: RunConfig, model: Any, step: int | None):
     atomic.write_json(run.report_file, dataclasses.asdict(Report(str(run.path), None, (row,))))
 
 
-def _describe(checkpoint: Tf1Checkpoint, original: OriginalModel, model: Any, placed: int, left: list[str]):
-    """What has become of every variable of the checkpoint."""
+def _describe(checkpoint: Tf1Checkpoint, original: OriginalModel, model: Any, placed: int, unplaced: list[str]):
+    """Prints what became of every variable of the checkpoint."""
     args = ", ".join(f"{name}={value}" for name, value in model.model_args.items())
     where = f" in the scope {original.scope}" if original.scope else ""
     print(f"{original.model}: {args}")
@@ -234,7 +245,7 @@ def _describe(checkpoint: Tf1Checkpoint, original: OriginalModel, model: Any, pl
         others["other scopes"] = len(outside)
     if others:
         print("Left out: " + ", ".join(f"{count} ({kind})" for kind, count in sorted(others.items())) + ".")
-    if left:
-        print("Without a place in the model, so that it may say other things than the original:")
-        for name in left:
+    if unplaced:
+        print("Without a place in the model, which may therefore predict otherwise than the original:")
+        for name in unplaced:
             print(f"  {name} {checkpoint.shapes[name]}")
