@@ -318,6 +318,7 @@ def test_a_teacher_that_is_certain_gives_finite_steps(mode, classifier, distance
     assert changed(before, weights(student))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", model_names())
 def test_fit_works_and_evaluates(name):
     teacher, student = pair(name, "serial")

@@ -343,6 +343,7 @@ def run(data, tmp_path_factory) -> pathlib.Path:
     return folder
 
 
+@pytest.mark.slow
 def test_predictions_and_metrics_are_those_on_the_originals(data, run, tmp_path):
     for kind in ("original", "thin"):
         pattern, output = f"{data}/{kind}/test*", f"--output_file={tmp_path / kind}"
@@ -354,6 +355,7 @@ def test_predictions_and_metrics_are_those_on_the_originals(data, run, tmp_path)
     assert metrics[0] == metrics[1]
 
 
+@pytest.mark.slow
 def test_training_is_that_on_the_originals(data, run, tmp_path, caplog):
     validation = f"--validation_data_pattern={data}/original/test*"  # the kinds may differ between patterns
     assert train(data / "thin", tmp_path / "run", *BASELINE, validation) == 0
@@ -403,6 +405,7 @@ def test_other_frames_than_thin_shards_hold_are_refused_in_evaluation_and_predic
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_teacher_does_not_take_thin_shards(data, tmp_path, capsys):
     assert train(data / "original", tmp_path / "run", "--training_mode=teacher", "--max_steps=1") == 0
     assert evaluate(f"--train_dir={tmp_path / 'run'}", f"--eval_data_pattern={data}/thin/test*") == 2

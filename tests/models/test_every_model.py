@@ -68,6 +68,7 @@ def test_outputs_keep_the_contract(name):
     assert np.max(outputs["predictions"]) <= 1
 
 
+@pytest.mark.slow
 def test_one_training_step_changes_every_variable(name):
     model, labels = _build(name, **without_dropout(name)), np.eye(CLASSES)[: len(NUM_FRAMES)].astype(np.float32)
     before = [variable.numpy() for variable in model.trainable_variables]

@@ -117,6 +117,7 @@ def test_the_divergence_of_the_branches_by_hand(temperature, kl_weight):
     np.testing.assert_allclose(loss, expected + kl_weight * temperature**2 * divergence, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_parameters_are_as_many_as_the_original_has():
     with keras.StatelessScope():
         count = parameter_count(MixNeXtVLAD((1024, 128), 3862))
