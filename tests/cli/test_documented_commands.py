@@ -15,7 +15,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Script and arguments of each command in a block of its own, and of those with arguments within a text."""
+    """Script and arguments of each command in a block of its own, and of those with arguments within a text.
+
+    Those with plugins of the reader are run by tests/end_to_end/test_plugins.py.
+    """
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = path.read_text(encoding="utf-8")
         blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
@@ -23,15 +26,11 @@ def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
         lines = [*filter(re.compile(r"(.* )?python ").match, lines), *re.findall(r"`(python [^`\n]+ [^`\n]+)`", text)]
         for line in lines:
             words = [word for word in shlex.split(line.rpartition("&& ")[2], comments=True) if word != "-m"]
-            with_plugin = any(
-                word.startswith("--plugins") for word in words
-            )  # tests/end_to_end/test_plugins.py runs them
             if (
                 len(words) > 2
                 and words[0] == "python"
                 and words[1] in CONFIGS
-                and "--help" not in words
-                and not with_plugin
+                and not re.search("--(help|plugins)", line)
             ):
                 yield words[1], tuple(words[2:])
 

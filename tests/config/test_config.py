@@ -109,7 +109,7 @@ def test_wrong_files_are_refused_by_name(text, message):
         (lambda: DatasetSpec("x", "id", ("rgb",), (4, 5), 10, 3), "as many"),
         (lambda: DatasetSpec("x", "id", ("rgb", "rgb"), (4, 5), 10, 3), "differ"),
         (lambda: DatasetSpec("x", "id", ("rgb",), (4,), 1, 3), "at least 2"),
-        (lambda: DatasetSpec("x", "id", ("rgb",), (4,), 10, -1), "--max_frames"),
+        (lambda: DatasetSpec("x", "id", ("rgb",), (4,), 10, -1), "max_frames must be 0"),
         (lambda: SpecOverrides(None, (4,)), "feature_sizes needs feature_names"),
         (lambda: SpecOverrides(("rgb", "audio"), (4,)), "equally many"),
     ],

@@ -85,7 +85,7 @@ class DatasetSpec:
         if self.num_classes < 2:
             raise UserError(f"the number of classes must be at least 2, not {self.num_classes}.")
         if self.max_frames < 0:
-            raise UserError(f"--max_frames must be 0 (all frames) or more, not {self.max_frames}.")
+            raise UserError(f"max_frames must be 0 (all frames) or more, not {self.max_frames}.")
         if self.thin_frames is not None and self.thin_frames < 1:
             raise UserError(f"thin shards must hold at least 1 frame of each video, not {self.thin_frames}.")
         if self.level not in LEVELS:
@@ -120,10 +120,10 @@ class DatasetSpec:
 class SpecOverrides(Settings):
     """The format of the records as far as the user sets it; None leaves it to the first record."""
 
-    feature_names: tuple[str, ...] | None = setting(None, "Feature lists to read, in order. [the edition's]")
-    feature_sizes: tuple[int, ...] | None = setting(None, "Bytes a frame of each feature. [as in the first record]")
+    feature_names: tuple[str, ...] | None = setting(None, "Names of the features to read. [the edition's]")
+    feature_sizes: tuple[int, ...] | None = setting(None, "Bytes per frame of each feature. [as in the first record]")
     num_classes: int | None = setting(None, "Number of classes in the vocabulary. [the edition's]", at_least=2)
-    max_frames: int | None = setting(None, "Most frames to read of a video; 0: all. [the edition's]", at_least=0)
+    max_frames: int | None = setting(None, "Frames to read of a video at most; 0: all. [the edition's]", at_least=0)
     level: Literal["frame", "video", "segment"] | None = setting(None, "Level of the records.", flag=False)
     frame_features: InitVar[bool | None] = setting(
         None, "Whether records must be frame-level (--noframe_features: video-level). [as the first record]"

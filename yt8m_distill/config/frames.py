@@ -49,12 +49,12 @@ class FrameSelection(Settings):
     )
     sampling: str = setting(
         "uniform",
-        "Method of selecting k frames; jittered: in training.",
+        "Method of selecting the k frames; jittered is for training.",
         flag="frame_sampling",
         choices=FRAME_SAMPLINGS,
     )
     drawn_from: tuple[int, ...] = setting(
-        (), "Number k of the student's frames; of several, training draws one a video. [30]", flag="student_frames"
+        (), "Number k of frames; of several (6,10,30), training draws one for each video. [30]", flag="student_frames"
     )
 
     # Younger than others, and so left out of JSON while they have their defaults: files stay as they were.

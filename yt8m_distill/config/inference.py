@@ -19,7 +19,7 @@ class ChosenModel(Settings):
     """Which model of a run directory is used, and the frames that it sees."""
 
     which: Literal["student", "teacher"] | None = setting(None, "Model of the run to use. [student, if there is one]")
-    branch: int | None = setting(None, "Branch of a MixNeXtVLAD to use by itself. [the mixture]", at_least=0)
+    branch: int | None = setting(None, "Index of a branch of a MixNeXtVLAD. [the mixture]", at_least=0)
     selection: FrameSelection | None = group(student_frames={"help": "Number k of frames to use. [the run's]"})
     plugins: tuple[str, ...] = setting((), PLUGINS)
 
@@ -67,7 +67,7 @@ class InferenceConfig(PredictionSettings):
     top_k: int = setting(20, "Number of predictions for each video.", at_least=1)
     vocabulary: str | None = setting(None, "CSV file of class names, for a readable listing beside the output.")
     output_model_tgz: str | None = setting(None, "File to pack the model into.")
-    segment_max_pred: int | None = setting(None, "Most segments to write for each class. [100000]", at_least=1)
+    segment_max_pred: int | None = setting(None, "Largest number of segments for each class. [100000]", at_least=1)
     segment_label_ids_file: str | None = setting(None, "CSV file of the classes that count for segments. [all]")
     shard: Shard | None = group()
 

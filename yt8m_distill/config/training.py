@@ -32,7 +32,12 @@ class Distillation(Settings):
         {'rep': 10.0, 'ce': 1.0}
     """
 
-    losses: tuple[str, ...] = setting(STUDENT_LOSSES, "Losses of the student.", flag="student_losses", choices=LOSSES)
+    losses: tuple[str, ...] = setting(
+        STUDENT_LOSSES,
+        "Losses of the student: on representations (rep), predictions (pred) and labels (ce).",
+        flag="student_losses",
+        choices=LOSSES,
+    )
     loss_weights: Mapping[str, float] = setting({}, "Weight of each student loss: rep=1,pred=1,ce=1.", at_least=0)
     prediction_distance: PredictionDistance = setting("kl", "Distance between predictions for the pred loss.")
     representation_matching: Literal["final", "intermediate"] = setting(
@@ -123,7 +128,7 @@ class TrainConfig(Settings):
 
     model: str = setting(REQUIRED, "Name of the model (README.md).", flag_default=DEFAULT_MODEL)
     training_mode: TrainingMode | None = setting(
-        "serial", "Models to train. [serial; teacher for a video-level model]", flag_default=None
+        "serial", "Models to train, and in which order. [serial; teacher for a video-level model]", flag_default=None
     )
     model_args: Mapping[str, Any] = setting({}, "Arguments of the model: clusters=64,hidden_size=512.")
     student_model_args: Mapping[str, Any] = setting({}, "Arguments in which the student differs from its teacher.")
