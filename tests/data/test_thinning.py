@@ -415,7 +415,7 @@ def test_a_teacher_does_not_take_thin_shards(data, tmp_path, capsys):
 def test_fewer_frames_than_thin_shards_hold_are_taken_with_a_warning(data, run, tmp_path, caplog):
     arguments = [f"--train_dir={run}", "--student_frames=2", f"--output_file={tmp_path / 'x.csv'}"]
     assert predict(*arguments, f"--input_data_pattern={data}/thin/test*") == 0
-    assert "2 of the 3 frames in thin shards are near to 2 of all frames, but not always the same" in caplog.text
+    assert "2 of the 3 frames in thin shards are close to 2 of all frames, but not always the same" in caplog.text
 
 
 def test_as_a_module():

@@ -19,7 +19,7 @@ Batch = dict[str, np.ndarray]
 
 
 class StoredOutputs(Protocol):
-    """What a teacher has said of videos, stored.
+    """Teacher outputs, precomputed.
 
     Attributes:
         widths: of each array that `of` returns, by name.
@@ -38,7 +38,7 @@ class View:
     Attributes:
         selection: the student's frames, or all.
         with_all_frames: all frames, and the selection's indices beside them.
-        stored: what is added to each batch from what a teacher has said of its videos; None: nothing.
+        stored: precomputed teacher outputs that are added to each batch; None: none are.
         in_segments: each video as its consecutive segments of 5 frames, rated or not.
     """
 
@@ -78,35 +78,36 @@ def example_ids(batch: Batch) -> list[bytes]:
 
 
 def check_view(spec: DatasetSpec, view: View, flag: str):
-    """Whether records of this format hold the frames of a view; thin shards do not hold all.
+    """Checks that records of this format hold the frames of a view; thin shards do not hold all.
 
     Raises:
         UserError: they do not.
     """
-    held = spec.thin_frames
-    if held is None:
+    thin_frames = spec.thin_frames
+    if thin_frames is None:
         return
     if view.in_segments:
         raise UserError(f"--{flag}: thin shards, which do not hold all frames; segments need the original shards.")
     selection = ALL_FRAMES if view.with_all_frames else view.selection
-    if wish := _beyond_thin(selection, held):
+    if request := _beyond_thin(selection, thin_frames):
         raise UserError(
-            f"--{flag}: thin shards, which hold {held} uniform frames of each video; {wish} needs the original shards."
+            f"--{flag}: thin shards, which hold {thin_frames} uniform frames of each video; {request} needs the "
+            "original shards."
         )
-    if selection.k < held:
-        frames = f"{selection.k} of the {held} frames in thin shards"
-        log.warning("--%s: %s are near to %d of all frames, but not always the same.", flag, frames, selection.k)
+    if selection.k < thin_frames:
+        frames = f"{selection.k} of the {thin_frames} frames in thin shards"
+        log.warning("--%s: %s are close to %d of all frames, but not always the same.", flag, frames, selection.k)
 
 
-def _beyond_thin(selection: FrameSelection, held: int) -> str | None:
-    """What asks for other frames than `held` uniform ones."""
+def _beyond_thin(selection: FrameSelection, thin_frames: int) -> str | None:
+    """The setting that asks for other frames than `thin_frames` uniform ones."""
     if selection == ALL_FRAMES:
         return "a model that sees all frames"
     if selection.stride is not None:
         return f"--student_stride={selection.stride}"
     if selection.sampling != "uniform":
         return f"--frame_sampling={selection.sampling}"
-    return f"--student_frames={selection.k}" if selection.k > held else None
+    return f"--student_frames={selection.k}" if selection.k > thin_frames else None
 
 
 def all_frames(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""File patterns."""
+"""File patterns: globs, files and folders."""
 
 import glob
 import os
@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from yt8m_distill.errors import UserError
 
 
-def files_here(wanted: str) -> list[str]:
-    return [path for path in glob.glob(wanted) if os.path.isfile(path)]
+def files_here(pattern: str) -> list[str]:
+    """The files of this machine that a glob names."""
+    return [path for path in glob.glob(pattern) if os.path.isfile(path)]
 
 
 def find_files(pattern: str, flag: str, matching: Callable[[str], Iterable[str]] = files_here) -> list[str]:
@@ -25,11 +26,11 @@ def find_files(pattern: str, flag: str, matching: Callable[[str], Iterable[str]]
     files: dict[str, str] = {}
     name = flag if flag.isupper() else f"--{flag}"
     for part in filter(None, (part.strip() for part in pattern.split(","))):
-        wanted = os.path.join(part, "*tfrecord*") if os.path.isdir(part) else part
-        found = [part] if os.path.isfile(part) else matching(wanted)
-        if not found:
-            raise UserError(f"{name}: no file matches '{wanted}'.")
-        for path in sorted(found):
+        single = os.path.join(part, "*tfrecord*") if os.path.isdir(part) else part
+        paths = [part] if os.path.isfile(part) else matching(single)
+        if not paths:
+            raise UserError(f"{name}: no file matches '{single}'.")
+        for path in sorted(paths):
             files.setdefault(os.path.realpath(path), path)
     if not files:
         raise UserError(f"{name} is empty; give files, globs or directories, separated by commas.")

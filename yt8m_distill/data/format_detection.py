@@ -106,7 +106,7 @@ def _kind(level: str) -> str:
 
 
 def _detect_level(record: Record, where: str, overrides: SpecOverrides) -> str:
-    """What the record is; an error where it is not what it should be."""
+    """The level of the record; an error where it is not the one that is needed."""
     keys = ", ".join(sorted(record.context)) or "none"
     if record.feature_lists:
         level = FRAME
@@ -117,15 +117,15 @@ def _detect_level(record: Record, where: str, overrides: SpecOverrides) -> str:
             f"{where}: neither a frame-level record, as it has no feature lists, nor a video-level one, as it has no "
             f"floats (its keys: {keys})."
         )
-    wanted = FRAME if overrides.level == SEGMENT else overrides.level or level
-    if wanted != level:
-        other = "one vector a video" if wanted == VIDEO else "one vector a second"
-        raise UserError(f"{where}: {level}-level records ({keys}); {wanted}-level ones are needed, with {other}.")
+    expected = FRAME if overrides.level == SEGMENT else overrides.level or level
+    if expected != level:
+        vectors = "one vector a video" if expected == VIDEO else "one vector a second"
+        raise UserError(f"{where}: {level}-level records ({keys}); {expected}-level ones are needed, with {vectors}.")
     return SEGMENT if overrides.level == SEGMENT else level
 
 
 def _feature_names(record: Record, level: str) -> set[str]:
-    """What may be a feature."""
+    """Names that may be those of features."""
     if level == VIDEO:
         return {key for key, feature in record.context.items() if feature.kind == FLOATS}
     return set(record.feature_lists)
@@ -166,7 +166,7 @@ def _known_classes(edition, where: str) -> int:
 
 
 def _edition_of(id_key: str, names: set[str], level: str) -> Edition | None:
-    """The edition with this id key whose first feature the record has; None for features of one's own."""
+    """The edition with this id key whose first feature the record has; None for a user's own features."""
     if AUDIOSET.features_of(level)[0][0] in names:
         return AUDIOSET
     for edition in EDITIONS:

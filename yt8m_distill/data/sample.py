@@ -190,8 +190,8 @@ def _make_video(settings: SampleSettings, world: _World, part: int, index: int) 
     lengths = _draw_shot_lengths(int(rng.integers(settings.shortest, settings.longest + 1)), rng)
     labels = _draw_labels(world, rng)
     contents = _shot_contents(settings, world, labels, lengths, rng)
-    own = rng.standard_normal(contents.shape, dtype=np.float32)
-    shots = np.sqrt(_SHOT_SHARE * _CONTENT_SHARE) * contents + np.sqrt(_SHOT_SHARE * (1 - _CONTENT_SHARE)) * own
+    details = rng.standard_normal(contents.shape, dtype=np.float32)
+    shots = np.sqrt(_SHOT_SHARE * _CONTENT_SHARE) * contents + np.sqrt(_SHOT_SHARE * (1 - _CONTENT_SHARE)) * details
     frames = np.repeat(shots.astype(np.float32), lengths, axis=0)
     frames += np.float32(np.sqrt(1 - _SHOT_SHARE)) * rng.standard_normal(frames.shape, dtype=np.float32)
     frames *= np.repeat(_shot_deviations(len(lengths), rng), lengths, axis=0)
@@ -289,7 +289,7 @@ def _fingerprint(settings: SampleSettings) -> str:
 
 
 def _write_beside(directory: pathlib.Path, settings: SampleSettings):
-    """Fills a temporary directory and renames it, so that nobody ever finds half a data set."""
+    """Fills a temporary directory and renames it, so that no process ever sees half a data set."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     partial = pathlib.Path(tempfile.mkdtemp(prefix=f"{directory.name}.", suffix=".partial", dir=directory.parent))
     try:

@@ -32,7 +32,7 @@ class Feature(NamedTuple):
     """A `tf.train.Feature`.
 
     Attributes:
-        kind: `BYTES`, `FLOATS` or `INT64S`; None: nothing says of which kind it is, and it has no values.
+        kind: `BYTES`, `FLOATS` or `INT64S`; None: it is of no kind, and has no values.
         values: bytes, ints, or of floats an array, float32 (values,).
     """
 

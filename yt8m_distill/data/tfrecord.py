@@ -35,7 +35,7 @@ class Frame:
         offset: of its first byte.
         num_bytes: with header and footer; where the length field is damaged or leads beyond the end of the file, all
             that is left of the file.
-        sound: whether the length field is right, so that the next record can be found. Says nothing of the data.
+        sound: whether the length field is right, so that the next record can be found; the data may be damaged.
     """
 
     number: int

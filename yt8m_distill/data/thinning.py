@@ -64,7 +64,7 @@ class Thinning:
 
 
 def run_thinning(config: ThinConfig):
-    """Writes a thin shard for each file, under its name; those that are there already are left alone.
+    """Writes a thin shard for each file, under its name; shards that exist are kept.
 
     Raises:
         UserError: no file matches, an unknown format, thin shards or video-level records as input, a file in
@@ -83,7 +83,7 @@ def run_thinning(config: ThinConfig):
     done = {path for path, target in targets.items() if _is_done(path, target, thinning, config.bad_records.skip)}
     log.info("Thinning %d files to %d frames a video; %s", len(targets), config.frames, videos.spec.describe())
     if done:
-        log.info("%d of them are there already", len(done))
+        log.info("%d of them exist", len(done))
     atomic.make_directory(pathlib.Path(config.output_dir))
     count = 0
     with tqdm(total=videos.num_bytes, desc="Thinning", unit="B", unit_scale=True, mininterval=1.0) as bar:
@@ -112,15 +112,15 @@ def _targets(files: Sequence[str], output_dir: pathlib.Path) -> dict[str, pathli
 
 
 def _is_done(path: str, target: pathlib.Path, thinning: Thinning, skip_bad_records: bool) -> bool:
-    """Whether the thin shard is there; it is the one when its first record is, as shards appear only when complete.
+    """Whether the thin shard exists; its first record tells, as shards appear only when complete.
 
     Raises:
-        UserError: something else is there.
+        UserError: another file has its name.
     """
     if not os.path.lexists(target):
         return False
-    found = next((data for _, _, data in records_of_file(str(target), BadRecords(skip=True), bytes)), None)
-    if found is not None and found == next(thinning.thin_records(path, BadRecords(skip_bad_records)), (0, b""))[1]:
+    first = next((data for _, _, data in records_of_file(str(target), BadRecords(skip=True), bytes)), None)
+    if first is not None and first == next(thinning.thin_records(path, BadRecords(skip_bad_records)), (0, b""))[1]:
         return True
     raise UserError(
         f"OUT_DIR: '{target}' is not what --frames={thinning.selection.k} makes of '{path}'; "

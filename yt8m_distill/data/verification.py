@@ -80,16 +80,16 @@ def run_verification(config: VerifyConfig) -> bool:
 
 def _common_format(files: Sequence[str], overrides: SpecOverrides) -> tuple[DatasetSpec | None, UserError | None]:
     """The format that most of some first records are of; None and the first problem where none shows one."""
-    found, problem = Counter(), None
+    specs, problem = Counter(), None
     for path in files:
         for frame, _, record in islice(records_of_file(path, BadRecords(skip=True), bytes), RECORDS_OF_A_FILE):
             try:
-                found[format_detection.detect_spec(record, f"{path}, record {frame.number}", overrides)] += 1
+                specs[format_detection.detect_spec(record, f"{path}, record {frame.number}", overrides)] += 1
             except UserError as error:
                 problem = problem or error
-        if found.total() >= RECORDS_TO_DETECT_BY:
+        if specs.total() >= RECORDS_TO_DETECT_BY:
             break
-    return (found.most_common(1)[0][0] if found else None), problem
+    return (specs.most_common(1)[0][0] if specs else None), problem
 
 
 def _check_files(files: Sequence[str], spec: DatasetSpec | None, num_workers: int) -> list[FileReport]:
@@ -179,7 +179,7 @@ def _counts(reports: Sequence[FileReport]) -> list[str]:
 
 
 def _write_list(path: pathlib.Path, bad: Sequence[str]):
-    """The bad files, one a line. An older list is replaced also where no file is bad, as it would no longer be true."""
+    """The bad files, one a line. An older list is replaced also where no file is bad, as it would be wrong."""
     if bad or path.exists():
-        atomic.write_text(path, "".join(f"{each}\n" for each in bad))
+        atomic.write_text(path, "".join(f"{file}\n" for file in bad))
     print(f"Bad files: {len(bad)}, listed in {path}" if bad else "No bad files.")

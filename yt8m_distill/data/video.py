@@ -23,10 +23,10 @@ class Ratings:
 
     def by_start(self) -> dict[int, dict[int, float]]:
         """Score by class for each start time, in order of first appearance; of equal pairs the last one counts."""
-        found: dict[int, dict[int, float]] = {}
+        scores: dict[int, dict[int, float]] = {}
         for start, label, score in zip(self.starts, self.labels, self.scores, strict=True):
-            found.setdefault(int(start), {})[int(label)] = float(score)
-        return found
+            scores.setdefault(int(start), {})[int(label)] = float(score)
+        return scores
 
 
 @dataclass(frozen=True)

@@ -70,13 +70,13 @@ def run_beam_inference(config: BeamConfig) -> int:
             "segments are predicted by inference.py, which keeps the best ones of all videos for each class; "
             "--nosegment_labels predicts whole videos."
         )
-    wanted = dataclasses.replace(trained.config.data, level=level_of(False, trained.config))
+    trained_spec = dataclasses.replace(trained.config.data, level=level_of(False, trained.config))
     sizes = _file_sizes(evaluation_pattern(config.predictions.input_data_pattern, trained.config, FLAG))
     files = [path for path, size in sizes.items() if size]
     empty = [path for path, size in sizes.items() if not size]
     if empty and not config.predictions.bad_records.skip:
         raise UserError(f"{empty[0]}: the file is empty. --on_bad_record=skip leaves such files out.")
-    spec = input_spec(wanted, _detect(files, overrides_of(wanted)), FLAG)
+    spec = input_spec(trained_spec, _detect(files, overrides_of(trained_spec)), FLAG)
     view = View(trained.selection_for(config.predictions.selection))
     check_view(spec, view, FLAG)
     log.info("Predicting %d files with the %s from %s", len(files), trained.role, trained.source)
@@ -131,11 +131,11 @@ def _file_sizes(pattern: str) -> dict[str, int]:
     """The files that the pattern names, in their order, and their sizes."""
     sizes: dict[str, int] = {}
 
-    def matching(wanted: str) -> list[str]:
-        if not FileSystems.get_scheme(wanted):
-            return files_here(wanted)
-        with _file_system_errors(wanted):
-            (match,) = FileSystems.match([wanted])
+    def matching(glob: str) -> list[str]:
+        if not FileSystems.get_scheme(glob):
+            return files_here(glob)
+        with _file_system_errors(glob):
+            (match,) = FileSystems.match([glob])
         sizes.update({file.path: file.size_in_bytes for file in match.metadata_list})
         return [file.path for file in match.metadata_list]
 
@@ -244,21 +244,21 @@ def _pipeline(
     empty_files: Sequence[str],
     handler: VideoModelHandler,
 ) -> beam.Pipeline:
-    wanted = config.predictions
-    stem, ending = split_name(wanted.output_file)
+    settings = config.predictions
+    stem, ending = split_name(settings.output_file)
     pipeline = beam.Pipeline(options=options)
     read = (
         pipeline
         | "Files" >> beam.Create(files)
         | "Records" >> ReadRecords()
-        | "Videos" >> beam.ParDo(ReadVideos(handler.spec, wanted.bad_records.skip)).with_outputs(
+        | "Videos" >> beam.ParDo(ReadVideos(handler.spec, settings.bad_records.skip)).with_outputs(
             ReadVideos.BAD, main="good"
         )
     )  # fmt: skip
     (
         read.good
         | "Predict" >> RunInference(handler)
-        | "Rows" >> beam.Map(_row, wanted.top_k)
+        | "Rows" >> beam.Map(_row, settings.top_k)
         | "Write" >> beam.io.WriteToText(
             stem, ending, num_shards=config.output_shards or 0, header=submission.HEADER.strip()
         )
@@ -269,7 +269,7 @@ def _pipeline(
         | "Bad" >> beam.Flatten()
         | "WriteBad"
         >> beam.io.WriteToText(
-            _bad_records_file(wanted.output_file), num_shards=1, shard_name_template="", header=BAD_RECORDS_HEADER
+            _bad_records_file(settings.output_file), num_shards=1, shard_name_template="", header=BAD_RECORDS_HEADER
         )
     )
     return pipeline

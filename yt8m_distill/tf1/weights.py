@@ -228,7 +228,7 @@ def _dense(name: str, layer: keras.layers.Dense) -> dict[str, Placement]:
 def _weights_and_norm(
     name: str, layer: keras.layers.Dense, batch_norm: MaskedBatchNormalization | None, weights: str | None = None
 ) -> dict[str, Placement]:
-    """A layer whose parts are variables of their own, followed by batch normalization, or else with a bias."""
+    """A layer whose parts are separate variables, followed by batch normalization, or else with a bias."""
     places = {weights or f"{name}_weights": _whole(layer.kernel)}
     if batch_norm is None:
         return {**places, f"{name}_biases": _whole(layer.bias)}
