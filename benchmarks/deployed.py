@@ -20,13 +20,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from measuring import print_machine, print_table, run_config, write_run
+from measuring import nextvlad_args, print_machine, print_table, run_config, write_run
 
 from yt8m_distill.config.deployment import EXPORT_FORMATS, ExportConfig
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.deployment import runners
 from yt8m_distill.deployment.export import run_export
-from yt8m_distill.models import registry
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import loading
 
@@ -64,7 +63,7 @@ def runs(arguments: argparse.Namespace, folder: pathlib.Path) -> Iterator[tuple[
     if arguments.train_dir:
         yield from ((path, pathlib.Path(path)) for path in arguments.train_dir.split(","))
         return
-    model_args = registry.parse_model_args("NeXtVLAD", arguments.model_args)
+    model_args = nextvlad_args(arguments.model_args)
     students = {f"k = {k}": FrameSelection(int(k)) for k in arguments.students.split(",")}
     for name, selection in {f"{arguments.frames} frames": ALL_FRAMES, **students}.items():
         write_run(folder / "run", run_config(model_args, arguments.frames, selection))

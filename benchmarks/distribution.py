@@ -29,14 +29,14 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-from measuring import print_machine, print_table, run_config
+from measuring import nextvlad_args, print_machine, print_table, run_config
 
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.batches import Batch
 from yt8m_distill.devices import cluster
 from yt8m_distill.devices.cluster import Devices
-from yt8m_distill.models import building, registry
+from yt8m_distill.models import building
 from yt8m_distill.training import optimizers, stages
 from yt8m_distill.training import step as training
 
@@ -90,7 +90,7 @@ def free_ports(number: int) -> list[int]:
 def work(arguments: argparse.Namespace):
     """One process: prints what it has measured as JSON."""
     devices = cluster.open_devices("multiworker")
-    args = registry.parse_model_args("NeXtVLAD", arguments.model_args)
+    args = nextvlad_args(arguments.model_args)
     config = run_config(args, arguments.frames, batch_size=arguments.batch_size * devices.replicas)
     keras.utils.set_random_seed(0)
     with devices.scope():

@@ -46,6 +46,7 @@ from measuring import (
     Measured,
     full_size_videos,
     measure_in_turn,
+    nextvlad_args,
     print_machine,
     print_table,
     rate_ratio,
@@ -57,8 +58,7 @@ from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.devices.precision import has_units
-from yt8m_distill.models import registry
-from yt8m_distill.models.nextvlad import NeXtVLAD
+from yt8m_distill.models import NeXtVLAD
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.prediction.submission import PredictionsWriter
 from yt8m_distill.runs import loading
@@ -96,7 +96,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def model_args(arguments: argparse.Namespace) -> dict[str, Any]:
-    return registry.parse_model_args("NeXtVLAD", arguments.model_args)
+    return nextvlad_args(arguments.model_args)
 
 
 def views(arguments: argparse.Namespace) -> dict[str, View]:

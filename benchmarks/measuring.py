@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from yt8m_distill.config.dataset import YOUTUBE_8M_2018, DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
@@ -21,7 +22,8 @@ from yt8m_distill.config.training import Distillation, Learning
 from yt8m_distill.data.sample import SampleSettings, write_sample
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.files import atomic
-from yt8m_distill.models import building
+from yt8m_distill.models import NeXtVLAD, building
+from yt8m_distill.models.arguments import typed_model_args
 from yt8m_distill.runs import directory
 from yt8m_distill.runs.directory import RunDir
 
@@ -108,6 +110,11 @@ def video_spec(frames: int) -> DatasetSpec:
     edition = YOUTUBE_8M_2018
     names, sizes = zip(*edition.features, strict=True)
     return DatasetSpec(edition.name, edition.id_key, names, sizes, edition.num_classes, frames)
+
+
+def nextvlad_args(text: str) -> dict[str, Any]:
+    """Arguments of NeXtVLAD out of --model_args, as "clusters=64,groups=4"."""
+    return typed_model_args(NeXtVLAD, dict(pair.split("=", 1) for pair in text.split(",") if pair))
 
 
 def run_config(

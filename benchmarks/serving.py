@@ -84,14 +84,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def exported(arguments: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
     """An export of a NeXtVLAD with random weights."""
-    from measuring import run_config, write_run
+    from measuring import nextvlad_args, run_config, write_run
 
     from yt8m_distill.config.deployment import ExportConfig
     from yt8m_distill.config.frames import FrameSelection
     from yt8m_distill.deployment.export import run_export
-    from yt8m_distill.models import registry
 
-    model_args = registry.parse_model_args("NeXtVLAD", arguments.model_args)
+    model_args = nextvlad_args(arguments.model_args)
     write_run(folder / "run", run_config(model_args, 300, FrameSelection(arguments.student_frames)))
     with contextlib.redirect_stdout(io.StringIO()):
         run_export(ExportConfig(str(folder / "run"), str(folder / "export"), (arguments.format,), eval_videos=0))

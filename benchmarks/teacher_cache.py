@@ -32,6 +32,7 @@ from gap_runs import measured as trained_and_measured
 from measuring import (
     full_size_videos,
     measure_in_turn,
+    nextvlad_args,
     print_machine,
     print_table,
     rate_ratio,
@@ -44,7 +45,7 @@ from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import Distillation, Learning, TeacherCache, TrainConfig
 from yt8m_distill.data.batches import StoredOutputs
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.models import building, registry
+from yt8m_distill.models import building
 from yt8m_distill.runs import loading, trained_model
 from yt8m_distill.training import optimizers, stages, teacher_cache
 from yt8m_distill.training import step as training
@@ -80,7 +81,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def report_epochs(arguments: argparse.Namespace, folder: pathlib.Path):
     """Times of an epoch, their ratios, and bytes a video."""
-    args = registry.parse_model_args("NeXtVLAD", arguments.model_args)
+    args = nextvlad_args(arguments.model_args)
     videos = full_size_videos(folder, arguments.videos, arguments.frames, 1)
     options = {"batch_size": arguments.batch_size, "num_epochs": 1}
     write_run(folder / "teacher", run_config(args, arguments.frames, **options))

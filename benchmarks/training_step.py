@@ -27,14 +27,14 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-from measuring import Measured, measure_in_turn, median_of, print_machine, print_table, run_config
+from measuring import Measured, measure_in_turn, median_of, nextvlad_args, print_machine, print_table, run_config
 
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import Distillation
 from yt8m_distill.data.batches import Batch
 from yt8m_distill.data.frame_selection import selected_indices
-from yt8m_distill.models import building, registry
+from yt8m_distill.models import building
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.training import optimizers, stages
 from yt8m_distill.training import step as training
@@ -63,7 +63,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def tasks_of(arguments: argparse.Namespace) -> dict[str, Callable[[], float]]:
     """Everything that is measured, by name; teacher and student are the same models throughout."""
     selection = FrameSelection(arguments.student_frames)
-    args = registry.parse_model_args("NeXtVLAD", arguments.model_args)
+    args = nextvlad_args(arguments.model_args)
     configs = {
         "teacher": run_config(args, arguments.frames, batch_size=arguments.batch_size),
         "student": run_config(args, arguments.frames, selection, batch_size=arguments.batch_size),

@@ -12,7 +12,8 @@ from yt8m_distill.config.training import LABEL_LOSSES, PREDICTION_DISTANCES, STU
 from yt8m_distill.distiller import Distiller, LabelTrainer, _clipped, start_from_classifier, student_view
 from yt8m_distill.errors import UserError
 from yt8m_distill.losses import LabelLoss, Loss, PredictionLoss, RepresentationLoss
-from yt8m_distill.models.registry import build_model, model_names
+from yt8m_distill.models.building import build_model
+from yt8m_distill.plugins import MODELS
 from yt8m_distill.quantization import dequantize
 from yt8m_distill.tf1.weights import load_reference_weights
 
@@ -66,7 +67,7 @@ def changed(before: dict, after: dict) -> set[str]:
 
 
 # Every family with all losses, and every subset of the losses with one family.
-CASES = [(name, STUDENT_LOSSES) for name in model_names()] + [("NetVLAD", subset) for subset in SUBSETS[:-1]]
+CASES = [(name, STUDENT_LOSSES) for name in MODELS.names()] + [("NetVLAD", subset) for subset in SUBSETS[:-1]]
 
 
 def classifier_changes(model, before: dict) -> bool:
@@ -99,7 +100,7 @@ def test_parallel_step_changes_both_and_the_one_classifier(name, losses):
     assert student.classifier is teacher.classifier
 
 
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", MODELS.names())
 def test_rep_alone_trains_the_encoder_where_there_is_one(name):
     teacher, student = pair(name, "serial")
     if not student.encoder_variables:
@@ -319,7 +320,7 @@ def test_a_teacher_that_is_certain_gives_finite_steps(mode, classifier, distance
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", MODELS.names())
 def test_fit_works_and_evaluates(name):
     teacher, student = pair(name, "serial")
     distiller = compiled(Distiller(teacher, student), 0.01)

@@ -6,7 +6,8 @@ from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.recipes import recipe_for, with_recipe
 from yt8m_distill.config.training import Learning, TrainConfig
 from yt8m_distill.errors import UserError
-from yt8m_distill.models.registry import build_model, model_names
+from yt8m_distill.models.building import build_model
+from yt8m_distill.plugins import MODELS
 
 
 def config(**options) -> TrainConfig:
@@ -33,7 +34,7 @@ def test_the_papers_settings(model, settings):
     )
 
 
-@pytest.mark.parametrize("model", model_names())
+@pytest.mark.parametrize("model", MODELS.names())
 def test_the_samples_models_are_small(model):
     recipe = recipe_for("sample", model)
     built = build_model(model, feature_sizes=(1024, 128), num_classes=3862, **recipe.model_args)

@@ -13,7 +13,7 @@ from yt8m_distill.data import batches, format_detection, reading
 from yt8m_distill.data.frame_selection import frame_indices
 from yt8m_distill.data.tfrecord import DamagedRecord
 from yt8m_distill.errors import UserError
-from yt8m_distill.models.registry import build_model
+from yt8m_distill.models.building import build_model
 from yt8m_distill.quantization import dequantize
 
 SMALL = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (16, 4), 50, 300)

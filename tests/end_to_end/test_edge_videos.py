@@ -18,8 +18,9 @@ from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.inference import main as inference_main
 from yt8m_distill.metrics import EvaluationMetrics
-from yt8m_distill.models.registry import build_model, model_class, model_names
+from yt8m_distill.models.building import build_model
 from yt8m_distill.models.video_model import VideoModel
+from yt8m_distill.plugins import MODELS
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.train import main as train_main
 
@@ -45,7 +46,7 @@ def record(video_id: str, num_frames: int, missing: str | None = None):
     return example
 
 
-FRAME_LEVEL = [name for name in model_names() if not model_class(name).video_level]
+FRAME_LEVEL = [name for name in MODELS.names() if not MODELS.get(name).video_level]
 EDGE_VIDEOS = [
     *(record(name, length) for name, length in LENGTHS.items()),
     record("audio ends first", 6, missing="audio"),

@@ -11,7 +11,7 @@ from tests.helpers import learnable_videos, load_case, shared_path, write_record
 from tests.models.test_every_model import FEATURE_SIZES, TINY
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import read_json
-from yt8m_distill.models import NeXtVLAD, registry
+from yt8m_distill.models import NeXtVLAD, building
 from yt8m_distill.plugins import INPUT_NORMALIZATIONS, MODELS
 from yt8m_distill.quantization import dequantize, read_eigenvalues, reverse_whitening
 from yt8m_distill.runs import loading
@@ -22,7 +22,7 @@ EIGENVALUES = np.array([4.0, 2.0, 1.0, 0.5, 0.25, 0.0])  # of "rgb"
 
 
 def build_small(name: str, **options):
-    return registry.build_model(name, feature_sizes=FEATURE_SIZES, num_classes=7, **TINY[name], **options)
+    return building.build_model(name, feature_sizes=FEATURE_SIZES, num_classes=7, **TINY[name], **options)
 
 
 def test_reverse_whitening_equals_the_original():

@@ -8,7 +8,7 @@ import keras
 import pytest
 
 from tests.test_architecture import package_files, parse
-from yt8m_distill.models.registry import build_model
+from yt8m_distill.models.building import build_model
 
 FORBIDDEN = {
     *("pickle", "marshal", "shelve", "dill", "joblib", "yaml", "subprocess", "load_model", "deserialize_keras_object"),

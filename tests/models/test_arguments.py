@@ -6,7 +6,7 @@ from tests.models.test_every_model import TINY
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import HierarchicalRNN, NetVLAD, NeXtVLAD
 from yt8m_distill.models.arguments import check_sizes, typed_model_args
-from yt8m_distill.models.registry import build_model
+from yt8m_distill.models.building import build_model
 from yt8m_distill.plugins import MODELS
 
 

@@ -23,8 +23,9 @@ from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import Distillation
 from yt8m_distill.flops import main as flops_main
 from yt8m_distill.models import HierarchicalRNN, NetVLAD, NeXtVLAD, VideoModel, cost
+from yt8m_distill.models.building import build_model
 from yt8m_distill.models.cost import multiply_accumulates, paper_convention, parameter_count, weight_bytes
-from yt8m_distill.models.registry import build_model, model_names
+from yt8m_distill.plugins import MODELS
 from yt8m_distill.runs.directory import RunDir
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -76,7 +77,7 @@ def _products_of_a_video(model: VideoModel, frames: int) -> list[tuple[int, int,
 
 
 MODELS = [
-    *(build_model(name, feature_sizes=(12, 4), num_classes=7, **TINY[name]) for name in model_names()),
+    *(build_model(name, feature_sizes=(12, 4), num_classes=7, **TINY[name]) for name in MODELS.names()),
     build_model("HierarchicalRNN", feature_sizes=(6, 2, 3), num_classes=7, cells=5, layers=3, classifier="moe"),
     NeXtVLAD((12, 6), 5, clusters=6, groups=4, hidden_size=8, gating_reduction=2),
     NeXtVLAD((12,), 5, clusters=6, groups=4, hidden_size=8, expansion=3, classifier="moe", mixtures=3),

@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tests.models.reference import cross_entropy
-from yt8m_distill.models.registry import build_model, model_class, model_names
+from yt8m_distill.models.building import build_model
 from yt8m_distill.models.video_model import VideoModel
+from yt8m_distill.plugins import MODELS
 
 FEATURE_SIZES, CLASSES, FRAMES = (12, 4), 7, 8
 NUM_FRAMES = np.array([8, 5, 1, 0, 3], np.int32)
@@ -24,14 +25,14 @@ TINY = {
 }
 
 
-@pytest.fixture(params=model_names())
+@pytest.fixture(params=MODELS.names())
 def name(request) -> str:
     return request.param
 
 
 def without_dropout(name: str) -> dict[str, float]:
     """The argument that switches dropout off, where the model has it."""
-    return {"dropout": 0.0} if "dropout" in model_class(name).argument_defaults() else {}
+    return {"dropout": 0.0} if "dropout" in MODELS.get(name).argument_defaults() else {}
 
 
 def _build(name: str, **model_args) -> VideoModel:
@@ -61,7 +62,7 @@ def test_outputs_keep_the_contract(name):
 
     videos = len(NUM_FRAMES)
     assert outputs["predictions"].shape == (videos, CLASSES)
-    assert ("logits" in outputs) == (model_class(name).classifiers[0] == "logistic")
+    assert ("logits" in outputs) == (MODELS.get(name).classifiers[0] == "logistic")
     assert outputs["representation"].shape[0] == videos
     assert {value.dtype for value in outputs.values()} == {tf.float32}
     assert np.min(outputs["predictions"]) >= 0
@@ -94,7 +95,7 @@ def test_one_training_step_changes_every_variable(name):
 
 def _with_classifier(name: str, classifier: str) -> dict:
     """The arguments for it; skips the test where the model has no such classifier."""
-    known = model_class(name).classifiers
+    known = MODELS.get(name).classifiers
     if classifier not in known:
         pytest.skip(f"{name} has no classifier {classifier}")
     moe = {"mixtures": 3, "moe_gating": "prob", "moe_gate_rank": 2} if classifier == "moe" else {}
@@ -281,7 +282,7 @@ def test_one_feature_is_enough(name):
 
 def test_mixed_precision_gives_float32_outputs_near_the_full_ones(name):
     full = _build(name, **without_dropout(name))
-    mixed = model_class(name)(FEATURE_SIZES, CLASSES, dtype="mixed_bfloat16", **without_dropout(name), **TINY[name])
+    mixed = MODELS.get(name)(FEATURE_SIZES, CLASSES, dtype="mixed_bfloat16", **without_dropout(name), **TINY[name])
     mixed.set_weights(full.get_weights())
 
     outputs, expected = mixed(_inputs()), full(_inputs())

@@ -4,14 +4,14 @@ import dataclasses
 
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.run import RunConfig
-from yt8m_distill.models.registry import model_class
+from yt8m_distill.plugins import MODELS
 from yt8m_distill.training.opening import changed_settings
 
 DATA = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 4, 12)
 
 
 def test_arguments_newer_than_the_run_had_their_defaults():
-    args = {**model_class("NetVLAD").argument_defaults(), "clusters": 8}
+    args = {**MODELS.get("NetVLAD").argument_defaults(), "clusters": 8}
     now = RunConfig("NetVLAD", training_mode="teacher", model_args=args, data=DATA)
     older = dataclasses.replace(now, model_args={name: args[name] for name in ("clusters", "hidden_size")})
     assert changed_settings(older, now) == []

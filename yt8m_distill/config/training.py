@@ -283,7 +283,7 @@ def useless_settings(given: Mapping[str, Any], mode: str | None) -> dict[str, st
             "{teacher_cache} goes with {training_mode}=serial: in parallel mode the teacher changes with every step."
         )
     losses = set(given.get("student_losses", STUDENT_LOSSES))
-    if losses != {"rep"}:
+    if losses & {"pred", "ce"}:
         text = "{finetune_epochs} is for {student_losses}=rep, which is followed by fine-tuning."
         problems.setdefault("finetune_epochs", text)
     for name, loss in (("prediction_distance", "pred"), ("representation_matching", "rep")):

@@ -11,7 +11,7 @@ from yt8m_distill.config.dataset import AUDIOSET, YOUTUBE_8M_2018, SpecOverrides
 from yt8m_distill.config.models import FlopsConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.text_table import aligned_markdown_table
-from yt8m_distill.models import VideoModel, cost, registry
+from yt8m_distill.models import VideoModel, building, cost
 from yt8m_distill.models.arguments import typed_model_args
 from yt8m_distill.plugins import MODELS
 from yt8m_distill.runs import teachers
@@ -90,7 +90,7 @@ def _columns(
     try:
         with keras.StatelessScope(initialize_variables=False):
             sizes = {"feature_sizes": feature_sizes, "num_classes": num_classes, "classifier_layer": None}
-            return [Sized(count, registry.build_model(name, **sizes, **args_for(count))) for count in frames]
+            return [Sized(count, building.build_model(name, **sizes, **args_for(count))) for count in frames]
     finally:
         keras.utils.clear_session(free_memory=False)  # otherwise Keras would initialize the variables later
 

@@ -1,4 +1,6 @@
-"""Builds the models of a run."""
+"""Builds models: by name, and those of a run."""
+
+from typing import Any
 
 import keras
 
@@ -6,8 +8,9 @@ from yt8m_distill.config.dataset import VIDEO
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.devices.precision import DTYPE_POLICIES
 from yt8m_distill.errors import UserError
-from yt8m_distill.models import registry
-from yt8m_distill.models.arguments import check_sizes
+from yt8m_distill.models.arguments import check_argument_names, check_sizes
+from yt8m_distill.models.video_model import VideoModel
+from yt8m_distill.plugins import MODELS
 
 
 def build_models(config: RunConfig, with_teacher: bool = False) -> dict[str, keras.Model]:
@@ -42,7 +45,7 @@ def build_one(config: RunConfig, role: str, precision: str, classifier_layer=Non
     if config.model_class.video_level != (config.data.level == VIDEO):
         raise UserError(f"{config.model} does not go with {config.data.level}-level records.")
     check_sizes(config.model_args_of(role), config.data.feature_sizes, config.data.num_classes)
-    return registry.build_model(
+    return build_model(
         config.model,
         feature_sizes=config.data.feature_sizes,
         num_classes=config.data.num_classes,
@@ -50,3 +53,23 @@ def build_one(config: RunConfig, role: str, precision: str, classifier_layer=Non
         dtype=DTYPE_POLICIES[precision],
         **config.model_args_of(role),
     )
+
+
+def build_model(
+    name: str, *, feature_sizes: tuple[int, ...], num_classes: int, dtype: str | None = None, **model_args: Any
+) -> VideoModel:
+    """Constructs the model `name`.
+
+    Args:
+        name: in `plugins.MODELS`; a trailing "Model", as the starter code writes it, is accepted.
+        feature_sizes: as for `VideoModel`.
+        num_classes: as for `VideoModel`.
+        dtype: Keras's dtype policy; None: its default one.
+        **model_args: the model's own arguments, and `classifier_layer` where the classifier is shared.
+
+    Raises:
+        UserError: unknown model, unknown argument, or a value that the model refuses.
+    """
+    model = MODELS.get(name)
+    check_argument_names(model, [argument for argument in model_args if argument != "classifier_layer"])
+    return model(feature_sizes, num_classes, dtype=dtype, **model_args)

@@ -74,10 +74,6 @@ class Registry(Generic[T]):
                 return candidate
         raise UserError(f"Unknown {self.kind} {name!r}. Known: {', '.join(names)}.")
 
-    def check(self, name: str):
-        """Raises UserError where there is no such name."""
-        self.resolve(name)
-
     def name_of(self, entry: T) -> str | None:
         """The name that an object is registered by; None: it is not registered."""
         return next((name for name, registered in self._entries.items() if registered is entry), None)
