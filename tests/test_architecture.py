@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parents[1]
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PACKAGE = "yt8m_distill"
 SCRIPTS = ("train.py", "eval.py", "inference.py")
 COMMANDS = (
@@ -133,6 +134,24 @@ def test_package_itself_imports_nothing():
 def test_every_name_on_a_floor_exists():
     rooms = {name.partition(".")[0] for name in package_files() if name}
     assert {room for rooms in FLOORS for room in rooms.split()} == rooms
+
+
+def test_the_map_is_the_listing():
+    """docs/architecture.md has one line for each module."""
+    listed, folder = set(), ""
+    for line in ARCHITECTURE.read_text(encoding="utf-8").partition("\n## Floors")[0].splitlines():
+        if heading := re.match(r"### `(\w+)/`", line):
+            folder = "" if heading[1] == PACKAGE else f"{heading[1]}."
+        elif row := re.match(r"\| `(\w+)` \|", line):
+            listed.add(folder + row[1])
+    modules = {name for name, path in package_files().items() if path.name != "__init__.py"}
+    assert (modules - listed, listed - modules) == (set(), set())
+
+
+def test_the_page_shows_the_floors():
+    table = ARCHITECTURE.read_text(encoding="utf-8").partition("\n## Floors")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [\w ,]+ \| (`[^,;|]*)", table, re.MULTILINE)
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == [set(rooms.split()) for rooms in reversed(FLOORS)]
 
 
 def test_package_root_is_small():
