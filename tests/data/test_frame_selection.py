@@ -92,9 +92,9 @@ def test_frames_are_counted_as_by_the_authors(stride):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"counting": "floor"}, "counting must be ceil or authors"),
-        ({"counting": "authors"}, "longest_video from 1"),
-        ({"counting": "authors", "longest_video": 10**9}, "longest_video from 1"),
+        ({"counting": "floor"}, "counting must be one of ceil, authors, not floor"),
+        ({"counting": "authors"}, "goes with stride and longest_video"),
+        ({"counting": "authors", "longest_video": 10**9}, "longest_video must be at least 1 and at most 86400"),
         ({"counting": "authors", "longest_video": 300, "stride": None, "k": 3}, "goes with stride"),
         ({"longest_video": 300}, "goes with counting=authors only"),
     ],

@@ -56,10 +56,10 @@ class FrameSelection(Settings):
     drawn_from: tuple[int, ...] = setting(
         (), "Number k of frames; of several (6,10,30), training draws one for each video. [30]", flag="student_frames"
     )
-
-    # Younger than others, and so left out of JSON while they have their defaults: files stay as they were.
-    counting: Literal["ceil", "authors"] = dataclasses.field(default="ceil", metadata={"optional": True})
-    longest_video: int | None = dataclasses.field(default=None, metadata={"optional": True})
+    counting: Literal["ceil", "authors"] = setting("ceil", "Rule of counting frames by stride.", flag=False, newer=True)
+    longest_video: int | None = setting(
+        None, "Frames of the longest video.", flag=False, newer=True, at_least=1, at_most=LONGEST_COUNTED
+    )
 
     def __post_init__(self):
         if (self.k is None) == (self.stride is None):
@@ -69,17 +69,10 @@ class FrameSelection(Settings):
             raise self.error("{stride} goes with {sampling}=uniform only, not {}.", self.sampling)
         if self.drawn_from:
             self._check_drawn_from()
-        self._check_counting()
-
-    def _check_counting(self):
-        if self.counting not in ("ceil", "authors"):
-            raise self.error("counting must be ceil or authors, not {}.", self.counting)
-        if self.counting == "authors" and (
-            self.stride is None or not 1 <= (self.longest_video or 0) <= LONGEST_COUNTED
-        ):
-            raise self.error("counting=authors goes with {stride}, and longest_video from 1 to {}.", LONGEST_COUNTED)
+        if self.counting == "authors" and (self.stride is None or self.longest_video is None):
+            raise self.error("{counting}=authors goes with {stride} and {longest_video}.")
         if self.counting == "ceil" and self.longest_video is not None:
-            raise self.error("longest_video goes with counting=authors only.")
+            raise self.error("{longest_video} goes with {counting}=authors only.")
 
     def _check_drawn_from(self):
         numbers = ",".join(map(str, self.drawn_from))

@@ -24,7 +24,9 @@ def to_json(config: RunConfig) -> str:
 
 
 def to_values(value: Any) -> Any:
-    """What a configuration is in JSON: dataclasses as dictionaries, `ALL_FRAMES` as None, without optional defaults.
+    """What a configuration is in JSON: dataclasses as dictionaries, `ALL_FRAMES` as None.
+
+    Newer settings are left out while they have their default.
 
     Example:
         >>> to_values(FrameSelection(3))
@@ -41,7 +43,8 @@ def to_values(value: Any) -> Any:
 
 
 def _is_left_out(field: dataclasses.Field, value: Any) -> bool:
-    return "optional" in field.metadata and getattr(value, field.name) == field.default
+    rule = field.metadata.get("setting")
+    return rule is not None and rule.newer and getattr(value, field.name) == field.default
 
 
 def from_json(text: str, path: str) -> RunConfig:

@@ -62,6 +62,7 @@ class Setting:
         flag_default: where it is not the field's own.
         argument: on the command line it is an argument with this name, and no flag; "*": it takes all that is no flag.
         text: users give a plain text, which the owner converts.
+        newer: JSON files of before do not have it, and those of today only where it is not the default.
         owner, field: the configuration, and the field's name in it.
         kind: type of one value: bool, int, float, str or Any.
         form: tuple: it is a list of values; dict: values by name; None: one value.
@@ -77,6 +78,7 @@ class Setting:
     flag_default: Any = REQUIRED
     argument: str = ""
     text: bool = False
+    newer: bool = False
     owner: type = object
     field: str = ""
     kind: Any = str
