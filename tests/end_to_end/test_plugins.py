@@ -56,7 +56,7 @@ def test_the_run_is_of_the_users_parts(folder):
     assert metrics["model"] == "MeanMlp"
     assert metrics["GAP@20"] > 0.3
     assert len((folder / "predictions.csv").read_text().splitlines()) == 21
-    assert (folder / "exported" / "export.json").exists()
+    assert json.loads((folder / "exported" / "export.json").read_text())["plugins"] == ["my_plugin"]
 
 
 def without_plugins(words: list[str]) -> list[str]:
@@ -67,8 +67,21 @@ def without_plugins(words: list[str]) -> list[str]:
 def test_a_run_with_plugins_is_refused_where_they_are_not_named(folder, words):
     result = run(folder, without_plugins(words))
     assert result.returncode == 2
-    assert "config.json: this run was trained with the plugins my_plugin" in result.stderr
+    assert "config.json: the plugins my_plugin are needed" in result.stderr
     assert "give --plugins=my_plugin" in result.stderr
+
+
+def test_a_service_needs_the_plugin_of_the_frame_sampling(folder):
+    code = (
+        "import pathlib, sys\n"
+        "from yt8m_distill.deployment.manifest import read_manifest\n"
+        "from yt8m_distill.plugins.loading import load_plugins\n"
+        "load_plugins(sys.argv[1:])\n"
+        "print(read_manifest(pathlib.Path('exported')).selection.sampling)\n"
+    )
+    result = run(folder, ["-c", code])
+    assert "export.json: the plugins my_plugin are needed" in result.stderr
+    assert run(folder, ["-c", code], "my_plugin").stdout.strip() == "every_second"
 
 
 def test_a_packed_model_imports_nothing(folder, tmp_path):

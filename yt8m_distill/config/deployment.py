@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from yt8m_distill.config.inference import RUN_DIRECTORY, ChosenModel
 from yt8m_distill.config.settings import REQUIRED, Settings, setting
-from yt8m_distill.config.training import VIDEOS
+from yt8m_distill.config.training import PLUGINS, VIDEOS
 
 ExportFormat = Literal["saved_model", "litert", "onnx"]
 LiteRTPrecision = Literal["float32", "float16", "int8"]
@@ -53,3 +53,4 @@ class ServeConfig(Settings):
     max_waiting: int = setting(256, "Largest number of waiting videos; beyond it the answer is 503.", at_least=1)
     max_connections: int = setting(512, "Largest number of connections; beyond it the answer is 503.", at_least=1)
     max_request_mb: float = setting(64.0, "Largest size of a request in MB.", above=0, at_most=2000)
+    plugins: tuple[str, ...] = setting((), PLUGINS)

@@ -21,6 +21,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.files import atomic
 from yt8m_distill.metrics import EvaluationMetrics
+from yt8m_distill.plugins import FRAME_SAMPLINGS
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.prediction.vocabulary import load_vocabulary
 from yt8m_distill.runs import loading, trained_model
@@ -95,6 +96,7 @@ def run_export(config: ExportConfig) -> Manifest:
             files=tuple(_checked_file(folder, planned, reference) for planned in _planned(config)),
             gap=reference.gap,
             gap_videos=reference.gap_videos,
+            plugins=() if FRAME_SAMPLINGS.is_built_in(network.selection.sampling) else trained.config.plugins,
         )
         write_manifest(manifest, folder)
         model_card.write(manifest, trained, config.train_dir, folder)

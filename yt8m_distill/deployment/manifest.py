@@ -8,6 +8,7 @@ from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.plugins.loading import check_loaded
 
 FILE_NAME = "export.json"
 
@@ -55,6 +56,7 @@ class Manifest:
         files: the exported files.
         gap: GAP@20 of the Keras model, on the same videos as those of the files; None: not measured.
         gap_videos: number of these videos.
+        plugins: modules that the frame sampling is from; none where it is a built-in one.
     """
 
     model: str
@@ -68,6 +70,7 @@ class Manifest:
     files: tuple[ExportedFile, ...]
     gap: float | None = None
     gap_videos: int = 0
+    plugins: tuple[str, ...] = ()
 
 
 def most_frames(spec: DatasetSpec, selection: FrameSelection) -> int | None:
@@ -87,12 +90,14 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
     """Reads `export.json`, and checks that its values go together.
 
     Raises:
-        UserError: the folder is not an export, or its manifest is damaged.
+        UserError: the folder is not an export, its manifest is damaged, or it names plugins that are not imported.
     """
     path = folder / FILE_NAME
     if not path.is_file():
         raise UserError(f"'{folder}' is not an export (no {FILE_NAME}); python -m yt8m_distill.export writes one.")
-    manifest = json.from_values(Manifest, untrusted.read_json(path), str(path))
+    values = untrusted.read_json(path)
+    check_loaded(values, str(path))  # before the names in it are looked up
+    manifest = json.from_values(Manifest, values, str(path))
     classes = manifest.data.num_classes
     if manifest.class_names is not None and len(manifest.class_names) != classes:
         raise UserError(f"{path}: class_names must have {classes} names, as many as there are classes.")

@@ -50,6 +50,6 @@ def check_loaded(values: Any, path: str):
     if any(name not in sys.modules for name in names if isinstance(name, str)):
         modules = ",".join(map(str, names))
         raise UserError(
-            f"{path}: this run was trained with the plugins {modules}, which are not part of yt8m_distill and are not "
-            f"imported unless you ask for it. If you trust these modules, give --plugins={modules}."
+            f"{path}: the plugins {modules} are needed, which are not part of yt8m_distill and are not imported unless "
+            f"you ask for it. If you trust these modules, give --plugins={modules}."
         )

@@ -74,6 +74,10 @@ class Registry(Generic[T]):
                 return candidate
         raise UserError(f"Unknown {self.kind} {name!r}. Known: {', '.join(names)}.")
 
+    def is_built_in(self, name: str) -> bool:
+        """Whether an object is part of this package."""
+        return name in self._built_in
+
     def name_of(self, entry: T) -> str | None:
         """The name that an object is registered by; None: it is not registered."""
         return next((name for name, registered in self._entries.items() if registered is entry), None)

@@ -32,6 +32,7 @@ from yt8m_distill.data.tfrecord import records_of_stream
 from yt8m_distill.data.video import Video
 from yt8m_distill.errors import TooManyBadRecords, UserError
 from yt8m_distill.files import untrusted
+from yt8m_distill.plugins.loading import load_plugins
 from yt8m_distill.prediction import run as prediction
 from yt8m_distill.prediction import submission
 from yt8m_distill.prediction.beam_source import (
@@ -216,6 +217,7 @@ class VideoModelHandler(ModelHandler[Video, tuple[bytes, np.ndarray], Callable[[
             run = os.path.join(folder, "run")
             os.mkdir(run)
             packing.unpack(packed, run)
+            load_plugins(self.settings.plugins)  # a worker is a process of its own
             trained = loading.load(run, precision=self.settings.precision)
             return prediction_function(trained.model, self.settings.xla)
 
