@@ -154,7 +154,7 @@ class TrainConfig(Settings):
     distribution: Literal["none", "mirrored", "multiworker"] = setting(
         "none", "Devices to train on: one, all of this machine, or those of several machines (docs/scaling.md)."
     )
-    plugins: tuple[str, ...] = setting((), PLUGINS)
+    plugins: tuple[str, ...] = setting((), PLUGINS, newer=True)
     input_normalization: InitVar[str | None] = setting(
         None, "Normalization of the frames. [the model's]", choices=INPUT_NORMALIZATIONS
     )
