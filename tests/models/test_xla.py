@@ -143,7 +143,7 @@ def test_an_lstm_of_cudnn_is_refused(monkeypatch):
         check_xla([model])
 
 
-@pytest.mark.parametrize(("learning", "told"), [({"xla": True}, "--xla"), ({"precision": "float16"}, "bfloat16")])
+@pytest.mark.parametrize(("learning", "told"), [({"xla": True}, "xla goes with one device"), ({"precision": "float16"}, "bfloat16")])
 def test_what_several_devices_do_not_do_is_refused(learning, told):
     with pytest.raises(UserError, match=told):
         RunConfig("NeXtVLAD", "teacher", data=SPEC, distribution="mirrored", learning=Learning(**learning))
