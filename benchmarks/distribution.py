@@ -37,7 +37,7 @@ from yt8m_distill.data.batches import Batch
 from yt8m_distill.devices import cluster
 from yt8m_distill.devices.cluster import Devices
 from yt8m_distill.models import building
-from yt8m_distill.training import optimizers, stages
+from yt8m_distill.training import stages
 from yt8m_distill.training import step as training
 
 SMALL = "clusters=32,groups=4,hidden_size=512"
@@ -117,11 +117,7 @@ def work(arguments: argparse.Namespace):
 def training_step(config: RunConfig, models: dict[str, keras.Model], devices: Devices) -> Callable[[Batch], tf.Tensor]:
     """The step of a teacher's training."""
     stage = stages.stages(config, models)[0]
-    step_model = stage.build()
-    with devices.scope():
-        optimizer = optimizers.make_optimizer(config)
-        optimizers.build(optimizer, step_model.trained_variables())
-    step_model.compile(optimizer=optimizer)
+    step_model = stages.step_model_of(stage, config, devices)
     if devices.replicas == 1:
         return training.compiled_step(step_model, stage.view, config.data)
     step = training.compiled_step_on_all(step_model, stage.view, config.data, devices)

@@ -24,7 +24,7 @@ from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.files import atomic
 from yt8m_distill.models import NeXtVLAD, building
 from yt8m_distill.models.arguments import typed_model_args
-from yt8m_distill.runs import directory
+from yt8m_distill.runs import weights
 from yt8m_distill.runs.directory import RunDir
 
 
@@ -150,5 +150,5 @@ def write_run(folder: pathlib.Path, config: RunConfig):
     run = RunDir(folder)
     atomic.make_directory(run.best)
     for role, model in building.build_models(config).items():
-        model.save_weights(directory.weights_file(run.best, role))
+        model.save_weights(weights.weights_file(run.best, role))
     atomic.write_text(run.config_file, to_json(config))

@@ -47,7 +47,7 @@ from yt8m_distill.data.batches import StoredOutputs
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.models import building
 from yt8m_distill.runs import loading, trained_model
-from yt8m_distill.training import optimizers, stages, teacher_cache
+from yt8m_distill.training import stages, teacher_cache
 from yt8m_distill.training import step as training
 
 AUDIOSET_MODEL = {"clusters": 32, "groups": 4, "hidden_size": 512}
@@ -110,9 +110,7 @@ def epoch(
     """An epoch of training steps; returns the number of videos."""
     models = {**building.build_models(config), "teacher": teacher.model}
     stage = stages.stages(config, models, stored)[0]
-    step_model, optimizer = stage.build(), optimizers.make_optimizer(config)
-    step_model.compile(optimizer=optimizer)
-    optimizer.build(step_model.trained_variables())
+    step_model = stages.step_model_of(stage, config)
     step = training.compiled_step(step_model, stage.view, config.data)
 
     def run() -> int:

@@ -103,9 +103,7 @@ def random_batches(arguments: argparse.Namespace, selection: FrameSelection, cla
 def training_step(config: RunConfig, models: Mapping[str, keras.Model], batch: Batch) -> Callable[[], float]:
     """The step of the first stage of a training, on one batch; returns the number of videos."""
     stage = stages.stages(config, models)[0]
-    step_model, optimizer = stage.build(), optimizers.make_optimizer(config)
-    step_model.compile(optimizer=optimizer)
-    optimizer.build(step_model.trained_variables())
+    step_model = stages.step_model_of(stage, config)
     step = training.compiled_step(step_model, stage.view, config.data)
 
     def run() -> int:
@@ -117,7 +115,7 @@ def training_step(config: RunConfig, models: Mapping[str, keras.Model], batch: B
 
 def adam_update(config: RunConfig, model: keras.Model) -> Callable[[], float]:
     """The optimizer's update of all variables with gradients that are there; they are 0, which costs the same."""
-    optimizer = optimizers.make_optimizer(config)
+    optimizer = optimizers.make_optimizer(config.learning)
     variables = model.trainable_variables
     optimizer.build(variables)
     gradients = [tf.zeros(variable.shape) for variable in variables]

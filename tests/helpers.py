@@ -10,7 +10,8 @@ import tensorflow as tf
 from yt8m_distill.config.json import to_json
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.models import building
-from yt8m_distill.runs.directory import RunDir, weights_file
+from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.weights import weights_file
 
 REFERENCE_DIR = pathlib.Path(__file__).parent / "reference"
 SHARED_DIR = pathlib.Path(__file__).parents[2] / "shared"

@@ -14,7 +14,7 @@ from yt8m_distill.config.run import RunConfig
 from yt8m_distill.export import main as export_main
 from yt8m_distill.files import atomic
 from yt8m_distill.models import building
-from yt8m_distill.runs import directory
+from yt8m_distill.runs import weights
 from yt8m_distill.runs.directory import RunDir
 
 CLASSES, FRAME_SIZE, MAX_FRAMES, K = 5, 8, 12, 3
@@ -43,7 +43,7 @@ def write_run(
         variable.assign(rng.normal(0, 0.5, variable.shape))
     run = RunDir(folder)
     atomic.make_directory(run.best)
-    built.save_weights(directory.weights_file(run.best, role))
+    built.save_weights(weights.weights_file(run.best, role))
     atomic.write_text(run.config_file, to_json(config))
     return built
 

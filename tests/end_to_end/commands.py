@@ -62,7 +62,7 @@ def stop_after(monkeypatch, step: int):
 
     def counting(self, *arguments):
         count(self, *arguments)
-        self.interrupted = self.progress.step == step
+        self.stop_requests.here = self.progress.step == step
 
     monkeypatch.setattr(loop.TrainingLoop, "_count", counting)
 

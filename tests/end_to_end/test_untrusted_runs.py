@@ -25,7 +25,7 @@ from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import Distillation
 from yt8m_distill.eval import main as eval_main
 from yt8m_distill.inference import main as inference_main
-from yt8m_distill.runs import checkpoints, directory
+from yt8m_distill.runs import checkpoints, weights
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.loading import load
 from yt8m_distill.runs.packing import pack
@@ -218,7 +218,7 @@ def test_a_run_that_is_its_own_teacher(run, evaluated):
 
 def _rewrite_weights(run: RunDir, change):
     """Replaces one array of the weights' file."""
-    with h5py.File(directory.weights_file(run.best, "student"), "a") as file:
+    with h5py.File(weights.weights_file(run.best, "student"), "a") as file:
         name = "classifier/dense/vars/0"
         del file[name]
         change(file, name)
@@ -246,12 +246,12 @@ def test_hostile_weights(run, evaluated, change):
 
 
 def test_weights_of_another_format(run, evaluated):
-    directory.weights_file(run.best, "student").write_bytes(b"garbage" * 100)
+    weights.weights_file(run.best, "student").write_bytes(b"garbage" * 100)
     assert "is not a weights file, or damaged" in evaluated()
 
 
 def test_missing_weights(run, evaluated):
-    directory.weights_file(run.best, "student").unlink()
+    weights.weights_file(run.best, "student").unlink()
     assert "there are no weights" in evaluated()
 
 
@@ -260,8 +260,8 @@ def test_missing_weights(run, evaluated):
 def test_damaged_weights(original, tmp_path_factory, changes):
     copy = tmp_path_factory.mktemp("damaged") / "run"
     shutil.copytree(original, copy)
-    weights = directory.weights_file(RunDir(copy).best, "student")
-    weights.write_bytes(mutated(weights.read_bytes(), changes))
+    path = weights.weights_file(RunDir(copy).best, "student")
+    path.write_bytes(mutated(path.read_bytes(), changes))
     _, message = attempt(lambda: load(str(copy)))
     assert message is None or "weights" in message
 

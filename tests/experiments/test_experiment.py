@@ -187,7 +187,7 @@ def test_a_stopped_experiment_goes_on_where_it_was(data, tmp_path, monkeypatch, 
     def stop_in_the_third_run(self, *given):
         count(self, *given)
         steps.append(self.run_dir.path.name)
-        self.interrupted = len(steps) == 8
+        self.stop_requests.here = len(steps) == 8
 
     with monkeypatch.context() as patched:
         patched.setattr(loop.TrainingLoop, "_count", stop_in_the_third_run)

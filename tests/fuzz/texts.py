@@ -25,7 +25,7 @@ from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.prediction.submission import HEADER, PredictionsWriter, format_readable, format_row
 from yt8m_distill.prediction.vocabulary import load_vocabulary
 from yt8m_distill.runs.checkpoints import Checkpoint
-from yt8m_distill.training.loop import Progress
+from yt8m_distill.training.checkpointing import Progress
 from yt8m_distill.training.report import Report, Row
 
 CONFIG = RunConfig(

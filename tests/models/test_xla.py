@@ -24,7 +24,7 @@ from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.train import main as train_main
 from yt8m_distill.training import optimizers
-from yt8m_distill.training.stages import stages
+from yt8m_distill.training.stages import stages, step_model_of
 from yt8m_distill.training.step import compiled_step
 
 SPEC = DatasetSpec("own features", "id", ("rgb", "audio"), (6, 2), 10, 12)
@@ -45,16 +45,14 @@ def losses_of_training(steps: int = 6, **learning) -> list[float]:
     )  # fmt: skip
     keras.utils.set_random_seed(0)
     (stage,) = stages(config, building.build_models(config))
-    step_model, optimizer = stage.build(), optimizers.make_optimizer(config)
-    step_model.compile(optimizer=optimizer)
-    optimizers.build(optimizer, step_model.trained_variables())
+    step_model = step_model_of(stage, config)
     assert all(variable.dtype == "float32" for variable in step_model.trained_variables())
     step, found = compiled_step(step_model, stage.view, SPEC, config.learning.xla), []
     batch = stage.view.batch(videos(32), SPEC, 0)
     for _ in range(steps):
         found.append(float(step(batch)))
         step_model.reset_metrics()
-    assert int(optimizer.iterations) == steps  # in float16 no step was left out
+    assert int(step_model.optimizer.iterations) == steps  # in float16 no step was left out
     return found
 
 
@@ -143,7 +141,9 @@ def test_an_lstm_of_cudnn_is_refused(monkeypatch):
         check_xla([model])
 
 
-@pytest.mark.parametrize(("learning", "told"), [({"xla": True}, "xla goes with one device"), ({"precision": "float16"}, "bfloat16")])
+@pytest.mark.parametrize(
+    ("learning", "told"), [({"xla": True}, "xla goes with one device"), ({"precision": "float16"}, "bfloat16")]
+)
 def test_what_several_devices_do_not_do_is_refused(learning, told):
     with pytest.raises(UserError, match=told):
         RunConfig("NeXtVLAD", "teacher", data=SPEC, distribution="mirrored", learning=Learning(**learning))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.runs import checkpoints, directory
+from yt8m_distill.runs import checkpoints, directory, weights
 from yt8m_distill.runs.directory import RunDir
 
 
@@ -56,11 +56,11 @@ def test_weights_that_do_not_fit_are_not_begun(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4_000_000))
     with pytest.raises(UserError, match=r"the model's weights in .* would take at least 4\.0 MB, and 4\.0 MB are free"):
-        directory.save_weights(model, tmp_path, "teacher")
+        weights.save_weights(model, tmp_path, "teacher")
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=5_000_000))
-    directory.save_weights(model, tmp_path, "teacher")
-    assert directory.weights_file(tmp_path, "teacher").stat().st_size < 5_000_000
+    weights.save_weights(model, tmp_path, "teacher")
+    assert weights.weights_file(tmp_path, "teacher").stat().st_size < 5_000_000
 
 
 def test_move_aside_never_overwrites(tmp_path):

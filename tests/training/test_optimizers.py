@@ -7,19 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from yt8m_distill.config.training import Learning, TrainConfig
+from yt8m_distill.config.training import Learning
 from yt8m_distill.errors import UserError
 from yt8m_distill.training import optimizers
 
-CONFIG = TrainConfig(
-    "NetVLAD",
-    training_mode="teacher",
-    learning=Learning(batch_size=10, base_learning_rate=0.1, learning_rate_decay=0.5, learning_rate_decay_examples=30),
-)
+LEARNING = Learning(batch_size=10, base_learning_rate=0.1, learning_rate_decay=0.5, learning_rate_decay_examples=30)
 
 
-def with_learning(**changes) -> TrainConfig:
-    return dataclasses.replace(CONFIG, learning=dataclasses.replace(CONFIG.learning, **changes))
+def with_learning(**changes) -> Learning:
+    return dataclasses.replace(LEARNING, **changes)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,11 @@ class VideoFiles:
     @cached_property
     def num_bytes(self) -> int:
         """Of all files, for estimates of the number of videos."""
-        return sum(self.sizes[path] if path in self.sizes else os.path.getsize(path) for path in self.files)
+        return sum(map(self.size_of, self.files))
+
+    def size_of(self, path: str) -> int:
+        """Bytes of one of the files."""
+        return self.sizes[path] if path in self.sizes else os.path.getsize(path)
 
     def ordered_batches(
         self, view: View, batch_size: int, seed: int = 0, start: Position = BEGINNING

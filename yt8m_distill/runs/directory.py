@@ -1,16 +1,13 @@
 """The run directory: every path in it."""
 
-import math
 import os
 import pathlib
 from dataclasses import dataclass
-from typing import Any
 
 from yt8m_distill.config.json import from_json
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import untrusted
-from yt8m_distill.files.atomic import check_space
 
 
 @dataclass(frozen=True)
@@ -78,21 +75,6 @@ class RunDir:
         self.check()
         text = untrusted.read_text(self.config_file)
         return from_json(text, str(self.config_file))
-
-
-def weights_file(folder: pathlib.Path, role: str) -> pathlib.Path:
-    """Weights of the "student" or "teacher" in `folder`."""
-    return folder / f"{role}.weights.h5"
-
-
-def save_weights(model: Any, folder: pathlib.Path, role: str):
-    """Writes a Keras model's weights.
-
-    Raises:
-        UserError: the disk has not enough space, which HDF5 would not survive.
-    """
-    check_space(folder, 4 * sum(math.prod(variable.shape) for variable in model.variables), "the model's weights")
-    model.save_weights(weights_file(folder, role))
 
 
 def move_aside(run: RunDir) -> pathlib.Path | None:

@@ -11,12 +11,12 @@ import numpy as np
 
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import array_files, untrusted
+from yt8m_distill.files import array_files
 from yt8m_distill.models.building import build_one
-from yt8m_distill.runs import checkpoints, directory
+from yt8m_distill.runs import checkpoints
 from yt8m_distill.runs.teachers import ENSEMBLE, find_run, join, teacher_runs
 from yt8m_distill.runs.trained_model import TrainedModel
-from yt8m_distill.runs.weights import load_arrays
+from yt8m_distill.runs.weights import load_arrays, load_weights, weights_file
 
 
 def load(
@@ -54,10 +54,10 @@ def load(
         load_arrays(model, checkpoint, role)
         trained = TrainedModel(model, config, role, selection, run.path, checkpoint.path, checkpoint.step)
         return _branch_of(trained, branch)
-    path = directory.weights_file(run.best, role)
+    path = weights_file(run.best, role)
     array_files.check_weights(path)
     model = _built_for(config, role, precision, path)
-    _load_weights(model, path)
+    load_weights(model, path)
     return _branch_of(TrainedModel(model, config, role, selection, run.path, run.best, None), branch)
 
 
@@ -98,14 +98,6 @@ def _built_for(config: RunConfig, role: str, precision: str, stored: pathlib.Pat
     with keras.StatelessScope():  # when this is left, all variables get their memory
         pass
     return model
-
-
-def _load_weights(model: keras.Model, path: pathlib.Path):
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        problem = untrusted.in_short(error)
-        raise UserError(f"the weights in '{path}' do not fit the model of config.json: {problem}.") from error
 
 
 def fingerprint(trained: TrainedModel) -> str:

@@ -9,7 +9,7 @@ from yt8m_distill.config.json import to_json
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import archives, atomic
 from yt8m_distill.models.ensemble import TeacherEnsemble
-from yt8m_distill.runs import directory
+from yt8m_distill.runs import weights
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.trained_model import TrainedModel
 
@@ -28,13 +28,13 @@ def pack(trained: TrainedModel, path: str):
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         best = RunDir(folder).best
         best.mkdir()
-        directory.save_weights(trained.model, best, trained.role)
+        weights.save_weights(trained.model, best, trained.role)
         write_config(RunDir(folder), trained)
         with (
             atomic.file_written_beside(target, binary=True) as packed,
             tarfile.open(fileobj=packed, mode="w:gz") as archive,
         ):
-            for file in (RunDir(folder).config_file, directory.weights_file(best, trained.role)):
+            for file in (RunDir(folder).config_file, weights.weights_file(best, trained.role)):
                 archive.add(file, arcname=str(file.relative_to(folder)))
 
 

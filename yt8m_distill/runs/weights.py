@@ -1,17 +1,72 @@
-"""The weights of models in checkpoints."""
+"""The weights of models on disk: files of their own, and arrays in checkpoints."""
+
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
+import numpy as np
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.runs import checkpoints
+from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.runs.checkpoints import Checkpoint
 
 
-def model_arrays(model: keras.Model, role: str) -> dict:
+def weights_file(folder: pathlib.Path, role: str) -> pathlib.Path:
+    """The file with the weights of the "student" or "teacher" in a folder."""
+    return folder / f"{role}.weights.h5"
+
+
+def save_weights(model: keras.Model, folder: pathlib.Path, role: str):
+    """Writes a model's weights into a folder.
+
+    Raises:
+        UserError: the disk has not enough space, which HDF5 would not survive.
+    """
+    num_bytes = 4 * sum(math.prod(variable.shape) for variable in model.variables)
+    atomic.check_space(folder, num_bytes, "the model's weights")
+    model.save_weights(weights_file(folder, role))
+
+
+def save_all(models: Mapping[str, keras.Model], folder: pathlib.Path, description: Mapping[str, Any] | None = None):
+    """Writes the weights of models into a folder that is there only when it is complete; it replaces an earlier one.
+
+    Args:
+        models: by role.
+        folder: to write.
+        description: what they are, for `best.json` beside them; None: there is no such file.
+
+    Raises:
+        UserError: the disk has not enough space.
+    """
+    atomic.make_directory(folder.parent)
+    with atomic.directory_written_beside(folder) as written:
+        for role, model in models.items():
+            save_weights(model, written, role)
+        if description is not None:
+            atomic.write_json(written / "best.json", description)
+
+
+def load_weights(model: keras.Model, path: pathlib.Path):
+    """Sets a model's weights from a file.
+
+    Raises:
+        UserError: it cannot be read, or has the weights of another model.
+    """
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        problem = untrusted.in_short(error)
+        raise UserError(f"the weights in '{path}' do not fit the model of config.json: {problem}.") from error
+
+
+def model_arrays(model: keras.Model, role: str) -> dict[str, np.ndarray]:
     """The model's variables, random states included, by the names that `load_arrays` reads."""
     return {f"{role}.{i:04d}.{v.name}": v.numpy() for i, v in enumerate(model.variables)}
 
 
-def load_arrays(model: keras.Model, checkpoint: checkpoints.Checkpoint, role: str):
+def load_arrays(model: keras.Model, checkpoint: Checkpoint, role: str):
     """Sets the model's variables from a checkpoint.
 
     Raises:
@@ -20,8 +75,8 @@ def load_arrays(model: keras.Model, checkpoint: checkpoints.Checkpoint, role: st
     assign(model.variables, checkpoint.arrays(f"{role}."), checkpoint)
 
 
-def assign(variables, arrays: dict, checkpoint: checkpoints.Checkpoint):
-    """Sets variables, in order, to arrays, in order.
+def assign(variables: Sequence[keras.Variable], arrays: Mapping[str, np.ndarray], checkpoint: Checkpoint):
+    """Sets variables, in order, to arrays of a checkpoint, in order.
 
     Raises:
         UserError: number or shapes differ.

@@ -19,7 +19,7 @@ from yt8m_distill.models import building, cost
 from yt8m_distill.models.arguments import typed_model_args
 from yt8m_distill.plugins import MODELS
 from yt8m_distill.quantization import read_eigenvalues
-from yt8m_distill.runs import directory
+from yt8m_distill.runs import weights
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.tf1.architectures import (
     Architecture,
@@ -218,9 +218,7 @@ def _known_sizes(
 def _write(run: RunDir, settings: RunConfig, model: Any, step: int | None):
     """A finished run; its report, which says that it is, comes last."""
     role = settings.main_role
-    with atomic.directory_written_beside(run.best) as folder:
-        directory.save_weights(model, folder, role)
-        atomic.write_json(folder / "best.json", {} if step is None else {"step": step})
+    weights.save_all({role: model}, run.best, {} if step is None else {"step": step})
     atomic.write_text(run.config_file, to_json(settings))
     frames = settings.frames_of(role)
     row = Row(

@@ -1,10 +1,24 @@
-"""TensorBoard curves of a training, which after a kill go on as if nothing had happened."""
+"""TensorBoard curves of a training, without a gap or a repetition after it was killed and resumed."""
 
+import contextlib
+import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import keras
 import tensorflow as tf
+
+from yt8m_distill.data.batches import Batch, View, videos_in
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.distiller import LabelTrainer, student_view
+from yt8m_distill.errors import UserError
+from yt8m_distill.runs import checkpoints
+from yt8m_distill.runs.directory import RunDir
+
+HISTOGRAM_VIDEOS = 16
 
 
 class TrainingLogs:
@@ -53,3 +67,119 @@ class TrainingLogs:
 
     def _files(self) -> list[pathlib.Path]:
         return [path for name in self._names for path in sorted((self._folder / name).glob("events.out.tfevents.*"))]
+
+
+@dataclass(frozen=True)
+class _DoneStep:
+    """A step whose result has not been looked at: that would wait for the device."""
+
+    number: int
+    loss: tf.Tensor
+    video_ids: Sequence[bytes]
+
+
+class StepLog:
+    """Means of the loss terms, learning rate and speed, for the default TensorBoard writer.
+
+    Looking at a loss waits for the device, so the steps are only noted until someone asks for the means.
+
+    Args:
+        run: of the training, for error messages.
+    """
+
+    def __init__(self, run: RunDir):
+        self._run = run
+        self._steps: list[_DoneStep] = []
+        self.start()
+
+    def start(self):
+        """From here on speed is measured."""
+        self._started, self._waited, self._videos = time.monotonic(), 0.0, 0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """What happens within counts as waiting for input."""
+        asked = time.monotonic()
+        yield
+        self._waited += time.monotonic() - asked
+
+    def add(self, step: int, loss: tf.Tensor, batch: Batch):
+        """Notes a step.
+
+        Args:
+            step: its number.
+            loss: mean since `write`, not to be looked at yet.
+            batch: that it was done with.
+        """
+        self._videos += videos_in(batch)
+        self._steps.append(_DoneStep(step, loss, batch["video_id"]))
+
+    def write(self, step: int, step_model: LabelTrainer) -> float:
+        """Logs the means since the last call, and starts new ones; returns that of the loss.
+
+        Raises:
+            UserError: a loss is not finite.
+        """
+        terms, seconds = self.finite_means(step, step_model), time.monotonic() - self._started
+        scalars = {
+            **terms,
+            "learning_rate": step_model.optimizer.learning_rate,
+            "videos_per_second": self._videos / seconds,
+            "share_of_time_waiting_for_input": self._waited / seconds,
+        }
+        for name, value in scalars.items():
+            tf.summary.scalar(name, value, step=step)
+        step_model.reset_metrics()
+        self.start()
+        return terms["loss"]
+
+    def finite_means(self, step: int, step_model: LabelTrainer) -> dict[str, float]:
+        """The means of all loss terms since the last `write`.
+
+        Args:
+            step: steps done.
+            step_model: that did them.
+
+        Raises:
+            UserError: the loss is NaN or infinite; it names the first such step, and its videos.
+        """
+        terms = {name: float(value) for name, value in step_model.means().items()}
+        if not math.isfinite(terms["loss"]):
+            raise UserError(self._describe_bad_loss(step, terms))
+        self._steps.clear()
+        return terms
+
+    def _describe_bad_loss(self, step: int, terms: Mapping[str, float]) -> str:
+        stored = checkpoints.checkpoints(self._run)
+        state = f"The last good state is {stored[-1].path}" if stored else "No checkpoint was written before"
+        bad = ", ".join(name for name, value in terms.items() if not math.isfinite(value))
+        first = next((done for done in self._steps if not math.isfinite(float(done.loss))), None)
+        where = f"at step {step}"
+        if first is not None:
+            ids = " ".join(video_id.decode(errors="replace") for video_id in first.video_ids)
+            where = f"at step {first.number}, whose batch has the videos {ids}"
+        return (
+            f"the loss is {terms['loss']} {where} (not finite: {bad}). {state}; "
+            "a lower --base_learning_rate may help, with --start_new_model."
+        )
+
+
+def log_histograms(models: Mapping[str, keras.Model], videos: VideoFiles, view: View, step: int):
+    """Gates and cluster assignments of the first few videos, where the models have them, for the default writer.
+
+    Args:
+        models: by role.
+        videos: that are trained on.
+        view: the frames that are read.
+        step: steps done.
+    """
+    with contextlib.closing(videos.ordered_batches(view, HISTOGRAM_VIDEOS)) as batches:
+        few = next(batches, None)
+    for role, model in models.items() if few else ():
+        frames = few if role == "teacher" else student_view(few)
+        inputs = {"frames": frames["frames"], "num_frames": frames["num_frames"]}
+        real = tf.sequence_mask(inputs["num_frames"], inputs["frames"].shape[1])
+        for name, value in model(inputs, return_intermediates=True).items():
+            if name.startswith(("gates", "assignment")):
+                shown = tf.boolean_mask(value, real) if name.startswith("assignment") else value
+                tf.summary.histogram(f"{role}/{name}", shown, step=step)

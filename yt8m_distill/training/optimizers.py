@@ -5,16 +5,15 @@ from collections.abc import Iterator, Sequence
 
 import keras
 
-from yt8m_distill.config.run import RunConfig
+from yt8m_distill.config.training import Learning
 from yt8m_distill.errors import UserError
 
 
-def learning_rate_schedule(config: RunConfig) -> keras.optimizers.schedules.LearningRateSchedule:
+def learning_rate_schedule(learning: Learning) -> keras.optimizers.schedules.LearningRateSchedule:
     """The rate falls by a factor each time `learning_rate_decay_examples` examples have been seen.
 
     Source: the starter code.
     """
-    learning = config.learning
     return keras.optimizers.schedules.ExponentialDecay(
         learning.base_learning_rate,
         learning.learning_rate_decay_examples / learning.batch_size,
@@ -23,13 +22,13 @@ def learning_rate_schedule(config: RunConfig) -> keras.optimizers.schedules.Lear
     )
 
 
-def make_optimizer(config: RunConfig) -> keras.optimizers.Optimizer:
+def make_optimizer(learning: Learning) -> keras.optimizers.Optimizer:
     """The Keras optimizer of that name (a trailing "Optimizer", as the starter code has it, is accepted).
 
     Raises:
         UserError: there is none, or it is none by itself, as those that wrap others.
     """
-    given = config.learning.optimizer
+    given = learning.optimizer
     known = {name.lower(): each for name, each in vars(keras.optimizers).items() if _is_optimizer(each)}
     optimizer_class = known.get(given.removesuffix("Optimizer").lower())
     if optimizer_class is None:
@@ -37,13 +36,13 @@ def make_optimizer(config: RunConfig) -> keras.optimizers.Optimizer:
         raise UserError(f"--optimizer={given} is no Keras optimizer; known are {names}.")
     # TensorFlow 1's epsilon: the papers' settings were found with it.
     options = {"epsilon": 1e-8} if optimizer_class is keras.optimizers.Adam else {}
-    if config.learning.weight_decay is not None:
-        options["weight_decay"] = config.learning.weight_decay
-    if config.learning.ema_momentum is not None:
-        options |= {"use_ema": True, "ema_momentum": config.learning.ema_momentum}
-    optimizer = optimizer_class(learning_rate=learning_rate_schedule(config), **options)
+    if learning.weight_decay is not None:
+        options["weight_decay"] = learning.weight_decay
+    if learning.ema_momentum is not None:
+        options |= {"use_ema": True, "ema_momentum": learning.ema_momentum}
+    optimizer = optimizer_class(learning_rate=learning_rate_schedule(learning), **options)
     # Of small gradients float16 has nothing left: losses are scaled, and steps that overflow left out.
-    return keras.optimizers.LossScaleOptimizer(optimizer) if config.learning.precision == "float16" else optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer) if learning.precision == "float16" else optimizer
 
 
 def _is_optimizer(value: object) -> bool:

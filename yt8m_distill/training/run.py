@@ -25,7 +25,8 @@ from yt8m_distill.runs import loading, trained_model
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.teachers import teacher_config, teacher_runs
 from yt8m_distill.training import optimizers, teacher_cache
-from yt8m_distill.training.loop import TrainingLoop, names_and_sizes
+from yt8m_distill.training.checkpointing import names_and_sizes
+from yt8m_distill.training.loop import TrainingLoop
 from yt8m_distill.training.matching import losses_of, teacher_of
 from yt8m_distill.training.opening import open_run
 from yt8m_distill.training.report import Report, make_report
@@ -128,7 +129,7 @@ def check_buildable(config: RunConfig):
     Raises:
         UserError: see there.
     """
-    optimizers.make_optimizer(config)
+    optimizers.make_optimizer(config.learning)
     try:
         with keras.StatelessScope():
             models = building.build_models(config, with_teacher=not config.teacher_dir)

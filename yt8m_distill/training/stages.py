@@ -8,7 +8,9 @@ import keras
 
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.batches import StoredOutputs, View
+from yt8m_distill.devices.cluster import ONE_DEVICE, Devices
 from yt8m_distill.distiller import Distiller, LabelTrainer, reach_classifier
+from yt8m_distill.training import optimizers
 from yt8m_distill.training.matching import losses_of
 
 
@@ -70,3 +72,13 @@ def stages(config: RunConfig, models: Mapping[str, keras.Model], stored: StoredO
             lambda: LabelTrainer(models["student"], **options),
         ),
     ]
+
+
+def step_model_of(stage: Stage, config: RunConfig, devices: Devices = ONE_DEVICE) -> LabelTrainer:
+    """The step model of a stage with its optimizer, whose variables are built."""
+    step_model = stage.build()
+    with devices.scope():
+        optimizer = optimizers.make_optimizer(config.learning)
+        optimizers.build(optimizer, step_model.trained_variables())
+    step_model.compile(optimizer=optimizer)
+    return step_model

@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,6 +31,7 @@ from yt8m_distill.losses import Loss
 from yt8m_distill.prediction.predict import predictions
 from yt8m_distill.ranking import top_classes
 from yt8m_distill.runs import loading, trained_model
+from yt8m_distill.training.checkpointing import names_and_sizes
 from yt8m_distill.training.matching import losses_of
 
 log = logging.getLogger(__name__)
@@ -260,7 +260,7 @@ def _wanted_contents(config: RunConfig, teacher: trained_model.TrainedModel, vid
         classes=data.num_classes,
         top=top,
         dim=teacher.model.representation_size if with_representation else None,
-        files=[[os.path.basename(path), os.path.getsize(path)] for path in videos.files],
+        files=names_and_sizes(videos),
         fraction=videos.fraction,
         level=data.level,
     )

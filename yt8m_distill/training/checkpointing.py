@@ -1,0 +1,187 @@
+"""The state of a training: its position, when it is stored, and how it is restored."""
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import keras
+
+from yt8m_distill.config.json import from_values
+from yt8m_distill.config.training import Checkpointing
+from yt8m_distill.data.batches import Batch, videos_in
+from yt8m_distill.data.reading_order import BEGINNING, position_after
+from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.devices.cluster import Devices
+from yt8m_distill.distiller import LabelTrainer
+from yt8m_distill.errors import UserError
+from yt8m_distill.runs import checkpoints, weights
+from yt8m_distill.runs.checkpoints import Checkpoint
+from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.training import optimizers
+from yt8m_distill.training.logs import TrainingLogs
+
+log = logging.getLogger(__name__)
+
+MOST_STEPS = 2**62  # TensorBoard counts with 64 bits
+_NOT_AVERAGED = "not_averaged_"  # of weights in a checkpoint, where evaluation takes their moving averages
+
+
+@dataclass
+class Progress:
+    """The position in a training; stored with every checkpoint.
+
+    Attributes:
+        stage: index of the stage.
+        epoch: whole epochs done in this stage.
+        batch: batches done in the current epoch.
+        position: where in the epoch's order of records the next batch begins.
+        examples: videos seen in the current epoch.
+        step: steps done, over all stages; the axis of all TensorBoard curves.
+        epoch_examples: videos of one epoch; None until the first one has ended.
+        best: metrics of the best epoch so far.
+        train_files: name and size of every training file.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    batch: int = 0
+    position: tuple[int, ...] = dataclasses.astuple(BEGINNING)
+    examples: int = 0
+    step: int = 0
+    epoch_examples: int | None = None
+    best: dict[str, int | float] | None = None
+    train_files: list[list[str | int]] | None = None
+
+    def __post_init__(self):
+        counts = (self.stage, self.epoch, self.batch, self.examples, self.step, self.epoch_examples or 0)
+        if len(self.position) != 3 or not all(0 <= count < MOST_STEPS for count in (*counts, *self.position)):
+            raise UserError("it is not a position in a training.")
+
+    def count(self, batch: Batch):
+        """Moves on by a step."""
+        self.position = dataclasses.astuple(position_after(batch))
+        self.batch += 1
+        self.step += 1
+        self.examples += videos_in(batch)
+
+    def next_epoch(self, **changes) -> "Progress":
+        """At the beginning of an epoch."""
+        return dataclasses.replace(self, batch=0, position=dataclasses.astuple(BEGINNING), examples=0, **changes)
+
+
+def names_and_sizes(videos: VideoFiles) -> list[list[str | int]]:
+    """What the training files are told apart by when a run is resumed."""
+    return [[os.path.basename(path), videos.size_of(path)] for path in videos.files]
+
+
+class Checkpointer:
+    """Stores and restores the state of a training, so that a resumed one continues as if it had never stopped.
+
+    Args:
+        run: where.
+        settings: when, and how many are kept.
+        models: that are trained, by role.
+        logs: whose curves are cut back to the checkpoint on resume.
+        devices: that the models were built for.
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        settings: Checkpointing,
+        models: Mapping[str, keras.Model],
+        logs: TrainingLogs,
+        devices: Devices,
+    ):
+        self._run = run
+        self._settings = settings
+        self._models = models
+        self._logs = logs
+        self._devices = devices
+        self._saved_at = time.monotonic()
+
+    def latest(self) -> Checkpoint | None:
+        """The last checkpoint that the chief sees.
+
+        Raises:
+            UserError: this worker does not see it.
+        """
+        by_step = {checkpoint.step: checkpoint for checkpoint in checkpoints.checkpoints(self._run)}
+        step = self._devices.from_chief(max(by_step, default=-1))
+        if step >= 0 and step not in by_step:
+            raise UserError(
+                f"this worker does not see the checkpoint of step {step} in '{self._run.checkpoints}', from which "
+                "the first one resumes: --train_dir must be on a disk that all machines share."
+            )
+        return by_step.get(step)
+
+    def progress_at(self, checkpoint: Checkpoint, start: Progress) -> Progress:
+        """The position of a checkpoint.
+
+        Args:
+            checkpoint: to resume from.
+            start: the position of a new run, with the training files.
+
+        Raises:
+            UserError: the run was started with other training files; or no position is stored.
+        """
+        progress = from_values(Progress, checkpoint.progress(), str(checkpoint.path / "progress.json"))
+        if progress.train_files != start.train_files:
+            raise UserError(
+                f"the training files are not those that the run in '{self._run.path}' was started with: names or sizes "
+                "differ. Put them back, or give --start_new_model."
+            )
+        log.info("Resuming %s after step %d", self._run.path, progress.step)
+        return progress
+
+    def is_due(self, step: int) -> bool:
+        """Whether a checkpoint is to be written after this step, by number or by time."""
+        by_steps = self._settings.every_steps is not None and step % self._settings.every_steps == 0
+        return by_steps or time.monotonic() - self._saved_at > 60 * self._settings.every_minutes
+
+    def save(self, progress: Progress, step_model: LabelTrainer):
+        """Writes a checkpoint: weights, state of the optimizer, running means, position, sizes of the event files.
+
+        Raises:
+            UserError: the disk has not enough space.
+        """
+        optimizer, arrays = step_model.optimizer, {}
+        if optimizers.averages(optimizer):
+            for role, model in self._models.items():
+                arrays |= weights.model_arrays(model, f"{_NOT_AVERAGED}{role}")
+        with optimizers.averaged(optimizer, step_model.trained_variables()):  # what evaluation takes from a checkpoint
+            for role, model in self._models.items():
+                arrays |= weights.model_arrays(model, role)
+        arrays |= {f"optimizer.{i:04d}": variable.numpy() for i, variable in enumerate(optimizer.variables)}
+        arrays |= {f"metrics.{i:04d}": variable.numpy() for i, variable in enumerate(_metric_variables(step_model))}
+        checkpoints.save_checkpoint(
+            self._run,
+            progress.step,
+            arrays,
+            self._settings.keep,
+            progress=dataclasses.asdict(progress),
+            log_sizes=self._logs.sizes(),
+        )
+        self._saved_at = time.monotonic()
+
+    def restore(self, checkpoint: Checkpoint, step_model: LabelTrainer):
+        """Sets models, optimizer and running means to their state at a checkpoint.
+
+        Raises:
+            UserError: it is of other models.
+        """
+        optimizer = step_model.optimizer
+        weights.assign(optimizer.variables, checkpoint.arrays("optimizer."), checkpoint)
+        # The optimizer comes first: by its steps it is known whether there are averages beside the weights.
+        prefix = _NOT_AVERAGED if optimizers.averages(optimizer) else ""
+        for role, model in self._models.items():
+            weights.load_arrays(model, checkpoint, f"{prefix}{role}")
+            self._devices.separate_random_states(model.variables)
+        weights.assign(_metric_variables(step_model), checkpoint.arrays("metrics."), checkpoint)
+
+
+def _metric_variables(step_model: LabelTrainer) -> list:
+    return [variable for metric in step_model.metrics for variable in metric.variables]
