@@ -91,7 +91,7 @@ def test_a_packed_branch_predicts_the_same_by_itself(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("branch", "message"),
-    [("2", "--branch=2: the model has the branches 0 to 1"), ("-1", "--branch must be at least 0")],
+    [("2", "branch=2: the model has the branches 0 to 1"), ("-1", "--branch must be at least 0")],
 )
 def test_other_branches_are_refused(run, capsys, branch, message):
     assert eval_main(["eval.py", f"--train_dir={run / 'run'}", f"--branch={branch}"]) == 2
@@ -104,4 +104,4 @@ def test_a_model_without_branches_is_refused(run, tmp_path, capsys):
     assert train_main(["train.py", *options, *data]) == 0
 
     assert eval_main(["eval.py", f"--train_dir={tmp_path}", "--branch=0", f"--eval_data_pattern={run}/a.tfrecord"]) == 2
-    assert "--branch=0: FrameLevelLogistic has no branches" in capsys.readouterr().err
+    assert "branch=0: FrameLevelLogistic has no branches" in capsys.readouterr().err
