@@ -163,7 +163,7 @@ def test_stride_counts_only_real_frames():
     assert frame_indices(0, stride=3) == []
 
 
-def test_jittered_takes_one_frame_of_each_part_drawn_anew():
+def test_jittered_draws_one_frame_of_each_part():
     draws = np.array([frame_indices(100, k=10, sampling="jittered", seed=seed) for seed in range(200)])
     assert ((draws // 10) == np.arange(10)).all()
     assert {value % 10 for value in draws[:, 3]} == set(range(10))

@@ -157,7 +157,7 @@ def test_files_without_any_segments_are_refused(tmp_path, videos):
         check_segments(open_videos(path, "x", SpecOverrides(num_classes=10, level="segment")), "x")
 
 
-def test_an_epoch_goes_on_after_any_batch(videos):
+def test_an_epoch_is_resumed_after_any_batch(videos):
     batches = list(videos.training_batches(View(), 4, seed=3, epoch=2))
     for done in range(len(batches)):
         rest = videos.training_batches(View(), 4, seed=3, epoch=2, start=position_after(batches[done]))

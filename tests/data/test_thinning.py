@@ -251,7 +251,7 @@ def test_bad_records(shards, tmp_path, capsys, caplog):
     assert thin(shards, out, "--on_bad_record=skip", "--max_bad_fraction=1") == 0
 
 
-def test_a_full_disk_ends_with_a_sentence(shards, tmp_path, capsys):
+def test_a_full_disk_is_a_user_error(shards, tmp_path, capsys):
     out = tmp_path / "out"
     assert thin(f"{shards}/train0*", out) == 0
     (out / ".train2.tfrecord.partial").symlink_to("/dev/full")

@@ -68,14 +68,14 @@ def test_training_order_is_a_function_of_seed_and_epoch(videos):
     assert len({tuple(first), tuple(order(0, 1)), tuple(order(1, 0))}) == 3
 
 
-def test_an_epoch_goes_on_after_any_batch(videos):
+def test_an_epoch_is_resumed_after_any_batch(videos):
     batches = list(videos.training_batches(View(), 4, seed=3, epoch=2))
     for done in range(len(batches)):
         rest = videos.training_batches(View(), 4, seed=3, epoch=2, start=position_after(batches[done]))
         assert ids(rest) == ids(batches[done + 1 :])
 
 
-def test_random_frames_are_drawn_anew_each_epoch_and_stay_in_evaluation(videos):
+def test_random_frames_differ_each_epoch_and_stay_in_evaluation(videos):
     view = View(FrameSelection(2, sampling="random"), with_all_frames=True)
 
     def indices(batches) -> dict[bytes, tuple[int, ...]]:
@@ -183,7 +183,7 @@ def test_a_fraction_of_many_records_is_near_to_what_was_asked_for(tmp_path):
         assert part.estimated_videos() == 4000 * fraction
 
 
-def test_a_fraction_goes_on_where_it_stopped(videos, monkeypatch):
+def test_a_fraction_is_resumed(videos, monkeypatch):
     monkeypatch.setattr(reading_order, "WINDOW_RECORDS", 3)  # a record of each file at a time
     half = dataclasses.replace(videos, fraction=0.5)
     batches = list(half.training_batches(View(), 1, seed=0, epoch=0))

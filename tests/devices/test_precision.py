@@ -37,7 +37,7 @@ def test_weights_stay_float32_and_predictions_near(run):
     assert 0 < np.abs(predictions - expected).max() < 0.02
 
 
-def test_half_finished_predictions_of_another_precision_are_not_gone_on_with(run):
+def test_half_finished_predictions_of_another_precision_are_not_resumed(run):
     fingerprints = [loading.fingerprint(loading.load(run, precision=p)) for p in precision.DTYPE_POLICIES]
     assert fingerprints[0] != fingerprints[1]
     assert fingerprints[0] == loading.fingerprint(loading.load(run))

@@ -72,7 +72,7 @@ def test_evaluation_skips_and_counts(run, damaged, tmp_path):
     assert read_json(output)["examples"] == 18
 
 
-def test_training_goes_on_over_bad_records(damaged, tmp_path, caplog):
+def test_training_skips_bad_records(damaged, tmp_path, caplog):
     arguments = ["--training_mode=baseline", "--student_frames=2", "--num_epochs=1", "--on_bad_record=skip"]
     assert train(damaged, tmp_path / "run", *arguments) == 1
     assert "train2.tfrecord: 1 bad record, 0 bytes; record 1: the file is empty" in caplog.text
@@ -81,7 +81,7 @@ def test_training_goes_on_over_bad_records(damaged, tmp_path, caplog):
     assert (tmp_path / "run" / "report.json").exists()
 
 
-def test_a_run_stopped_by_a_bad_record_goes_on_with_skip(data, damaged, tmp_path):
+def test_a_run_stopped_by_a_bad_record_is_resumed_with_skip(data, damaged, tmp_path):
     (damaged / "train2.tfrecord").unlink()
     arguments = ["--training_mode=baseline", "--student_frames=2", "--num_epochs=1", "--checkpoint_every_steps=1"]
     assert train(damaged, tmp_path / "run", *arguments) == 2
@@ -97,7 +97,7 @@ def test_a_finished_run_is_evaluated_on_other_videos_when_asked(data, tmp_path):
     assert "validate" in read_json(tmp_path / "run" / "config.json")["eval_data_pattern"]
 
 
-def test_too_little_space_ends_with_a_sentence_and_keeps_what_was_there(data, tmp_path, monkeypatch, capsys):
+def test_too_little_space_is_a_user_error_and_keeps_the_last_checkpoint(data, tmp_path, monkeypatch, capsys):
     arguments = ["--training_mode=baseline", "--student_frames=2", "--num_epochs=2"]
     usage = shutil.disk_usage(tmp_path)
     with monkeypatch.context() as patched:
@@ -141,7 +141,7 @@ def test_a_loss_that_is_not_finite_names_step_videos_and_checkpoint(data, tmp_pa
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
-def test_inference_goes_on_where_it_was_stopped(data, run, tmp_path, monkeypatch, suffix):
+def test_stopped_inference_is_resumed(data, run, tmp_path, monkeypatch, suffix):
     arguments = [f"--train_dir={run}", f"--input_data_pattern={data}/t*", "--batch_size=4"]
     assert predict(*arguments, f"--output_file={tmp_path / 'whole'}{suffix}") == 0
     output = tmp_path / f"stopped{suffix}"
@@ -168,7 +168,7 @@ def test_inference_goes_on_where_it_was_stopped(data, run, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("change", ["input", "top_k", "model"])
-def test_inference_starts_anew_when_something_changed(data, run, tmp_path, monkeypatch, change):
+def test_inference_restarts_when_something_changed(data, run, tmp_path, monkeypatch, change):
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
     other_run = tmp_path / "run"

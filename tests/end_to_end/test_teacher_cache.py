@@ -98,7 +98,7 @@ def test_thin_shards_do_for_a_student_with_a_cache(data, teacher, cache, tmp_pat
     assert not (tmp_path / "new").exists()
 
 
-def test_stopped_training_goes_on_to_the_same_student(data, teacher, cache, tmp_path, monkeypatch):
+def test_stopped_training_is_resumed_to_the_same_student(data, teacher, cache, tmp_path, monkeypatch):
     arguments = [*STUDENT, f"--teacher_dir={teacher}", f"--teacher_cache={cache}"]
     with monkeypatch.context() as patched:
         stop_after(patched, 5)
@@ -159,7 +159,7 @@ def test_frame_states_are_not_stored(data, tmp_path, capsys):
     assert not (tmp_path / "c").exists()
 
 
-def test_killed_writing_is_gone_on_with(data, teacher, cache, tmp_path, monkeypatch, caplog):
+def test_killed_writing_is_resumed(data, teacher, cache, tmp_path, monkeypatch, caplog):
     arguments = [*STUDENT, f"--teacher_dir={teacher}", f"--teacher_cache={tmp_path / 'cache'}"]
     monkeypatch.setattr(teacher_cache, "WRITING_BATCH_SIZE", 10)
     monkeypatch.setattr(teacher_cache, "SECONDS_BETWEEN_SAVES", -1.0)
@@ -204,7 +204,7 @@ def test_killed_before_the_last_rename_is_no_cache(data, teacher, tmp_path, monk
     assert train(data, tmp_path / "run", *arguments) == 0
 
 
-def test_full_disk_ends_with_a_sentence(data, teacher, tmp_path, monkeypatch, capsys):
+def test_full_disk_is_a_user_error(data, teacher, tmp_path, monkeypatch, capsys):
     arguments = [*STUDENT, f"--teacher_dir={teacher}", f"--teacher_cache={tmp_path / 'cache'}"]
     usage = shutil.disk_usage(tmp_path)
     with monkeypatch.context() as patched:

@@ -1,4 +1,4 @@
-"""The main of experiments on small fake records: run, stop, go on, share runs; tables and figures."""
+"""The main of experiments on small fake records: run, stop, resume, share runs; tables and figures."""
 
 import csv
 import pathlib
@@ -177,7 +177,7 @@ student_frames = [1, 2]
 """
 
 
-def test_a_stopped_experiment_goes_on_where_it_was(data, tmp_path, monkeypatch, capsys):
+def test_a_stopped_experiment_is_resumed(data, tmp_path, monkeypatch, capsys):
     file = tmp_path / "runs.toml"
     file.write_text(RUNS)
     arguments = [f"--experiment={file}", "--nomeasure_speed", "--checkpoint_every_steps=1"]

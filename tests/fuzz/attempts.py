@@ -10,7 +10,7 @@ LONGEST_MESSAGE = 10_000
 
 
 def attempt(action: Callable[[], Result], refusal: type[Exception] = UserError) -> tuple[Result | None, str | None]:
-    """The action's result and no message, or none and the message with which it refused; other errors go on."""
+    """The action's result and no message, or none and the message with which it refused; other errors are raised."""
     try:
         return action(), None
     except refusal as error:

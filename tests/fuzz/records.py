@@ -409,7 +409,7 @@ def _assert_tensorflow_agrees(data: bytes, expected: tuple):
 
 
 def _assert_written_again_equal(data: bytes, spec: DatasetSpec, example: tf.train.SequenceExample, expected: tuple):
-    """As thin shards are written: the context as it is, the frames anew."""
+    """As thin shards are written: the context unchanged, the frames written again."""
     context = sequence_example.serialized_context(data)
     again = tf.train.Features.FromString(context)
     assert again.SerializeToString(deterministic=True) == example.context.SerializeToString(deterministic=True)

@@ -51,7 +51,7 @@ def test_batches_without_frames():
     np.testing.assert_array_equal(count, 0)
 
 
-def test_a_model_draws_in_training_only_and_anew_each_time():
+def test_a_model_draws_in_training_only_and_differently_each_time():
     keras.utils.set_random_seed(1)
     model = NetVLAD((6,), 3, clusters=2, hidden_size=4, iterations=2)
     frames = np.random.default_rng(0).integers(0, 256, (4, 50, 6), np.uint8)

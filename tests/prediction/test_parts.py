@@ -119,7 +119,7 @@ def test_every_file_is_in_one_part(count):
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_a_stopped_part_goes_on_and_counts_all_rows(tmp_path):
+def test_a_stopped_part_is_resumed_and_counts_all_rows(tmp_path):
     class Killed(Exception):
         pass
 

@@ -1,4 +1,4 @@
-"""Settings of a run that is gone on with."""
+"""Settings of a resumed run."""
 
 import dataclasses
 
