@@ -138,7 +138,7 @@ def test_two_processes_end_as_one_device_also_when_one_is_killed(data, of_one_de
     assert 2 <= before <= 4
     (code, output), (code_of_other, output_of_other) = start_workers(data, tmp_path, "serial")
     assert (code, code_of_other) == (0, 0), output + output_of_other
-    assert f"Continuing {tmp_path / 'serial'} after step {before}" in output
+    assert f"Resuming {tmp_path / 'serial'} after step {before}" in output
     assert "This worker is done" in output_of_other
     assert_same_weights(tmp_path / "serial", of_one_device / "serial")
     reports = [read_json(folder / "serial" / "report.json")["rows"] for folder in (tmp_path, of_one_device)]
