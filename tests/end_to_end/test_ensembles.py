@@ -134,7 +134,7 @@ def test_the_classifier_is_that_of_the_own_family(data, teachers, tmp_path):
         (("NetVLAD", "other"), ["--student_losses=pred", "--student_init=teacher"], "--student_init=teacher needs"),
         (("NetVLAD", "NeXtVLAD"), ["--student_model_args=hidden_size=9"], "a representation of 9 values"),
         (("NetVLAD", "NetVLAD"), [], "names a teacher twice"),
-        (("NetVLAD", "nowhere"), [], "holds no finished run"),
+        (("NetVLAD", "nowhere"), [], "has no finished run"),
         (("NetVLAD", "NeXtVLAD"), ["--training_mode=parallel"], "--teacher_dir does nothing"),
         (("NetVLAD", "NeXtVLAD"), ["--num_classes=12"], "and 10 classes; this data has"),
         (("HierarchicalRNN",), ["--student_model_args=hidden_size=9"], "must have the same classifier and"),

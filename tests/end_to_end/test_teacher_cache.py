@@ -175,7 +175,7 @@ def test_killed_writing_is_resumed(data, teacher, cache, tmp_path, monkeypatch, 
     assert train(data, tmp_path / "run", *arguments) == 1
     assert not (tmp_path / "cache/cache.json").exists()
     assert train(data, tmp_path / "run", *arguments) == 0
-    assert "Going on with the teacher cache after 30 videos" in caplog.text
+    assert "Resuming the teacher cache after 30 videos" in caplog.text
     assert sum(batches) == 64 + batches[3]
     assert (tmp_path / "cache/keys.bin").read_bytes() == (cache / "keys.bin").read_bytes()
     for name in ("predictions", "representation"):

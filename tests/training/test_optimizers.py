@@ -34,7 +34,7 @@ def test_optimizers_by_name_go_downhill(name):
 
 @pytest.mark.parametrize("name", ["Magic", "Optimizer", "", "LossScaleOptimizer", "MultiOptimizer", "schedules", "get"])
 def test_what_is_no_optimizer_by_itself_is_refused(name):
-    with pytest.raises(UserError, match=r"is no Keras optimizer; known are .*Adam.*SGD"):
+    with pytest.raises(UserError, match=r"is not a Keras optimizer; known are .*Adam.*SGD"):
         optimizers.make_optimizer(with_learning(optimizer=name))
 
 

@@ -24,7 +24,7 @@ def test_top_classes_and_the_mean_of_the_others():
     np.testing.assert_array_equal(rows[0], [[3, 1], [0, 1]])
     np.testing.assert_allclose(rows[1], [[0.9, 0.5], [0.2, 0.2]], rtol=1e-3)
     np.testing.assert_allclose(rows[2], [[0.05], [0.2]], rtol=1e-3)
-    assert CONTENTS.bytes_a_video() == 8 + 2 * (4 + 2) + 2
+    assert CONTENTS.bytes_per_video() == 8 + 2 * (4 + 2) + 2
 
 
 def test_two_trainings_do_not_write_at_once(tmp_path):

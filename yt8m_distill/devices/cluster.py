@@ -138,6 +138,15 @@ class Devices:
         """Until all workers are here."""
         self._sum(0)
 
+    @contextlib.contextmanager
+    def chief_first(self) -> Iterator[None]:
+        """The other workers enter the context when the chief has left it, as they need what it writes there."""
+        if not self.is_chief:
+            self.wait()
+        yield
+        if self.is_chief:
+            self.wait()
+
     def check_same(self, descriptions: Mapping[str, str]):
         """Whether all workers were started to do the same.
 

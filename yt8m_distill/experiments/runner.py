@@ -19,9 +19,10 @@ from yt8m_distill.experiments.results import Result
 from yt8m_distill.files import atomic
 from yt8m_distill.runs import directory as run_dir
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.training.matching import check_buildable
 from yt8m_distill.training.opening import changed_settings, has_trained
 from yt8m_distill.training.resolve import resolve
-from yt8m_distill.training.run import check_buildable, run_training
+from yt8m_distill.training.run import run_training
 
 log = logging.getLogger(__name__)
 

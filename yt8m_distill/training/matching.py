@@ -1,28 +1,34 @@
-"""Which teacher a student is matched to, and whether the two fit."""
+"""Matching: which teacher a student is matched to by which losses, and whether the two fit."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.distiller import (
+    check_classifiers,
+    check_losses,
+    check_same_weights,
     have_same_classifier,
     start_from_classifier,
     start_from_teacher,
 )
 from yt8m_distill.errors import UserError
 from yt8m_distill.losses import Loss, student_losses
+from yt8m_distill.models import building
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.teachers import data_format, join
 from yt8m_distill.runs.trained_model import TrainedModel
+from yt8m_distill.training import optimizers
 
 log = logging.getLogger(__name__)
 
 
 def losses_of(config: RunConfig) -> tuple[Loss, ...]:
-    """The student's losses in a resolved configuration of serial or parallel training."""
+    """The losses of a student of serial or parallel training."""
     settings = config.distillation
     return student_losses(
         settings.losses,
@@ -33,22 +39,69 @@ def losses_of(config: RunConfig) -> tuple[Loss, ...]:
     )
 
 
+def check_buildable(config: RunConfig):
+    """Checks the models of a run before anything is trained or written.
+
+    Raises:
+        UserError: wrong model arguments, an unknown optimizer, models that do not fit into memory, or a student that
+            does not fit its teacher.
+    """
+    optimizers.make_optimizer(config.learning)
+    try:
+        with keras.StatelessScope():
+            models = building.build_models(config, with_teacher=not config.teacher_dir)
+    except tf.errors.ResourceExhaustedError as error:
+        raise UserError(f"{config.model} does not fit into memory; give smaller sizes by --model_args.") from error
+    if config.distillation is None:
+        return
+    student = models["student"]
+    teacher = models.get("teacher", student)  # one of teacher_dir is checked when it is loaded
+    if config.training_mode == "serial":
+        check_classifiers(student, teacher)
+        if config.distillation.student_init == "teacher":
+            check_same_weights(student, teacher)
+    losses = losses_of(config)
+    check_losses(losses, teacher, student)
+    if config.teacher_cache is not None:
+        _check_stored(losses)
+
+
+def _check_stored(losses: Iterable[Loss]):
+    """Raises UserError where a loss reads teacher outputs that no cache holds."""
+    for loss in losses:
+        if others := sorted(set(loss.teacher_outputs) - {"predictions", "representation"}):
+            raise UserError(
+                f"--teacher_cache holds predictions and representations; the loss {loss.name} reads the teacher's "
+                f"{', '.join(others)}. Leave out one of them."
+            )
+
+
 def _losses_of_one_teacher(config: RunConfig) -> list[str]:
     """Names of the losses that read more of the teacher than predictions, which several teachers give together."""
     return [loss.name for loss in losses_of(config) if set(loss.teacher_outputs) - {"predictions"}]
 
 
 def teacher_of(student: keras.Model, teachers: Sequence[TrainedModel], config: RunConfig, run: RunDir) -> TrainedModel:
-    """The teacher, or several as one; the student starts from the weights that it takes over."""
-    for each in teachers:
-        _check_teacher(each, config)
+    """The teacher of serial training; sets the weights that the student starts from.
+
+    Args:
+        student: new.
+        teachers: finished; several are joined into one.
+        config: of the student.
+        run: of the student.
+
+    Raises:
+        UserError: a teacher does not fit the student or its data, or none of several can be matched where one must be.
+    """
+    for teacher in teachers:
+        _check_data(teacher, config)
     matched = _matched(student, teachers, config)
     if matched is not None:
         _check_same_input(student, matched)
         start = start_from_teacher if config.distillation.student_init == "teacher" else start_from_classifier
         start(student, matched.model)
     else:
-        log.info("No teacher has the student's representation: its classifier starts with weights of its own.")
+        log.info("No teacher has the student's representation: the student's classifier starts from random weights.")
     return teachers[0] if len(teachers) == 1 else join(teachers, run, matched)
 
 
@@ -66,7 +119,7 @@ def _check_same_input(student: keras.Model, teacher: TrainedModel):
 
 
 def _matched(student: keras.Model, teachers: Sequence[TrainedModel], config: RunConfig) -> TrainedModel | None:
-    """The teacher whose classifier, and with the loss rep whose representation, the student takes; None: no one's."""
+    """The teacher that gives the student its classifier, and the losses their representation; None: there is none."""
     if len(teachers) > 1:
         return _of_own_family(student, teachers, config)
     settings = config.distillation
@@ -78,27 +131,27 @@ def _of_own_family(student: keras.Model, teachers: Sequence[TrainedModel], confi
     """The one teacher with the student's class, representation size and classifier; None where it is not needed."""
     size = student.representation_size
     fitting = [
-        each
-        for each in teachers
-        if type(each.model) is type(student)
-        and each.model.representation_size == size
-        and have_same_classifier(student, each.model)
+        teacher
+        for teacher in teachers
+        if type(teacher.model) is type(student)
+        and teacher.model.representation_size == size
+        and have_same_classifier(student, teacher.model)
     ]
     if len(fitting) == 1:
         return fitting[0]
     settings = config.distillation
-    wishes = [f"--student_losses with {name}" for name in _losses_of_one_teacher(config)]
-    wishes += ["--student_init=teacher"] if settings.student_init == "teacher" else []
-    for wish in wishes:
+    needs = [f"--student_losses with {name}" for name in _losses_of_one_teacher(config)]
+    needs += ["--student_init=teacher"] if settings.student_init == "teacher" else []
+    if needs:
         raise UserError(
-            f"{wish} needs exactly one teacher in --teacher_dir that is a {config.model} with a representation of "
+            f"{needs[0]} needs exactly one teacher in --teacher_dir that is a {config.model} with a representation of "
             f"{size} values and a classifier as the student; there are {len(fitting)}. Give "
             "--student_losses=pred,ce and --student_init=classifier, or other teachers."
         )
     return None
 
 
-def _check_teacher(teacher: TrainedModel, config: RunConfig):
+def _check_data(teacher: TrainedModel, config: RunConfig):
     theirs, ours = teacher.config.data, config.data
     if data_format(theirs) != data_format(ours):
         raise UserError(

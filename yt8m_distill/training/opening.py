@@ -1,4 +1,4 @@
-"""Whether a run directory can be resumed."""
+"""Opening a run directory: a new one, or one that is resumed with the same settings."""
 
 import dataclasses
 import logging
@@ -26,7 +26,11 @@ RUNNING_FIELDS = (
 
 
 def open_run(config: RunConfig, start_new_model: bool) -> RunDir:
-    """The run directory of a resolved configuration: a new one, or one with the same settings to go on with.
+    """Opens the run directory of a configuration, and writes `config.json`.
+
+    Args:
+        config: of the run; its directory is new, or has a run with the same settings, which is resumed.
+        start_new_model: move an existing run aside first.
 
     Raises:
         UserError: it holds a run with other settings, or cannot be written to.
@@ -48,7 +52,7 @@ def open_run(config: RunConfig, start_new_model: bool) -> RunDir:
 
 
 def has_trained(run: RunDir) -> bool:
-    """Whether there is anything to go on with: a run that failed before its first checkpoint may be started anew."""
+    """Whether there is anything to resume: one that failed before its first checkpoint may be changed."""
     own = run.best.exists() or run.report_file.exists() or bool(checkpoints.checkpoints(run))
     return own or (run.teacher.config_file.exists() and has_trained(run.teacher))
 
@@ -56,7 +60,7 @@ def has_trained(run: RunDir) -> bool:
 def changed_settings(old: RunConfig, new: RunConfig) -> list[str]:
     """One line for each setting that differs and would change what is learned.
 
-    A model argument that the run was begun without is newer than the run, which had its default.
+    A model argument that the run does not have is newer than the run, which used its default.
     """
     defaults = new.model_class.argument_defaults()
     old = dataclasses.replace(old, model_args={**defaults, **old.model_args})

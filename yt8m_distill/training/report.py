@@ -1,4 +1,4 @@
-"""The table at the end of a training: how good each model is, and what it costs."""
+"""The table at the end of a training: the metrics and the cost of each model."""
 
 import pathlib
 import shlex
@@ -16,8 +16,9 @@ from yt8m_distill.files.text_table import aligned_table
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.models import cost
 from yt8m_distill.prediction.predict import prediction_function
-from yt8m_distill.runs import loading, trained_model
+from yt8m_distill.runs import loading
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.trained_model import TrainedModel
 
 METRICS = ("GAP@20", "mAP", "Hit@1", "PERR")
 EVALUATION_BATCH_SIZE = 128
@@ -29,10 +30,10 @@ class Row:
 
     Attributes:
         role: "teacher", "student" or "baseline".
-        frames: it sees of the longest video.
-        parameters: trainable ones.
-        multiply_accumulates: for one video of that many frames.
-        metrics: on the evaluation data; empty where none was given.
+        frames: number of frames that it sees of the longest video.
+        parameters: number of trainable parameters.
+        multiply_accumulates: MACs for one video of that many frames.
+        metrics: on the evaluation data; empty where there is none.
     """
 
     role: str
@@ -44,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of a run, and where its files are."""
+    """The rows of a run, and where its files are."""
 
     train_dir: str
     eval_data_pattern: str | None
@@ -52,7 +53,7 @@ class Report:
 
     @classmethod
     def read(cls, path: pathlib.Path) -> "Report":
-        """A report out of `report.json`."""
+        """Reads `report.json`."""
         return from_values(cls, untrusted.read_json(path), str(path))
 
     def table(self) -> str:
@@ -65,7 +66,7 @@ class Report:
         return aligned_table(lines)
 
     def next_commands(self) -> str:
-        """What to run next, each a line to copy."""
+        """Commands to run next, one per line, to copy."""
         run, pattern = shlex.quote(self.train_dir), shlex.quote(self.eval_data_pattern or "PATTERN")
         return "\n".join(
             [
@@ -80,26 +81,26 @@ def make_report(
     config: RunConfig,
     run: RunDir,
     files: Mapping[str, VideoFiles],
-    teacher: trained_model.TrainedModel | None,
+    teacher: TrainedModel | None,
 ) -> Report:
-    """Evaluates the best weights of a run, and its teacher, and puts them side by side.
+    """Evaluates the best weights of a run, and its teacher.
 
     Args:
-        config: resolved.
-        run: finished, its best weights written.
-        files: "train", and "eval" where the table shall have metrics.
-        teacher: of serial training.
+        config: of the run.
+        run: with its best weights written.
+        files: "train", and "eval" for metrics.
+        teacher: of serial training; None: there is none.
     """
     trained = [loading.load(run.path, role) for role in config.trained_roles]
     if teacher is not None:
         trained.insert(0, teacher)
     longest = files["train"].longest_of_first()
-    rows = tuple(_row(each, config, run, files.get("eval"), longest) for each in trained)
+    rows = tuple(_row(model, config, run, files.get("eval"), longest) for model in trained)
     return Report(config.train_dir, config.eval_data_pattern, rows)
 
 
-def _row(trained: trained_model.TrainedModel, config: RunConfig, run: RunDir, eval_videos, longest: int) -> Row:
-    # Of the longest video that is there: 300 frames would flatter the student where videos are shorter.
+def _row(trained: TrainedModel, config: RunConfig, run: RunDir, eval_videos, longest: int) -> Row:
+    # Of the longest video of the data: 300 frames would make the student look better where videos are shorter.
     frames = trained.selection.frames(longest)
     return Row(
         role="baseline" if config.training_mode == "baseline" else trained.role,
@@ -110,11 +111,10 @@ def _row(trained: trained_model.TrainedModel, config: RunConfig, run: RunDir, ev
     )
 
 
-def _metrics(trained: trained_model.TrainedModel, config: RunConfig, run: RunDir, eval_videos) -> dict[str, Any]:
+def _metrics(trained: TrainedModel, config: RunConfig, run: RunDir, eval_videos) -> dict[str, Any]:
     if eval_videos is None:
         return {}
-    known = _report_of_own_run(trained, config)
-    result = known or evaluate(
+    result = _metrics_of_own_run(trained, config) or evaluate(
         prediction_function(trained.model),
         eval_videos,
         trained.selection,
@@ -127,8 +127,8 @@ def _metrics(trained: trained_model.TrainedModel, config: RunConfig, run: RunDir
     return result
 
 
-def _report_of_own_run(trained: trained_model.TrainedModel, config: RunConfig) -> dict[str, float] | None:
-    """What the teacher's own run measured on the same files."""
+def _metrics_of_own_run(trained: TrainedModel, config: RunConfig) -> dict[str, float] | None:
+    """The metrics that a teacher's own run has measured on the same files."""
     path = RunDir(trained.run_path).report_file
     own_run = config.training_mode == "serial" and len(config.teacher_dirs) < 2  # an ensemble has none
     if trained.role != "teacher" or not own_run or not path.exists():

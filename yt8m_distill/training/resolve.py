@@ -1,4 +1,4 @@
-"""From what was asked for to a run: its data, and every setting that was left open."""
+"""Resolving a configuration: from what users ask for to a run with all of its settings and files."""
 
 import dataclasses
 import logging
@@ -23,7 +23,7 @@ def resolve(asked: TrainConfig) -> tuple[RunConfig, dict[str, VideoFiles]]:
     """Fills in every default of a run, and opens its files.
 
     Args:
-        asked: as from the flags; or a `RunConfig`, whose format of the records is taken over.
+        asked: from the flags; or a `RunConfig`, whose record format is then used.
 
     Returns:
         The run, and its files: "train", "validation" and "eval" where there are any.
@@ -52,7 +52,7 @@ def resolve(asked: TrainConfig) -> tuple[RunConfig, dict[str, VideoFiles]]:
 
 
 def _with_training_mode(asked: TrainConfig, model: type[VideoModel]) -> TrainConfig:
-    """Serial training where nothing else is said. A video-level model sees no frames, so it has no students."""
+    """Serial training by default. A video-level model sees no frames, so it has no students."""
     if not model.video_level:
         if asked.training_mode is not None:
             return asked
@@ -71,7 +71,7 @@ def _with_training_mode(asked: TrainConfig, model: type[VideoModel]) -> TrainCon
 
 
 def _with_data(asked: TrainConfig) -> TrainConfig:
-    """The sample data set where no data is named; there the sample's recipe is the default one."""
+    """The sample data set where no data is given; its recipe is then the default."""
     if asked.train_data_pattern is not None:
         return dataclasses.replace(asked, recipe=asked.recipe or "paper")
     if asked.eval_data_pattern or asked.validation_data_pattern:
@@ -91,7 +91,7 @@ def _with_data(asked: TrainConfig) -> TrainConfig:
 
 
 def _training_videos(asked: TrainConfig, model: type[VideoModel]) -> VideoFiles:
-    """The training files. Video-level features are normalized by their reader, frames by the model."""
+    """The training files. Video-level features are normalized by the reader, frames by the model."""
     skip = asked.bad_records.skip
     spec = asked.data if isinstance(asked, RunConfig) else None
     videos = open_videos(asked.train_data_pattern, "train_data_pattern", asked.overrides, spec, skip_bad_records=skip)
@@ -121,7 +121,7 @@ def _fraction_of(videos: VideoFiles, fraction: float) -> VideoFiles:
 
 
 def _other_files(config: RunConfig) -> dict[str, VideoFiles]:
-    """Files in the format of the training files; whether they are thin shards, their own first record says."""
+    """Files in the format of the training files; their own first record shows whether they are thin shards."""
     spec, files = config.data, {}
     overrides = SpecOverrides(spec.feature_names, spec.feature_sizes, spec.num_classes, spec.max_frames, spec.level)
     for name in ("validation", "eval"):
@@ -134,16 +134,16 @@ def _other_files(config: RunConfig) -> dict[str, VideoFiles]:
 
 
 def _check_views(config: RunConfig, files: dict[str, VideoFiles]):
-    """Whether the files hold what teacher and student read."""
+    """Checks that the files hold the frames that teacher and student see."""
     for name, videos in files.items():
         check_segments(videos, f"{name}_data_pattern")
-        stored = name == "train" and config.teacher_cache is not None  # a cache that is to be written checks for itself
+        stored = name == "train" and config.teacher_cache is not None  # writing a cache has a check of its own
         all_frames = config.distillation is not None and not stored
         check_view(videos.spec, View(config.selection, all_frames), f"{name}_data_pattern")
 
 
 def _with_arguments_by_frames(config: RunConfig) -> RunConfig:
-    """Every argument resolved; those that follow from the number of frames also for the student, where they differ."""
+    """All model arguments; those that depend on the number of frames also for the student, where they differ."""
     model = config.model_class
     by_frames = model.args_for_frames(config.frames_of("student" if config.training_mode == "baseline" else "teacher"))
     model_args = {**model.argument_defaults(), **by_frames, **config.model_args}

@@ -1,10 +1,11 @@
-"""Trains teachers, baselines and students: `run_training`, and the one loop that drives every training step."""
+"""Trains teachers, baselines and students: `run_training`."""
 
 import dataclasses
 import logging
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from yt8m_distill.config.run import RunConfig
@@ -15,28 +16,28 @@ from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.devices import cluster
 from yt8m_distill.devices.cluster import Devices
 from yt8m_distill.devices.precision import warn_where_slow
-from yt8m_distill.distiller import check_classifiers, check_losses, check_same_weights
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
 from yt8m_distill.models import building
 from yt8m_distill.models.xla import check_xla
 from yt8m_distill.quantization import read_eigenvalues
-from yt8m_distill.runs import loading, trained_model
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.loading import load_member
 from yt8m_distill.runs.teachers import teacher_config, teacher_runs
-from yt8m_distill.training import optimizers, teacher_cache
+from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.training.checkpointing import names_and_sizes
 from yt8m_distill.training.loop import TrainingLoop
-from yt8m_distill.training.matching import losses_of, teacher_of
+from yt8m_distill.training.matching import check_buildable, teacher_of
 from yt8m_distill.training.opening import open_run
 from yt8m_distill.training.report import Report, make_report
 from yt8m_distill.training.resolve import resolve
+from yt8m_distill.training.teacher_cache import open_cache
 
 log = logging.getLogger(__name__)
 
 
 def run_training(config: TrainConfig, start_new_model: bool = False, devices: Devices | None = None) -> Report | None:
-    """Trains what `config` describes, or goes on with it, and reports on it.
+    """Trains or resumes a run, and evaluates it.
 
     Args:
         config: as from the flags; None and empty fields take their defaults.
@@ -53,12 +54,9 @@ def run_training(config: TrainConfig, start_new_model: bool = False, devices: De
     """
     devices = devices or cluster.open_devices(config.distribution)
     with cluster.loss_of_workers_named(devices):
-        if not devices.is_chief:
-            devices.wait()  # the chief writes the sample data, where that is what there is to train on
-        config, files = resolve(config)
-        if devices.is_chief:
-            devices.wait()
-        report = _train(config, files, start_new_model, devices)
+        with devices.chief_first():  # it writes the sample data, where the run is trained on that
+            run_config, files = resolve(config)
+        report = _train(run_config, files, start_new_model, devices)
     report_skipped((videos.bad_records for videos in files.values()), config.bad_records.max_bad_fraction)
     return report
 
@@ -66,30 +64,29 @@ def run_training(config: TrainConfig, start_new_model: bool = False, devices: De
 def _train(
     config: RunConfig, files: Mapping[str, VideoFiles], start_new_model: bool, devices: Devices
 ) -> Report | None:
+    """Trains or resumes a resolved run, its teacher first."""
+    # 1. Everything that can be refused, before anything is written.
     cluster.check_batch_size(config, devices)
     devices.check_same(cluster.described(config, names_and_sizes(files["train"])))
     check_buildable(config)
-    eigenvalues = None
-    if config.eigenvalues is not None:
-        eigenvalues = read_eigenvalues(config.eigenvalues, config.data.feature_sizes[0])
+    eigenvalues = _eigenvalues(config)
+    # 2. A run that has finished is at most evaluated on other videos.
     run = open_run(config, start_new_model) if devices.is_chief else RunDir(config.train_dir)
-    report = _finished_report(run) if devices.is_chief else None
+    report = Report.read(run.report_file) if devices.is_chief and run.report_file.exists() else None
     finished = devices.from_chief(report is not None)
     if finished:
         if devices.from_chief(report is not None and report.eval_data_pattern == config.eval_data_pattern):
             log.info("The run in %s has finished.", run.path)
             return report
         log.info("The run in %s has finished; evaluating it on other videos.", run.path)
+    # 3. The teachers come before the seed, so that a student starts alike whether or not its teacher is trained now.
     warn_where_slow(config.learning.precision)
     if config.learning.deterministic:
         tf.config.experimental.enable_op_determinism()
     teachers = _finished_teachers(config, run, devices) if config.training_mode == "serial" else []
     keras.utils.set_random_seed(config.learning.seed)
-    with devices.scope():
-        models = building.build_models(config)
-    if eigenvalues is not None:
-        for model in models.values():
-            model.set_eigenvalues(eigenvalues)
+    models = _new_models(config, eigenvalues, devices)
+    # 4. The student takes over weights of its teacher; a checkpoint, if there is one, replaces them in the loop.
     teacher = teacher_of(models["student"], teachers, config, run) if teachers else None
     if teacher is not None:
         models = {**models, "teacher": teacher.model}
@@ -98,6 +95,7 @@ def _train(
     if not finished:
         stored = _stored_outputs(config, teacher, files["train"], devices)
         TrainingLoop(config, run, models, files, stored, devices).run()
+    # 5. The report comes last: it marks the run as finished.
     if devices.is_chief:
         report = make_report(config, run, files, teacher)
         atomic.write_json(run.report_file, dataclasses.asdict(report))
@@ -105,59 +103,39 @@ def _train(
     return report
 
 
-def _finished_report(run: RunDir) -> Report | None:
-    return Report.read(run.report_file) if run.report_file.exists() else None
+def _eigenvalues(config: RunConfig) -> np.ndarray | None:
+    if config.eigenvalues is None:
+        return None
+    return read_eigenvalues(config.eigenvalues, config.data.feature_sizes[0])
+
+
+def _new_models(config: RunConfig, eigenvalues: np.ndarray | None, devices: Devices) -> dict[str, keras.Model]:
+    with devices.scope():
+        models = building.build_models(config)
+    if eigenvalues is not None:
+        for model in models.values():
+            model.set_eigenvalues(eigenvalues)
+    return models
+
+
+def _finished_teachers(config: RunConfig, run: RunDir, devices: Devices) -> list[TrainedModel]:
+    """The teachers of `teacher_dir`, or one that is trained now in `<train_dir>/teacher`."""
+    for folder in config.teacher_dirs:
+        if not RunDir(folder).report_file.exists():
+            raise UserError(f"--teacher_dir={folder} has no finished run (no report.json in it).")
+    if not config.teacher_dirs:
+        log.info("Training the teacher on all frames in %s", run.teacher.path)
+        own_config, files = resolve(teacher_config(config, str(run.teacher.path)))
+        _train(own_config, files, start_new_model=False, devices=devices)
+    with devices.scope():
+        return [load_member(teacher.path, config.learning.precision) for teacher in teacher_runs(run, config)]
 
 
 def _stored_outputs(
-    config: RunConfig, teacher: trained_model.TrainedModel | None, videos: VideoFiles, devices: Devices
+    config: RunConfig, teacher: TrainedModel | None, videos: VideoFiles, devices: Devices
 ) -> StoredOutputs | None:
     """The teacher's outputs; where they are not stored yet, the chief does that, and the others wait."""
     if config.teacher_cache is None:
         return None
-    if not devices.is_chief:
-        devices.wait()
-    stored = teacher_cache.open_cache(config, teacher, videos)
-    if devices.is_chief:
-        devices.wait()
-    return stored
-
-
-def check_buildable(config: RunConfig):
-    """Finds wrong model arguments, or a student that does not fit its teacher, before anything is trained or written.
-
-    Raises:
-        UserError: see there.
-    """
-    optimizers.make_optimizer(config.learning)
-    try:
-        with keras.StatelessScope():
-            models = building.build_models(config, with_teacher=not config.teacher_dir)
-    except tf.errors.ResourceExhaustedError as error:
-        raise UserError(f"{config.model} does not fit into memory; give smaller sizes by --model_args.") from error
-    if config.distillation is None:
-        return
-    student = models["student"]
-    teacher = models.get("teacher", student)  # that of --teacher_dir is looked at when it is there
-    if config.training_mode == "serial":
-        check_classifiers(student, teacher)
-        if config.distillation.student_init == "teacher":
-            check_same_weights(student, teacher)
-    losses = losses_of(config)
-    check_losses(losses, teacher, student)
-    if config.teacher_cache is not None:
-        teacher_cache.check_stored(losses)
-
-
-def _finished_teachers(config: RunConfig, run: RunDir, devices: Devices) -> list[trained_model.TrainedModel]:
-    """Those of `--teacher_dir`, or one that is trained now in `<train_dir>/teacher`."""
-    precision = config.learning.precision
-    for folder in config.teacher_dirs:
-        if not RunDir(folder).report_file.exists():
-            raise UserError(f"--teacher_dir={folder} holds no finished run (no report.json in it).")
-    if not config.teacher_dirs:
-        log.info("Training the teacher on all frames in %s", run.teacher.path)
-        teachers_config, files = resolve(teacher_config(config, str(run.teacher.path)))
-        _train(teachers_config, files, start_new_model=False, devices=devices)
-    with devices.scope():
-        return [loading.load_member(teacher.path, precision) for teacher in teacher_runs(run, config)]
+    with devices.chief_first():
+        return open_cache(config, teacher, videos)

@@ -16,14 +16,14 @@ from yt8m_distill.training.matching import losses_of
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of a training: a step model, what it reads, and for how many epochs.
+    """One part of a training: which models learn from which losses and frames, and for how many epochs.
 
     Attributes:
-        name: for log and progress bar.
+        name: for the progress bar.
         epochs: passes over the training files.
-        view: the frames its batches hold.
-        build: makes the step model.
-        followed: by another stage.
+        view: the frames in a batch.
+        build: builds the step model.
+        followed: whether another stage comes after it.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Stage:
 
 
 def stages(config: RunConfig, models: Mapping[str, keras.Model], stored: StoredOutputs | None = None) -> list[Stage]:
-    """What is trained, in order. Serial training of the encoder alone is followed by fine-tuning on the labels.
+    """The stages of a training, in order. Serial training of the encoder alone is followed by fine-tuning on labels.
 
     Args:
-        config: resolved.
+        config: of the run.
         models: by role.
-        stored: outputs of the teacher of serial training, which then does not run.
+        stored: outputs of the teacher of serial training, which then does not run; None: it runs in every step.
 
     Source: Bhardwaj et al. section 4, the variants of serial training.
     """

@@ -1,4 +1,4 @@
-"""Training steps as one graph."""
+"""Training steps, each compiled as one graph."""
 
 from collections.abc import Callable
 
@@ -8,16 +8,24 @@ from yt8m_distill.config.dataset import SEGMENT, DatasetSpec
 from yt8m_distill.data.batches import Batch, View, videos_in
 from yt8m_distill.devices import collectives
 from yt8m_distill.devices.cluster import Devices
-from yt8m_distill.distiller import (
-    LabelTrainer,
-)
+from yt8m_distill.distiller import LabelTrainer
 from yt8m_distill.models.xla import SteadyShapes
 
 
 def compiled_step(
     step_model: LabelTrainer, view: View, spec: DatasetSpec, xla: bool = False
 ) -> Callable[[Batch], tf.Tensor]:
-    """The training step as one graph for all batch shapes; returns the mean loss since the last look."""
+    """The training step as one graph for all batch shapes.
+
+    Args:
+        step_model: with its optimizer.
+        view: the frames in a batch.
+        spec: the format of the records.
+        xla: compile it with XLA, for each shape.
+
+    Returns:
+        A function from a batch to the mean loss since the metrics of the step model were reset.
+    """
     inputs, targets = _signature(view, spec)
 
     @tf.function(input_signature=(inputs, targets), jit_compile=xla or None)
@@ -36,40 +44,41 @@ def compiled_step(
 def compiled_step_on_all(
     step_model: LabelTrainer, view: View, spec: DatasetSpec, devices: Devices
 ) -> Callable[[Batch, bool], tuple[tf.Tensor, tf.Tensor]]:
-    """The same on all devices together: of a batch, or this process's part of it, each takes its own videos.
+    """The training step on all devices: each takes its own videos of a batch, or of this process's shard of the batch.
 
     Returns:
-        Function of a batch and this process's wish to stop, to the mean loss since the last look and how many wish so.
+        A function from a batch, and whether this process is asked to stop, to the mean loss since the metrics of the
+        step model were reset, and the number of processes that are asked to stop.
     """
     inputs, targets = _signature(view, spec)
     names = list(step_model.means())
 
-    def on_replica(batch, target, videos, wish):
+    def on_replica(batch, target, videos, stop):
         with tf.device("CPU:0"):  # where the batch is: only the replica's own videos are copied to its device
             read = tf.shape(batch["num_frames"])[0]
             begin, end, count = devices.rows(videos, read)
             batch, target = tf.nest.map_structure(lambda values: values[begin:end], (batch, target))
             for name in {"num_frames", "student_num_frames"} & batch.keys():
-                batch[name] = tf.where(count > 0, batch[name], 0)  # of a video that does not count, nothing is seen
+                batch[name] = tf.where(count > 0, batch[name], 0)  # a video that does not count has no frames
             share = tf.cast(count, tf.float32) / tf.cast(videos, tf.float32)
         terms = step_model.learn((batch, target["labels"], target.get("label_weights")), share)
-        (total,) = collectives.summed([tf.stack([*(share * terms[name] for name in names), tf.cast(wish, tf.float32)])])
+        (total,) = collectives.summed([tf.stack([*(share * terms[name] for name in names), tf.cast(stop, tf.float32)])])
         return total
 
     number = tf.TensorSpec([], tf.int32)
 
     @tf.function(input_signature=(inputs, targets, number, number), autograph=False)
-    def step(batch, target, videos, wish):
-        total = devices.strategy.run(on_replica, args=(batch, target, videos, wish))
-        *terms, wishes = tf.unstack(devices.strategy.experimental_local_results(total)[0])
-        return step_model.track(dict(zip(names, terms, strict=True)), videos)["loss"], wishes
+    def step(batch, target, videos, stop):
+        total = devices.strategy.run(on_replica, args=(batch, target, videos, stop))
+        *terms, votes = tf.unstack(devices.strategy.experimental_local_results(total)[0])
+        return step_model.track(dict(zip(names, terms, strict=True)), videos)["loss"], votes
 
-    def of_batch(batch: Batch, wish: bool):
+    def step_of(batch: Batch, stop: bool):
         with tf.device("CPU:0"):
-            parts = ({name: tf.convert_to_tensor(batch[name]) for name in each} for each in (inputs, targets))
-            return step(*parts, videos_in(batch), int(wish))
+            parts = ({name: tf.convert_to_tensor(batch[name]) for name in names} for names in (inputs, targets))
+            return step(*parts, videos_in(batch), int(stop))
 
-    return of_batch
+    return step_of
 
 
 def _signature(view: View, spec: DatasetSpec) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:

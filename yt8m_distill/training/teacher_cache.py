@@ -1,7 +1,7 @@
-"""What a finished teacher says of every training video, stored once: a student's epoch then costs no teacher pass.
+"""Teacher outputs for every training video, computed once: an epoch of a student then needs no forward pass of it.
 
-A cache is a folder: `cache.json` says what it holds and of which teacher, and there is a file of numbers for each
-array, a row a video in the order of the training files. Videos are found by their ids.
+A cache is a folder: `cache.json` describes what it holds and of which teacher, and there is one binary file for each
+array, with one row per video in the order of the training files. Videos are looked up by their ids.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import json
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,10 +27,10 @@ from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.resumable import ResumableFiles
-from yt8m_distill.losses import Loss
 from yt8m_distill.prediction.predict import predictions
 from yt8m_distill.ranking import top_classes
-from yt8m_distill.runs import loading, trained_model
+from yt8m_distill.runs import loading
+from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.training.checkpointing import names_and_sizes
 from yt8m_distill.training.matching import losses_of
 
@@ -44,18 +44,18 @@ _DESCRIPTION = "cache.json"
 
 @dataclass(frozen=True)
 class Contents:
-    """What a cache holds, and of what: the content of `cache.json`.
+    """What a cache holds, and of which teacher: the content of `cache.json`.
 
     Attributes:
         teacher: checksum of its weights and settings.
         feature_names, feature_sizes, max_frames: how the videos were read.
-        classes: that the teacher knows.
-        top: how many predictions of each video are stored; None: all.
+        classes: number of classes.
+        top: number of predictions stored for each video; None: all.
         dim: length of the representation; None where it is not stored.
         files: name and size of every training file.
-        fraction: share of their videos.
+        fraction: share of their videos that is stored.
         level: of the records: whether videos or their rated segments are stored.
-        videos: rows of every array; None while it is not known.
+        videos: rows of every array; None until they are counted.
     """
 
     teacher: str
@@ -71,7 +71,7 @@ class Contents:
     videos: int | None = None
 
     def arrays(self) -> dict[str, tuple[np.dtype, int]]:
-        """Type and numbers a video of each array, by the name of its file."""
+        """Type and values per video of each array, by the name of its file."""
         half = np.dtype("<f2")
         arrays = {_KEYS: (np.dtype("<u8"), 1)}
         if self.dim is not None:
@@ -85,8 +85,8 @@ class Contents:
             "mean_of_others": (half, 1),
         }
 
-    def bytes_a_video(self) -> int:
-        """What a video takes on disk."""
+    def bytes_per_video(self) -> int:
+        """Disk space of one video."""
         return sum(dtype.itemsize * width for dtype, width in self.arrays().values())
 
     def rows_of(self, outputs: Batch) -> list[np.ndarray]:
@@ -102,7 +102,7 @@ class Contents:
         else:
             # The others' mean, so that the predictions of a video keep their sum.
             classes, best = top_classes(scores, self.top)
-            whole, shown = (each.sum(axis=-1, dtype=np.float64, keepdims=True) for each in (scores, best))
+            whole, shown = (part.sum(axis=-1, dtype=np.float64, keepdims=True) for part in (scores, best))
             rows += [classes, best, np.maximum(whole - shown, 0.0) / (self.classes - self.top)]
         if any(np.abs(row).max(initial=0.0) > np.finfo(np.float16).max for row in rows if row.dtype.kind == "f"):
             raise UserError(
@@ -114,14 +114,14 @@ class Contents:
 
 
 class TeacherCache:
-    """The stored outputs of a teacher, which stay on disk; only the order of the videos' ids is held in memory.
+    """The stored outputs of a teacher. They stay on disk; only the order of the videos' ids is held in memory.
 
     Args:
-        folder: of a cache that has been written whole.
-        contents: of it.
+        folder: of a complete cache.
+        contents: its description.
 
     Attributes:
-        widths: numbers of a video in each array that `of` returns, by name.
+        widths: values per video of each array that `of` returns, by name.
 
     Raises:
         UserError: a file is missing or of another size, or one id stands for different videos.
@@ -141,12 +141,12 @@ class TeacherCache:
 
     def _open(self, name: str, dtype: np.dtype, width: int) -> np.ndarray:
         path, videos = self._folder / f"{name}.bin", self._contents.videos
-        wanted = videos * width * dtype.itemsize
+        expected = videos * width * dtype.itemsize
         size = path.stat().st_size if path.is_file() else 0
-        if size != wanted:
+        if size != expected:
             raise UserError(
-                f"'{path}' has {size:,} bytes, not {wanted:,}: the teacher cache is damaged. Remove its folder; it is "
-                "then written anew."
+                f"'{path}' has {size:,} bytes, not {expected:,}: the teacher cache is damaged. Remove its folder; it "
+                "is then written again."
             )
         return np.memmap(path, dtype, "r", shape=(videos, width))
 
@@ -174,9 +174,9 @@ class TeacherCache:
         Raises:
             UserError: a video is not in the cache.
         """
-        wanted = _keys_of(video_ids)
-        places = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
-        missing = np.flatnonzero(self._keys[places] != wanted)
+        keys = _keys_of(video_ids)
+        places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        missing = np.flatnonzero(self._keys[places] != keys)
         if len(missing):
             name = video_ids[missing[0]].decode(errors="replace")
             raise UserError(
@@ -197,7 +197,7 @@ class TeacherCache:
         best = self._arrays["top_predictions"][rows].astype(np.float32)
         classes = self._arrays["top_classes"][rows].astype(np.int64)
         if classes.size and not 0 <= classes.min() <= classes.max() < self._contents.classes:
-            raise UserError(f"the teacher cache in '{self._folder}' is damaged. Remove it; it is then written anew.")
+            raise UserError(f"the teacher cache in '{self._folder}' is damaged. Remove it; it is then written again.")
         np.put_along_axis(scores, classes, best, axis=1)
         return scores
 
@@ -207,11 +207,11 @@ def _keys_of(video_ids: Sequence[bytes]) -> np.ndarray:
     return np.frombuffer(digests, "<u8")
 
 
-def open_cache(config: RunConfig, teacher: trained_model.TrainedModel, videos: VideoFiles) -> TeacherCache:
-    """The cache of `config.teacher_cache`; it is written first where there is none, or gone on with.
+def open_cache(config: RunConfig, teacher: TrainedModel, videos: VideoFiles) -> TeacherCache:
+    """Opens the cache of `config.teacher_cache`; it is written first, or completed, where it is not there.
 
     Args:
-        config: of the student, resolved.
+        config: of the student.
         teacher: finished.
         videos: that the student is trained on.
 
@@ -220,36 +220,26 @@ def open_cache(config: RunConfig, teacher: trained_model.TrainedModel, videos: V
             written; or a bad record.
     """
     folder = pathlib.Path(config.teacher_cache.directory)
-    wanted = _wanted_contents(config, teacher, videos)
-    found = _found_contents(folder, wanted)
-    if found is None:
+    needed = _needed_contents(config, teacher, videos)
+    stored = _stored_contents(folder, needed)
+    if stored is None:
         check_view(videos.spec, View(), "train_data_pattern")  # thin shards do not hold what the teacher sees
         atomic.make_directory(folder)
         with _no_other_writer(folder):
-            found = _found_contents(folder, wanted)  # another training may have finished it just now
-            if found is None:
-                _write(folder, wanted, teacher, videos)
-                found = _found_contents(folder, wanted)
-    _check_files(folder, found, wanted, thin=videos.spec.thin_frames is not None)
-    log.info("The teacher's outputs for %d videos are in %s: it does not run again", found.videos, folder)
-    return TeacherCache(folder, found)
+            stored = _stored_contents(folder, needed)  # another training may have completed it just now
+            if stored is None:
+                _write(folder, needed, teacher, videos)
+                stored = _stored_contents(folder, needed)
+    _check_files(folder, stored, needed, thin=videos.spec.thin_frames is not None)
+    log.info("The teacher's outputs for %d videos are in %s: it does not run again", stored.videos, folder)
+    return TeacherCache(folder, stored)
 
 
-def check_stored(losses: Iterable[Loss]):
-    """Raises UserError where a loss reads teacher outputs that no cache holds."""
-    for loss in losses:
-        if others := sorted(set(loss.teacher_outputs) - {"predictions", "representation"}):
-            raise UserError(
-                f"--teacher_cache holds predictions and representations; the loss {loss.name} reads the teacher's "
-                f"{', '.join(others)}. Leave out one of them."
-            )
-
-
-def _wanted_contents(config: RunConfig, teacher: trained_model.TrainedModel, videos: VideoFiles) -> Contents:
+def _needed_contents(config: RunConfig, teacher: TrainedModel, videos: VideoFiles) -> Contents:
     top, data = config.teacher_cache.top, config.data
     if top is not None and top >= data.num_classes:
         raise UserError(f"--teacher_cache_top={top} must be below the number of classes, {data.num_classes}.")
-    # A student with other losses shall find everything; where little space is asked for, only what this one needs.
+    # Without a limit, everything that a student with other losses needs, too; else only what this one needs.
     read = {output for loss in losses_of(config) for output in loss.teacher_outputs}
     with_representation = top is None or "representation" in read
     return Contents(
@@ -266,50 +256,50 @@ def _wanted_contents(config: RunConfig, teacher: trained_model.TrainedModel, vid
     )
 
 
-def _found_contents(folder: pathlib.Path, wanted: Contents) -> Contents | None:
-    """What the cache in the folder holds; None where there is none, or one without the representations.
+def _stored_contents(folder: pathlib.Path, needed: Contents) -> Contents | None:
+    """What the cache in the folder holds; None where there is none, or it lacks the representations.
 
     Raises:
-        UserError: it is of something else.
+        UserError: it is of another teacher, or of other settings.
     """
     path = folder / _DESCRIPTION
     if not path.exists():
         return None
-    found = from_values(Contents, untrusted.read_json(path), str(path))
+    stored = from_values(Contents, untrusted.read_json(path), str(path))
     differing = [
         name
         for name in ("teacher", "feature_names", "feature_sizes", "max_frames", "classes", "top", "level")
-        if getattr(found, name) != getattr(wanted, name)
+        if getattr(stored, name) != getattr(needed, name)
     ]
-    if None not in (found.dim, wanted.dim) and found.dim != wanted.dim:
+    if None not in (stored.dim, needed.dim) and stored.dim != needed.dim:
         differing.append("dim")
     if differing:
-        described = "; ".join(f"{name}: {getattr(found, name)}, not {getattr(wanted, name)}" for name in differing)
+        described = "; ".join(f"{name}: {getattr(stored, name)}, not {getattr(needed, name)}" for name in differing)
         raise UserError(
             f"'{folder}' holds the teacher cache of another teacher, or of other settings ({described}). "
             "Give another --teacher_cache, or remove that folder."
         )
-    if wanted.dim is not None and found.dim is None:
+    if needed.dim is not None and stored.dim is None:
         log.info("The teacher cache in %s has no representations, which a loss needs: writing it again", folder)
         return None
-    if found.videos is None or found.videos < 1:
+    if stored.videos is None or stored.videos < 1:
         raise UserError(f"'{path}' does not say how many videos the teacher cache holds; remove its folder.")
-    return found
+    return stored
 
 
-def _check_files(folder: pathlib.Path, found: Contents, wanted: Contents, *, thin: bool):
-    """All of the student's videos must be in the cache; thin shards of the same names hold the same videos."""
-    known = [file[:1] if thin else file for file in found.files]
-    for file in wanted.files:
-        if (file[:1] if thin else file) not in known:
+def _check_files(folder: pathlib.Path, stored: Contents, needed: Contents, *, thin: bool):
+    """Checks that all of the student's videos are in the cache; thin shards of the same names hold the same videos."""
+    stored_files = [file[:1] if thin else file for file in stored.files]
+    for file in needed.files:
+        if (file[:1] if thin else file) not in stored_files:
             raise UserError(
                 f"the teacher cache in '{folder}' was written from other training files; '{file[0]}' is not among "
                 "them, or has changed. Give another --teacher_cache, or remove that folder."
             )
-    if wanted.fraction > found.fraction:
+    if needed.fraction > stored.fraction:
         raise UserError(
-            f"the teacher cache in '{folder}' holds --train_fraction={found.fraction:g} of the videos; "
-            f"{wanted.fraction:g} needs another --teacher_cache."
+            f"the teacher cache in '{folder}' holds --train_fraction={stored.fraction:g} of the videos; "
+            f"{needed.fraction:g} needs another --teacher_cache."
         )
 
 
@@ -320,23 +310,23 @@ def _no_other_writer(folder: pathlib.Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"another training is just writing the teacher cache in '{folder}'. Start this one when that is done."
+                f"another training is writing the teacher cache in '{folder}' now. Start this one when it is complete."
             ) from error
         except OSError:  # a file system without locks
             log.warning("'%s' cannot be locked: no other training should write it now.", folder)
         yield
 
 
-def _write(folder: pathlib.Path, contents: Contents, teacher: trained_model.TrainedModel, videos: VideoFiles):
-    """All videos once through the teacher; a writing that was stopped is gone on with."""
-    # The description comes last: as long as it is not there, there is no cache.
+def _write(folder: pathlib.Path, contents: Contents, teacher: TrainedModel, videos: VideoFiles):
+    """Runs the teacher once over all videos; resumes where an earlier process was stopped."""
+    # The description comes last: without it, there is no cache.
     paths = [*(folder / f"{name}.bin" for name in contents.arrays()), folder / _DESCRIPTION]
     (folder / _DESCRIPTION).unlink(missing_ok=True)
     with ResumableFiles(paths, dataclasses.asdict(contents)) as files:
         start, done = _start(files, videos)
         if done == 0:
             # Half of the estimate, as an estimate that is too high should not refuse what would fit.
-            needed = videos.estimated_videos() // 2 * contents.bytes_a_video()
+            needed = videos.estimated_videos() // 2 * contents.bytes_per_video()
             atomic.check_space(folder, needed, "the teacher cache", "make room, or give --teacher_cache_top=20.")
         saved = time.monotonic()
         batches = predictions(
@@ -365,19 +355,19 @@ def _write(folder: pathlib.Path, contents: Contents, teacher: trained_model.Trai
 
 
 def _start(files: ResumableFiles, videos: VideoFiles) -> tuple[Position, int]:
-    """Where to go on, and how many videos are stored."""
+    """Where to start, and how many videos are stored already."""
     if files.other_work:
-        log.info("An unfinished teacher cache of another teacher or other videos is there: starting anew.")
+        log.info("There is an incomplete teacher cache of another teacher or other videos: starting again.")
     if files.state is None:
         return BEGINNING, 0
     done = files.state["videos"]
-    log.info("Going on with the teacher cache after %d videos", done)
+    log.info("Resuming the teacher cache after %d videos", done)
     videos.bad_records.restore(files.state["bad_records"])
     return Position(*files.state["next"]), done
 
 
 def _outputs_function(model) -> Callable[[Batch], Batch]:
-    """Function of a batch to the model's representation and predictions, compiled once for all shapes."""
+    """A function from a batch to the model's representation and predictions, compiled once for all shapes."""
     signature = [
         tf.TensorSpec([None, None, sum(model.feature_sizes)], tf.uint8),
         tf.TensorSpec([None], tf.int32),
@@ -385,7 +375,7 @@ def _outputs_function(model) -> Callable[[Batch], Batch]:
 
     @tf.function(input_signature=signature)
     def outputs(frames, num_frames):
-        found = model({"frames": frames, "num_frames": num_frames}, training=False)
-        return {name: found[name] for name in ("representation", "predictions") if name in found}
+        result = model({"frames": frames, "num_frames": num_frames}, training=False)
+        return {name: result[name] for name in ("representation", "predictions") if name in result}
 
     return lambda batch: {name: value.numpy() for name, value in outputs(batch["frames"], batch["num_frames"]).items()}
