@@ -145,7 +145,7 @@ def test_a_packed_model_without_a_configuration(run, data, tmp_path, refused):
         pass
     where = [f"--input_data_pattern={data}", f"--output_file={tmp_path / 'out.csv'}"]
     message = refused(inference_main, f"--input_model_tgz={tmp_path / 'model.tgz'}", *where)
-    assert "it holds no config.json" in message
+    assert "it has no config.json" in message
 
 
 # Configurations.
@@ -389,7 +389,7 @@ def test_pipes_are_not_waited_for(run, data, refused, name):
 @pytest.mark.parametrize("step", ["a", -1, 1 << 80, [1]])
 def test_best_weights_of_no_step(run, evaluated, step):
     (run.best / "best.json").write_text(json.dumps({"step": step}))
-    assert "does not say of which step" in evaluated()
+    assert "has no valid step" in evaluated()
 
 
 @pytest.mark.parametrize("rows", [3, [[]], [{"role": 1}], [{"role": "x", "frames": "many"}]])

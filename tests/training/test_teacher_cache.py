@@ -28,7 +28,7 @@ def test_top_classes_and_the_mean_of_the_others():
 
 
 def test_two_trainings_do_not_write_at_once(tmp_path):
-    refused = pytest.raises(UserError, match="another training is just writing")
+    refused = pytest.raises(UserError, match="another training is writing")
     with teacher_cache._no_other_writer(tmp_path), refused, teacher_cache._no_other_writer(tmp_path):
         pass
     with teacher_cache._no_other_writer(tmp_path):

@@ -20,16 +20,19 @@ def evaluate(
     seed: int,
     description: str,
 ) -> dict[str, float]:
-    """Metrics over all videos, or over all rated segments, of which only the rated classes count.
+    """Computes metrics over all videos, or over all rated segments, where only the rated classes count.
 
     Args:
-        predict: see `prediction_function`.
-        videos: what to evaluate on.
-        selection: frames the model sees. They are selected before they are decoded.
-        metrics: empty; holds the per-class results afterwards.
-        batch_size: changes no metric.
+        predict: from `prediction_function`.
+        videos: to evaluate on.
+        selection: frames that the model sees; they are selected before they are decoded.
+        metrics: empty; has the results by class afterwards.
+        batch_size: videos at a time; metrics do not depend on it.
         seed: of the frames of a "random" selection.
         description: of the progress bar.
+
+    Returns:
+        Metrics by name.
 
     Raises:
         UserError: no videos, or a bad record.

@@ -1,4 +1,4 @@
-"""Files that an evaluation writes."""
+"""Output files of an evaluation."""
 
 import csv
 import dataclasses
@@ -26,19 +26,22 @@ def write_metrics(
     level: str,
     output_file: str | None = None,
 ) -> pathlib.Path:
-    """Writes `metrics.json` and TensorBoard scalars of an evaluation into a run directory; returns the JSON's path.
+    """Writes the metrics of an evaluation into a run directory, as JSON and for TensorBoard.
 
     Args:
-        run: the directory.
-        trained: what was evaluated.
-        selection: the frames it saw.
+        run: run directory.
+        trained: the model.
+        selection: the frames that it saw.
         result: the metrics.
         eval_data_pattern: the videos.
-        level: of their records: whether whole videos were evaluated or rated segments.
-        output_file: where to write the JSON instead.
+        level: of the records; whether whole videos or rated segments were evaluated.
+        output_file: another path for the JSON file.
+
+    Returns:
+        The path of the JSON file.
     """
-    teachers_of_student = trained.role == "teacher" and run.read_config().main_role != "teacher"
-    default = run.metrics_file(of_teacher=teachers_of_student, branch=trained.branch)
+    is_teacher_of_student = trained.role == "teacher" and run.read_config().main_role != "teacher"
+    default = run.metrics_file(of_teacher=is_teacher_of_student, branch=trained.branch)
     target = pathlib.Path(output_file or default)
     step = trained.step if trained.step is not None else best_step(RunDir(trained.run_path))
     described = {
@@ -60,22 +63,26 @@ def write_metrics(
 
 
 def best_step(run: RunDir) -> int | None:
-    """The training step of the best epoch's weights."""
-    described = run.best / "best.json"
-    step = untrusted.read_json(described).get("step") if described.is_file() else None
+    """The training step of the weights of the best epoch; None where it is not stored.
+
+    Raises:
+        UserError: `best.json` has no valid step.
+    """
+    path = run.best / "best.json"
+    step = untrusted.read_json(path).get("step") if path.is_file() else None
     if step is not None and not (type(step) is int and 0 <= step < 2**62):
-        raise UserError(f"'{described}' does not say of which step the weights are.")
+        raise UserError(f"'{path}' has no valid step of the weights.")
     return step
 
 
 def write_scalars(values: Mapping[str, Any]):
-    """Numbers for TensorBoard under their own names, to the writer and step that are the default just now."""
+    """Writes scalars to the default TensorBoard writer, at its default step."""
     for name, value in values.items():
         tf.summary.scalar(name, value)
 
 
 def write_per_class(path: pathlib.Path, metrics: EvaluationMetrics):
-    """A CSV with one row for each class."""
+    """Writes a CSV file with one row for each class."""
     rows = [dataclasses.asdict(row) for row in metrics.per_class()]
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]))

@@ -21,11 +21,14 @@ from yt8m_distill.runs.inputs import evaluation_videos, level_of
 from yt8m_distill.runs.trained_model import TrainedModel, check_selection
 
 log = logging.getLogger(__name__)
-SECONDS_BETWEEN_LOOKS = 2.0  # of --follow for a new checkpoint
+SECONDS_BETWEEN_POLLS = 2.0  # for a new checkpoint
 
 
 def run_evaluation(config: EvalConfig) -> dict[str, float]:
-    """Evaluates a run's student or teacher, prints and writes the metrics; returns the last ones.
+    """Evaluates the student or teacher of a run, and prints and writes its metrics.
+
+    Returns:
+        The metrics; of several checkpoints, those of the best epoch.
 
     Raises:
         UserError: no run, no model, no files, files of another format, or a bad record.
@@ -54,7 +57,7 @@ def _evaluate_once(config: EvalConfig, trained: TrainedModel, videos: VideoFiles
     selection = trained.selection_for(config.selection)
     check_view(videos.spec, View(selection), "eval_data_pattern")
     log.info("Evaluating the %s from %s on %d files", trained.role, trained.source, len(videos.files))
-    # Half of the estimate: what is hopeless is refused at once, without an estimate too high refusing what would fit.
+    # Half of the estimate, as an estimate that is too high should not refuse what would fit into memory.
     expected = videos.estimated_videos() // 2
     metrics = EvaluationMetrics(videos.spec.num_classes, full_map=config.full_map, expected_examples=expected)
     result = evaluate(
@@ -82,14 +85,14 @@ def _write(config: EvalConfig, trained, selection, result: Mapping[str, float], 
 
 
 def _follow(config: EvalConfig, videos: VideoFiles) -> dict[str, float]:
-    """Evaluates each checkpoint that appears until the run has its report, and then the best epoch's weights."""
+    """Evaluates each new checkpoint until the run has finished, and then the weights of the best epoch."""
     run = RunDir(config.train_dir)
     if config.which == "teacher" and run.read_config().training_mode == "serial":
-        raise UserError("--follow --which=teacher: the teacher of serial training is a run of its own; follow that.")
+        raise UserError("--follow --which=teacher: the teacher of serial training has its own run; follow that.")
     done = set()
     while True:
         finished = run.report_file.exists()
-        new = [each for each in checkpoints.checkpoints(run) if each.step not in done]
+        new = [checkpoint for checkpoint in checkpoints.checkpoints(run) if checkpoint.step not in done]
         for checkpoint in new:
             done.add(checkpoint.step)
             try:
@@ -97,11 +100,11 @@ def _follow(config: EvalConfig, videos: VideoFiles) -> dict[str, float]:
             except UserError:
                 if checkpoint.path.exists():
                     raise
-                continue  # the training has removed it meanwhile
+                continue  # the training has removed it in the meantime
             print(f"Step {checkpoint.step}")
             _evaluate_once(config, trained, videos)
         if finished and not new:
             print("Best epoch")
             return _evaluate_once(config, _load(config), videos)
         if not new:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(SECONDS_BETWEEN_POLLS)

@@ -19,9 +19,11 @@ log = logging.getLogger(__name__)
 
 
 def prediction_function(model: keras.Model, xla: bool = False) -> Callable[[Batch], np.ndarray]:
-    """Function of a batch of `VideoFiles` to predictions (batch, classes), compiled once for all shapes.
+    """A function from a batch of `VideoFiles` to predictions (batch, classes), compiled once for all shapes.
 
-    With XLA it is compiled for each shape, of which there are few: batches are padded to the largest one so far.
+    Args:
+        model: to predict with.
+        xla: compile with XLA, for each shape; there are few, because batches are padded to the largest one so far.
 
     Raises:
         UserError: XLA cannot compile the model.
@@ -57,11 +59,20 @@ def predictions(
     start: Position = BEGINNING,
     done: int = 0,
 ) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Every batch in the order of the files with its predictions, under a progress bar.
+    """Predicts videos in the order of the files, with a progress bar.
 
     Args:
-        start: where to begin.
+        predict: from `prediction_function`.
+        videos: to predict.
+        view: the frames to read.
+        batch_size: videos at a time.
+        seed: of the frames of a "random" selection.
+        description: of the progress bar.
+        start: position to start at.
         done: videos before it, for the progress bar.
+
+    Yields:
+        Each batch with its predictions (batch, classes).
     """
     without_frames = 0
     unit = " segments" if view.in_segments or videos.spec.level == SEGMENT else " videos"
@@ -72,4 +83,4 @@ def predictions(
             bar.update(len(batch["video_id"]))
             without_frames += np.count_nonzero(batch["num_frames"] == 0)
     if without_frames:
-        log.warning("%d%s have no frames: their predictions say nothing of them.", without_frames, unit)
+        log.warning("%d%s have no frames: their predictions are meaningless.", without_frames, unit)

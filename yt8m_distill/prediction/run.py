@@ -36,12 +36,13 @@ SECONDS_BETWEEN_SAVES = 10.0
 
 
 def run_inference(config: InferenceConfig) -> int:
-    """Writes the predictions for every video, in the order of the input; returns the number of videos.
+    """Writes the predictions for every video, in the order of the input, or for every class its best segments.
 
-    A run that was stopped is gone on with, where model, input and settings are the same.
+    After an interruption, predictions of videos are resumed if model, input and settings are the same; those of
+    segments are restarted.
 
-    With segments: for every class the best segments of all videos; returns the number of segments. A run that was
-    stopped is begun anew.
+    Returns:
+        The number of videos or segments.
 
     Raises:
         UserError: no run or packed model, no files, files of another format, a bad record or vocabulary.
@@ -78,7 +79,7 @@ def run_inference(config: InferenceConfig) -> int:
 
 
 def check_id(video: Video):
-    """Raises DamagedRecord where a line of a CSV cannot hold a video's id."""
+    """Raises DamagedRecord where the id of a video cannot be written into a CSV file."""
     try:
         submission.checked_id(video.video_id)
     except UserError as error:
@@ -86,10 +87,10 @@ def check_id(video: Video):
 
 
 def load_trained(config: InferenceConfig) -> TrainedModel:
-    """The model of `--train_dir` or `--input_model_tgz`.
+    """Loads the model of `train_dir` or `input_model_tgz`.
 
     Raises:
-        UserError: there is none, or the frames are those of a student and the model is a teacher.
+        UserError: there is none, or frames of a student are asked for and the model is a teacher.
     """
     with tempfile.TemporaryDirectory() as folder:
         if config.input_model_tgz:
@@ -114,13 +115,13 @@ def _files_text(videos: VideoFiles, shard: Shard | None) -> str:
 def _check_segment_settings(config: InferenceConfig, in_segments: bool):
     if in_segments and config.shard:
         raise UserError(
-            "--num_shards: a file of segments holds the best of all videos for each class, which parts cannot know; "
+            "--num_shards: a file of segments holds the best of all videos for each class, which a part does not know; "
             "predict segments in one run, or whole videos by --nosegment_labels."
         )
     if in_segments and config.vocabulary:
-        raise UserError("--vocabulary makes a listing by video; it does nothing with --segment_labels.")
+        raise UserError("--vocabulary writes a listing by video; it has no effect with --segment_labels.")
     if not in_segments and (config.segment_max_pred or config.segment_label_ids_file):
-        raise UserError("--segment_max_pred and --segment_label_ids_file do nothing without --segment_labels.")
+        raise UserError("--segment_max_pred and --segment_label_ids_file have no effect without --segment_labels.")
 
 
 def _predict_segments(config: InferenceConfig, trained: TrainedModel, videos: VideoFiles, view: View) -> int:
@@ -198,8 +199,8 @@ def _part_of(videos: VideoFiles, shard: Shard) -> VideoFiles:
 
 
 def _describe_run(config: InferenceConfig, trained: TrainedModel, view: View, videos: VideoFiles) -> dict[str, Any]:
-    """What all parts of a prediction have in common, wherever they are made."""
-    files = "".join(f"{os.path.basename(path)} {os.path.getsize(path)}\n" for path in videos.files)
+    """What all parts of a prediction must have in common, on whatever machine they are predicted."""
+    files = "".join(f"{os.path.basename(path)} {videos.size_of(path)}\n" for path in videos.files)
     return {
         "model": loading.fingerprint(trained),
         "frames": view.selection.describe(),
@@ -210,7 +211,7 @@ def _describe_run(config: InferenceConfig, trained: TrainedModel, view: View, vi
 
 
 def _describe_work(trained: TrainedModel, view: View, videos: VideoFiles, names) -> dict[str, Any]:
-    """What the predictions depend on: model, frames, input files."""
+    """Everything that the predictions depend on: model, frames, class names and input files."""
     stats = [(os.path.realpath(path), os.stat(path)) for path in videos.files]
     return {
         "model": loading.fingerprint(trained),
@@ -221,11 +222,11 @@ def _describe_work(trained: TrainedModel, view: View, videos: VideoFiles, names)
 
 
 def _start(writer: submission.PredictionsWriter, videos: VideoFiles) -> Position:
-    """Where to go on, or the beginning."""
+    """The position to resume at, or the start."""
     if writer.other_work:
-        log.info("Unfinished predictions of another model, input or setting are there: starting anew.")
+        log.info("There are incomplete predictions of another model, input or setting: restarting.")
     if writer.position is None:
         return BEGINNING
-    log.info("Going on after %d videos that are predicted already", writer.rows)
+    log.info("Resuming after %d videos that are already predicted", writer.rows)
     videos.bad_records.restore(writer.position["bad_records"])
     return Position(*writer.position["next"])

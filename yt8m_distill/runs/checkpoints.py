@@ -27,7 +27,7 @@ class Checkpoint:
 
     Attributes:
         path: its folder.
-        step: steps done.
+        step: number of steps done.
     """
 
     path: pathlib.Path
@@ -38,7 +38,7 @@ class Checkpoint:
         return read_json(self.path / "progress.json")
 
     def log_sizes(self) -> dict[str, int]:
-        """Sizes of the event files when it was stored."""
+        """The sizes of the event files when it was stored."""
         sizes = read_json(self.path / "logs.json")
         if not all(type(size) is int and size >= 0 for size in sizes.values()):
             raise UserError(f"'{self.path / 'logs.json'}' must hold the sizes of files.")
@@ -46,11 +46,15 @@ class Checkpoint:
 
     @property
     def state_file(self) -> pathlib.Path:
-        """The arrays."""
+        """The file with the arrays."""
         return self.path / "state.npz"
 
     def arrays(self, prefix: str) -> dict[str, np.ndarray]:
-        """The arrays whose names begin with `prefix`, in the order in which they were stored."""
+        """Reads the arrays whose names start with `prefix`, in the order in which they were stored.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
         array_files.check_arrays(self.state_file)
         try:
             with np.load(self.state_file, allow_pickle=False) as stored:
@@ -68,15 +72,15 @@ def save_checkpoint(
     progress: Mapping[str, Any],
     log_sizes: Mapping[str, int],
 ):
-    """Stores a training state and removes all but the last `keep`.
+    """Writes a checkpoint, and removes all but the last ones.
 
     Args:
-        run: where.
-        step: steps done.
-        arrays: variables by name.
-        keep: how many checkpoints.
-        progress: the position in the training, JSON.
-        log_sizes: of the event files at this step.
+        run: run directory.
+        step: number of steps done.
+        arrays: values of variables by name.
+        keep: number of checkpoints to keep.
+        progress: the position in the training, for JSON.
+        log_sizes: sizes of the event files at this step.
 
     Raises:
         UserError: the disk has not enough space; nothing has changed then.
@@ -92,8 +96,9 @@ def save_checkpoint(
 
 
 def checkpoints(run: RunDir) -> list[Checkpoint]:
-    """All finished checkpoints by step."""
+    """All complete checkpoints of a run, by step."""
     if not run.checkpoints.is_dir():
         return []
     named = ((_CHECKPOINT_NAME.fullmatch(path.name), path) for path in run.checkpoints.iterdir())
-    return sorted((Checkpoint(path, int(match[1])) for match, path in named if match), key=lambda each: each.step)
+    complete = (Checkpoint(path, int(match[1])) for match, path in named if match)
+    return sorted(complete, key=lambda checkpoint: checkpoint.step)

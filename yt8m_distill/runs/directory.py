@@ -1,4 +1,4 @@
-"""The run directory: every path in it."""
+"""A run directory: all paths in it, and its configuration."""
 
 import os
 import pathlib
@@ -12,7 +12,13 @@ from yt8m_distill.files import untrusted
 
 @dataclass(frozen=True)
 class RunDir:
-    """Paths of one run."""
+    """The paths of one run.
+
+    Example:
+        >>> run = RunDir("runs/student")
+        >>> str(run.best), str(run.teacher.metrics_file())
+        ('runs/student/best', 'runs/student/teacher/eval/metrics.json')
+    """
 
     path: pathlib.Path
 
@@ -25,7 +31,7 @@ class RunDir:
 
     @property
     def report_file(self) -> pathlib.Path:
-        """Written when the training has finished: its table."""
+        """The table of the run; it is written when the training has finished."""
         return self.path / "report.json"
 
     @property
@@ -43,21 +49,21 @@ class RunDir:
 
     @property
     def teacher(self) -> "RunDir":
-        """Run directory of a teacher that is trained on the way."""
+        """The run directory of a teacher that is trained for this run."""
         return RunDir(self.path / "teacher")
 
     @property
     def finished_stages(self) -> pathlib.Path:
-        """Weights at the end of each stage that another one followed: `1/student.weights.h5`."""
+        """Weights at the end of each stage that was followed by another one: `1/student.weights.h5`."""
         return self.path / "stages"
 
     def metrics_file(self, *, of_teacher: bool = False, branch: int | None = None) -> pathlib.Path:
-        """`eval/metrics.json`; in `eval/teacher/` of a student's teacher, in `branch_0/` there of a branch."""
+        """`eval/metrics.json`; in `eval/teacher/` for the teacher of a student, in `branch_0/` there for a branch."""
         folder = self.path / "eval" / ("teacher" if of_teacher else "") / ("" if branch is None else f"branch_{branch}")
         return folder / "metrics.json"
 
     def check(self):
-        """Makes sure that what is written into the run directory, which may be from elsewhere, stays in it.
+        """Checks that files written into the run directory, which may be from elsewhere, stay in it.
 
         Raises:
             UserError: a link in it leads out of it, or something in it is neither a file nor a folder.
@@ -65,20 +71,19 @@ class RunDir:
         untrusted.check_folder(self.path)
 
     def read_config(self) -> RunConfig:
-        """The stored configuration.
+        """Reads `config.json`.
 
         Raises:
-            UserError: no run is there, its `config.json` cannot be read, or a link in it leads out of it.
+            UserError: there is no run, its `config.json` cannot be read, or a link in it leads out of it.
         """
         if not self.config_file.is_file():
-            raise UserError(f"'{self.path}' is no run directory of train.py: it has no config.json.")
+            raise UserError(f"'{self.path}' is not a run directory of train.py: it has no config.json.")
         self.check()
-        text = untrusted.read_text(self.config_file)
-        return from_json(text, str(self.config_file))
+        return from_json(untrusted.read_text(self.config_file), str(self.config_file))
 
 
 def move_aside(run: RunDir) -> pathlib.Path | None:
-    """Renames an existing run directory to the first free `<name>.old-N`; None where there is none."""
+    """Renames a run directory to the first free `<name>.old-N`, and returns that path; None where there is no run."""
     if not run.path.exists():
         return None
     number = 1

@@ -1,4 +1,4 @@
-"""The files that a trained model is evaluated on or predicts."""
+"""Input files of a trained model, for evaluation and prediction."""
 
 import dataclasses
 import logging
@@ -12,7 +12,15 @@ log = logging.getLogger(__name__)
 
 
 def level_of(segments: bool | None, train_config: RunConfig) -> str:
-    """The level of what is evaluated or predicted: that of the training, unless --segment_labels says otherwise."""
+    """The level of the records to evaluate or predict.
+
+    Args:
+        segments: whether segments are asked for; None: as in training.
+        train_config: of the run.
+
+    Raises:
+        UserError: segments of a video-level model.
+    """
     trained = train_config.data.level
     if segments is None or trained == VIDEO:
         if segments:
@@ -33,9 +41,12 @@ def evaluation_videos(
     Args:
         pattern: globs, files, directories, by commas; None: the run's evaluation files.
         train_config: of the run.
-        flag: where the pattern comes from.
+        flag: the setting that the pattern is from.
         level: of the records; None: as in training.
-        skip_bad_records: leave out what is damaged, instead of raising.
+        skip_bad_records: skip bad records, instead of raising.
+
+    Raises:
+        UserError: no pattern, no files, or files of another format.
     """
     pattern = evaluation_pattern(pattern, train_config, flag)
     spec = dataclasses.replace(train_config.data, level=level or train_config.data.level)
@@ -44,42 +55,47 @@ def evaluation_videos(
 
 
 def evaluation_pattern(pattern: str | None, train_config: RunConfig, flag: str) -> str:
-    """The pattern that is given, or the run's evaluation files; UserError where neither is."""
+    """The given pattern, or that of the run's evaluation files; UserError where there is neither."""
     pattern = pattern or train_config.eval_data_pattern
     if pattern is None:
-        raise UserError(f"--{flag} is needed: the run was trained without --eval_data_pattern.")
+        raise UserError(f"--{flag} is required: the run was trained without --eval_data_pattern.")
     return pattern
 
 
 def overrides_of(trained: DatasetSpec) -> SpecOverrides:
-    """What files must be for a model: with the sizes, as the first video may have no frames to show them."""
+    """What input files must have in common with the training files, where the first video may have no frames."""
     return SpecOverrides(
         trained.feature_names, trained.feature_sizes, trained.num_classes, trained.max_frames, trained.level
     )
 
 
-def input_spec(trained: DatasetSpec, found: DatasetSpec, flag: str) -> DatasetSpec:
-    """How files are read for a model.
+def input_spec(trained: DatasetSpec, detected: DatasetSpec, flag: str) -> DatasetSpec:
+    """The format in which files are read for a model.
 
-    They say where the id is (it differs between the 2017 and 2018 editions) and whether they are thin shards, the run
-    all the rest.
+    Key of the id (which differs between the 2017 and 2018 editions) and thin frames are those of the files, everything
+    else is the run's.
+
+    Args:
+        trained: the format of the training files.
+        detected: the format of the input files.
+        flag: the setting that the files are from.
 
     Raises:
-        UserError: to be evaluated on a vocabulary that is not the model's.
+        UserError: evaluation with a vocabulary that is not the model's.
     """
-    _check_vocabulary(found, trained, flag)
-    return dataclasses.replace(trained, id_key=found.id_key, thin_frames=found.thin_frames)
+    _check_vocabulary(trained, detected, flag)
+    return dataclasses.replace(trained, id_key=detected.id_key, thin_frames=detected.thin_frames)
 
 
-def _check_vocabulary(found: DatasetSpec, trained: DatasetSpec, flag: str):
-    """Class numbers of another edition mean other things: metrics would be wrong, predictions are not."""
+def _check_vocabulary(trained: DatasetSpec, detected: DatasetSpec, flag: str):
+    """Class numbers differ between editions: metrics would be wrong; predictions only have the model's numbers."""
     classes = {edition.name: edition.num_classes for edition in EDITIONS}
-    own = trained.num_classes != classes.get(trained.edition)
-    if own or classes.get(found.edition, trained.num_classes) == trained.num_classes:
+    other_vocabulary = trained.num_classes != classes.get(trained.edition)
+    if other_vocabulary or classes.get(detected.edition, trained.num_classes) == trained.num_classes:
         return
     text = (
-        f"--{flag}: these are records of {found.edition} with {classes[found.edition]} classes; the model was trained "
-        f"on {trained.edition} with {trained.num_classes}, whose class numbers mean other things"
+        f"--{flag}: these are records of {detected.edition} with {classes[detected.edition]} classes; the model was "
+        f"trained on {trained.edition} with {trained.num_classes}, whose class numbers have other meanings"
     )
     if flag == "eval_data_pattern":
         raise UserError(f"{text}. Evaluate it on that edition.")

@@ -1,4 +1,4 @@
-"""A trained model out of a run directory: built from its `config.json`, with its weights."""
+"""Loading a trained model from a run directory: built from its `config.json`, with its weights."""
 
 import dataclasses
 import hashlib
@@ -26,14 +26,15 @@ def load(
     precision: str = "float32",
     branch: int | None = None,
 ) -> TrainedModel:
-    """The student or teacher of a run.
+    """Loads the student or teacher of a run.
 
     Args:
         train_dir: run directory, finished or running.
         which: "student" or "teacher"; None: the student, or the model of a teacher's run.
-        checkpoint: take the weights from it; None: from the best epoch, or the latest checkpoint before the first one.
-        precision: what the model computes in; its weights are float32 in any case.
-        branch: of a mixture, by itself; None: the whole model.
+        checkpoint: to take the weights from; None: those of the best epoch, or of the latest checkpoint where there is
+            none yet.
+        precision: of the computation; the weights are float32 in any case.
+        branch: index of a branch of a mixture, to load alone; None: the whole model.
 
     Raises:
         UserError: no run, no such model in it, no weights yet, or weights that do not fit the configuration.
@@ -62,7 +63,7 @@ def load(
 
 
 def _branch_of(trained: TrainedModel, branch: int | None) -> TrainedModel:
-    """A branch of a mixture, with the configuration of a model that has never been anything else."""
+    """A branch of a mixture, with the configuration of a model of its own."""
     if branch is None:
         return trained
     model = trained.model.branch_model(branch)
@@ -73,10 +74,10 @@ def _branch_of(trained: TrainedModel, branch: int | None) -> TrainedModel:
 
 
 def load_member(train_dir: str | os.PathLike, precision: str = "float32") -> TrainedModel:
-    """One of the teachers that `config.teacher_dirs` names.
+    """Loads one of the teachers of a student.
 
     Raises:
-        UserError: as for `load`; or several runs are the teacher of this one.
+        UserError: as for `load`; or the run itself has several teachers.
     """
     if find_run(train_dir, "teacher")[2] == ENSEMBLE:
         raise UserError(f"--teacher_dir: the teacher of '{train_dir}' is itself an ensemble; name its members.")
@@ -84,26 +85,26 @@ def load_member(train_dir: str | os.PathLike, precision: str = "float32") -> Tra
 
 
 def _built_for(config: RunConfig, role: str, precision: str, stored: pathlib.Path) -> keras.Model:
-    """A model that takes memory only where the stored weights, never compressed, are enough to fill it."""
+    """Builds a model, without taking memory where the stored weights, which are not compressed, are too few for it."""
     try:
-        with keras.StatelessScope(initialize_variables=False):  # variables within have a shape, but no memory
+        with keras.StatelessScope(initialize_variables=False):  # variables have shapes, but no memory
             model = build_one(config, role, precision)
         needed = sum(math.prod(v.shape) * np.dtype(v.dtype).itemsize for v in model.variables)
         if needed > stored.stat().st_size:
             raise UserError(f"it needs {needed:,} bytes of weights, more than there are")
     except (OSError, ValueError, TypeError, OverflowError) as error:
-        keras.utils.clear_session(free_memory=False)  # else the variables would get their memory at the next chance
+        keras.utils.clear_session(free_memory=False)  # else the variables would get memory later
         problem = str(error).removesuffix(".")
-        raise UserError(f"the model of config.json does not fit to '{stored}': {problem}.") from error
-    with keras.StatelessScope():  # when this is left, all variables get their memory
+        raise UserError(f"the model of config.json does not fit '{stored}': {problem}.") from error
+    with keras.StatelessScope():  # on exit, all variables get memory
         pass
     return model
 
 
 def fingerprint(trained: TrainedModel) -> str:
     """A checksum of everything in the model that predictions depend on."""
-    described = trained.config.model, trained.model.compute_dtype, sorted(trained.model.model_args.items())
-    checksum = hashlib.sha256(repr(described).encode())
-    for variable in trained.model.weights:  # without the random states of dropout, which differ with every start
+    settings = trained.config.model, trained.model.compute_dtype, sorted(trained.model.model_args.items())
+    checksum = hashlib.sha256(repr(settings).encode())
+    for variable in trained.model.weights:  # without the random states of dropout, which differ at every start
         checksum.update(np.ascontiguousarray(variable.numpy()))
     return checksum.hexdigest()

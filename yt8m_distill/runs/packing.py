@@ -1,4 +1,4 @@
-"""A trained model as one file."""
+"""Packing a trained model as one file."""
 
 import dataclasses
 import pathlib
@@ -17,9 +17,12 @@ PACKED_FILES = ("config.json", "best/student.weights.h5", "best/teacher.weights.
 
 
 def pack(trained: TrainedModel, path: str):
-    """Writes the model as a .tgz that `unpacked` reads: a small run directory with configuration and weights.
+    """Writes a model as a .tgz file that `unpack` reads: a small run directory with configuration and weights.
 
-    Written beside and renamed.
+    The file is complete, or not there: it is written beside, and renamed.
+
+    Raises:
+        UserError: the model is an ensemble, or the file cannot be written.
     """
     if isinstance(trained.model, TeacherEnsemble):
         raise UserError("an ensemble of teachers cannot be packed; pack the models of their own runs.")
@@ -39,7 +42,7 @@ def pack(trained: TrainedModel, path: str):
 
 
 def write_config(run: RunDir, trained: TrainedModel):
-    """A configuration in which the packed model stands alone, without a teacher."""
+    """Writes the configuration of a packed model, which has no teacher."""
     mode = "teacher" if trained.role == "teacher" else "baseline"
     alone = dataclasses.replace(
         trained.config,
@@ -53,11 +56,11 @@ def write_config(run: RunDir, trained: TrainedModel):
 
 
 def unpack(path: str, folder: str):
-    """Extracts a model packed by `pack` into `folder`, an empty one.
+    """Extracts a model packed by `pack` into an empty folder.
 
     Raises:
-        UserError: no archive, or one with anything but plain files of a packed model, or with more than is taken.
+        UserError: it is not an archive, or has anything but the plain files of a packed model, or is too large.
     """
     archives.unpack(path, folder, PACKED_FILES)
     if not RunDir(folder).config_file.is_file():
-        raise UserError(f"'{path}' is not a packed model: it holds no config.json.")
+        raise UserError(f"'{path}' is not a packed model: it has no config.json.")
