@@ -311,7 +311,7 @@ def test_a_label_beyond_the_class_count_names_the_video(data, tmp_path, capsys):
 
 def test_a_directory_without_a_model(data, tmp_path, capsys):
     assert evaluate(f"--train_dir={tmp_path}", f"--eval_data_pattern={data}/test*") == 2
-    assert "no run directory" in capsys.readouterr().err
+    assert "not a run directory" in capsys.readouterr().err
 
 
 def test_data_of_other_sizes_are_refused_in_evaluation(serial_run, tmp_path, capsys):

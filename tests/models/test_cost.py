@@ -338,7 +338,7 @@ def test_a_run_from_elsewhere_ends_in_a_sentence(run, capsys):
         (["--feature_sizes=8"], "--feature_sizes needs --feature_names"),
         (["--which=teacher"], "--which does nothing without --train_dir"),
         (["--train_dir=x", "--model=NeXtVLAD"], "--model does nothing with --train_dir"),
-        (["--train_dir=nowhere"], "no run directory"),
+        (["--train_dir=nowhere"], "not a run directory"),
     ],
 )
 def test_command_refuses_what_makes_no_sense(arguments, message, capsys):

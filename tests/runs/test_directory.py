@@ -74,5 +74,5 @@ def test_move_aside_never_overwrites(tmp_path):
 
 
 def test_a_directory_without_a_run(tmp_path):
-    with pytest.raises(UserError, match="no run directory"):
+    with pytest.raises(UserError, match="not a run directory"):
         RunDir(tmp_path).read_config()

@@ -7,5 +7,5 @@ from yt8m_distill.runs.loading import load
 
 
 def test_a_run_without_a_model_yet(tmp_path):
-    with pytest.raises(UserError, match="no run directory"):
+    with pytest.raises(UserError, match="not a run directory"):
         load(str(tmp_path))
