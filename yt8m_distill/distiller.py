@@ -329,11 +329,9 @@ def start_from_teacher(student: keras.Model, teacher: keras.Model):
 
 def check_same_weights(student: keras.Model, teacher: keras.Model):
     """Raises UserError where the models do not have the same variables."""
-    given, wanted = (
-        [(v.path.partition("/")[2], tuple(v.shape)) for v in model.weights] for model in (teacher, student)
-    )
-    if [shape for _, shape in given] != [shape for _, shape in wanted]:
-        different = next((f"'{name}'" for name, shape in wanted if (name, shape) not in given), "their number")
+    theirs, ours = ([(v.path.partition("/")[2], tuple(v.shape)) for v in model.weights] for model in (teacher, student))
+    if [shape for _, shape in theirs] != [shape for _, shape in ours]:
+        different = next((f"'{name}'" for name, shape in ours if (name, shape) not in theirs), "their number")
         raise UserError(
             f"student_init=teacher needs a student with the teacher's weights; {different} differs. "
             "Leave out student_model_args, or choose student_init=classifier."
@@ -342,11 +340,11 @@ def check_same_weights(student: keras.Model, teacher: keras.Model):
 
 def check_classifiers(student: keras.Model, teacher: keras.Model):
     """Raises UserError where the classifiers do not have the same variables."""
-    given, wanted = _classifier_shapes(teacher), _classifier_shapes(student)
-    if given != wanted:
+    theirs, ours = _classifier_shapes(teacher), _classifier_shapes(student)
+    if theirs != ours:
         raise UserError(
             "teacher and student must have the same classifier and representation size to share the output layer; "
-            f"the teacher's weights are {given}, the student's {wanted}."
+            f"the teacher's weights are {theirs}, the student's {ours}."
         )
 
 

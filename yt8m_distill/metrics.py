@@ -243,8 +243,8 @@ def _precision_sum(values: np.ndarray, hits: np.ndarray, counts: np.ndarray) -> 
     """Sums over the rows the share of hits among the first `counts` entries, a score <= 0 being none."""
     labelled = counts > 0
     counts = counts[labelled]
-    found = np.cumsum(hits[labelled] & (values[labelled] > 0), axis=1)
-    return float(np.sum(found[np.arange(len(counts)), counts - 1] / counts))
+    hit_counts = np.cumsum(hits[labelled] & (values[labelled] > 0), axis=1)
+    return float(np.sum(hit_counts[np.arange(len(counts)), counts - 1] / counts))
 
 
 def _precision_sum_beyond(scores: np.ndarray, positives: np.ndarray, counts: np.ndarray) -> float:
@@ -284,8 +284,8 @@ def _average_precision_by_class(classes: np.ndarray, hits: np.ndarray, positives
     hit_classes = classes[order[places]]
     del order
     ranks = places - starts[hit_classes] + 1
-    found = np.arange(places.size) - _starts(np.bincount(hit_classes, minlength=num_classes))[hit_classes] + 1
-    sums = np.bincount(hit_classes, weights=found / ranks, minlength=num_classes)
+    hit_ranks = np.arange(places.size) - _starts(np.bincount(hit_classes, minlength=num_classes))[hit_classes] + 1
+    sums = np.bincount(hit_classes, weights=hit_ranks / ranks, minlength=num_classes)
     return sums / np.maximum(positives, 1)
 
 

@@ -14,7 +14,8 @@ def main(config: TrainCommand):
     if report is None:
         print("This worker is done; the first one has written the results.")
         return
-    print(f"\n{report.table()}\n\nThe run is in {report.train_dir}. Next:\n{report.next_commands()}")
+    commands = report.next_commands(config.training.plugins)
+    print(f"\n{report.table()}\n\nThe run is in {report.train_dir}. Next:\n{commands}")
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ def test_modes_without_a_student_or_a_teacher():
         (["--training_mode=parallel", "--teacher_dir=x"], "--teacher_dir does nothing"),
         (["--training_mode=baseline", "--student_model_args=clusters=2"], "--student_model_args does nothing"),
         (["--finetune_epochs=2"], "--student_losses=rep"),
+        (["--teacher_cache_top=5"], "--teacher_cache_top does nothing without --teacher_cache"),
         (["--student_losses=ce", "--prediction_distance=squared"], "without pred"),
         (["--student_losses=ce", "--representation_matching=intermediate"], "without rep"),
         (["--train_fraction=0"], "above 0 and at most 1"),

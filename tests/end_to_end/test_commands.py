@@ -279,7 +279,7 @@ def test_a_model_that_does_not_fit_into_memory(data, tmp_path, capsys, monkeypat
         (["--model=MegaVLAD"], "HierarchicalRNN, NetVLAD, NeXtVLAD"),
         (["--model_args=cluster=2"], "clusters=256"),
         (["--model_args=clusters=two"], "must be of type int"),
-        (["--optimizer=Magic"], "no Keras optimizer"),
+        (["--optimizer=Magic"], "not a Keras optimizer"),
         (["--recipe=cake"], "--recipe=cake: value should be one of <paper|sample>"),
         (["--teacher_dir=/nowhere"], "no finished run"),
         (["--representation_matching=intermediate"], "needs a state for every frame; NetVLAD has none"),

@@ -109,7 +109,7 @@ def test_more_k_train_only_what_is_new_and_other_settings_are_refused(data, fini
     arguments = ["--experiment=table6", "--frames=1,3", "--full_map", "--nomeasure_speed"]
     assert run(data, finished, *arguments, "--base_learning_rate=0.02") == 2
     error = capsys.readouterr().err
-    assert "seed0/teacher: it was begun with other settings" in error
+    assert "seed0/teacher: it was started with other settings" in error
     assert "--output_dir" in error
     assert reports(finished) == before
     assert run(data, finished, *arguments) == 0
@@ -238,6 +238,8 @@ def test_an_evaluation_that_is_missing_is_made_up_for(data, finished):
         (["--experiment=table1", "--training_mode=serial"], "--training_mode is what table1 varies"),
         (["--experiment=table2", "--train_fraction=0.5"], "--train_fraction is what table2 varies"),
         (["--experiment=table1", "--eval_data_pattern=x", "--seeds=one"], "--seeds must be a whole number or a list"),
+        (["--experiment=table1", "--seeds=0"], "--seeds must be how many"),
+        (["--experiment=table1", "--seeds=-1"], "--seeds must be how many"),
         (["--experiment=table4", "--frames=3"], "needs a state for every frame; NetVLAD has none"),
         (["--experiment=table6", "--frames=3", "--model_args=cluster=2"], "seed0/teacher: "),
         (["--experiment=table6", "--frames=3", "--student_model_args=hidden_size=9"], "same classifier"),

@@ -32,7 +32,7 @@ def command(kind: type[Settings]) -> Callable[[Callable[[Any], int | None]], Cal
 
 
 def _run(kind: type[Settings], function: Callable[[Any], int | None], argv: Sequence[str]) -> int:
-    """Runs a command; user errors end in one sentence, without a traceback."""
+    """Runs a command; user errors exit with an error message, without a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters comes as an exception
     _log_to_stderr()
     try:

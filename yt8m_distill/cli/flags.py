@@ -40,8 +40,8 @@ def parse(kind: type[T], argv: Sequence[str]) -> T | None:
         rest = values(list(argv), known_only=_takes_rest(kind))[1:]
         if values.help:
             return None
-        given = {name: rule.read(values[name].value) for name, rule in _flags(kind).items() if values[name].present}
-        return kind.from_settings(given | _arguments(kind, rest))
+        settings = {name: rule.read(values[name].value) for name, rule in _flags(kind).items() if values[name].present}
+        return kind.from_settings(settings | _arguments(kind, rest))
     except flags.Error as error:
         raise UserError(f"{error}") from error
     except SettingError as error:
@@ -56,13 +56,13 @@ def help_text(kind: type[Settings], argv: Sequence[str]) -> str:
 
 def with_flags(error: SettingError, kind: type[Settings]) -> str:
     """The message of an error, with the flags of the command of `kind` in place of settings."""
-    known = _flags(kind)
-    by_field = {(rule.owner, rule.field): name for name, rule in known.items()}
-    own = parts(error.owner) if error.owner else {}
+    rules = _flags(kind)
+    by_field = {(rule.owner, rule.field): name for name, rule in rules.items()}
+    fields = parts(error.owner) if error.owner else {}
 
     def named(name: str) -> str:
-        flag = by_field.get((error.owner, name)) or getattr(own.get(name), "shown_as", "") or name
-        return f"--{flag}" if flag in known else name
+        flag = by_field.get((error.owner, name)) or getattr(fields.get(name), "shown_as", "") or name
+        return f"--{flag}" if flag in rules else name
 
     return error.message(named)
 
@@ -79,7 +79,7 @@ def flag_values(kind: type[Settings]) -> FlagValues:
 
 
 def flag_default(rule: Setting) -> Any:
-    """What a flag is where it is not given."""
+    """The value of a flag that is not on the command line."""
     default = rule.default if rule.flag_default is REQUIRED else rule.flag_default
     return None if default is REQUIRED or (rule.form and not default) else default
 
@@ -114,17 +114,17 @@ def _takes_rest(kind: type[Settings]) -> bool:
     return any(rule.argument == "*" for rule in settings_of(kind).values())
 
 
-def _arguments(kind: type[Settings], given: Sequence[str]) -> dict[str, Any]:
-    """What the command line has apart from flags, by the settings that take it."""
+def _arguments(kind: type[Settings], words: Sequence[str]) -> dict[str, Any]:
+    """The arguments of the command line that are not flags, by the settings that take them."""
     takers = {name: rule.argument for name, rule in settings_of(kind).items() if rule.argument}
     names = list(takers)
     if _takes_rest(kind):
-        return {names[0]: tuple(given)}
-    if given and not names:
-        raise UserError(f"unexpected argument '{given[0]}'; settings are given as --flag=value.")
-    if len(given) < len(names):
-        raise UserError(f"{takers[names[len(given)]]} is missing; --help shows what to give.")
+        return {names[0]: tuple(words)}
+    if words and not names:
+        raise UserError(f"unexpected argument '{words[0]}'; settings are given as --flag=value.")
+    if len(words) < len(names):
+        raise UserError(f"{takers[names[len(words)]]} is missing; --help shows what to give.")
     if not names:
         return {}
-    last = len(given) - len(names) + 1  # where the shell has replaced a glob by the files, the first argument is many
-    return dict(zip(names, (",".join(given[:last]), *given[last:]), strict=True))
+    last = len(words) - len(names) + 1  # where the shell has replaced a glob by the files, the first argument is many
+    return dict(zip(names, (",".join(words[:last]), *words[last:]), strict=True))

@@ -12,16 +12,16 @@ class BadRecordPolicy(Settings):
     """What happens to records that cannot be used."""
 
     on_bad_record: Literal["error", "skip"] = setting(
-        "error", "What a damaged record leads to: an error, or that it is skipped and counted."
+        "error", "Reaction to a damaged record: an error, or skipping and counting it."
     )
     max_bad_fraction: float = setting(
         0.01, "Share of bytes that may be skipped; beyond it the exit code is 1.", at_least=0, at_most=1
     )
 
     @classmethod
-    def from_settings(cls, given: Mapping[str, Any], **fields: Any) -> "BadRecordPolicy":
-        policy = super().from_settings(given, **fields)
-        if "max_bad_fraction" in given and not policy.skip:
+    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "BadRecordPolicy":
+        policy = super().from_settings(values, **fields)
+        if "max_bad_fraction" in values and not policy.skip:
             raise cls.error("{max_bad_fraction} does nothing without {on_bad_record}=skip.")
         return policy
 

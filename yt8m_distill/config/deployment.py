@@ -34,9 +34,9 @@ class ExportConfig(ChosenModel):
             raise self.error("{eval_data_pattern} does nothing with {eval_videos}=0; leave one of them out.")
 
     @classmethod
-    def from_settings(cls, given: Mapping[str, Any], **fields: Any) -> "ExportConfig":
-        config = super().from_settings(given, **fields)
-        if "litert_precisions" in given and "litert" not in config.formats:
+    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "ExportConfig":
+        config = super().from_settings(values, **fields)
+        if "litert_precisions" in values and "litert" not in config.formats:
             raise cls.error("{litert_precisions} does nothing without litert in {formats}.")
         return config
 

@@ -74,27 +74,27 @@ class ExperimentConfig(Settings):
         return self.base or self.named_runs[0].config
 
     @classmethod
-    def from_settings(cls, given: Mapping[str, Any], **fields: Any) -> "ExperimentConfig":
+    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "ExperimentConfig":
         """A named experiment, or the one of a file of runs, which is read.
 
         Raises:
             UserError: an unknown experiment, a wrong file of runs, or settings that make no sense together.
         """
-        name = given.get("experiment")
+        name = values.get("experiment")
         if name is None:
             raise cls.error("{experiment} is required: {}.", NAMES)
-        if ("train_data_pattern" in given) != ("eval_data_pattern" in given):
+        if ("train_data_pattern" in values) != ("eval_data_pattern" in values):
             raise cls.error("give both {train_data_pattern} and {eval_data_pattern}, or neither for the sample data.")
-        shared = {flag: value for flag, value in given.items() if flag in _SHARED}
-        seeds = _seeds(given["seeds"]) if "seeds" in given else None
+        shared = {flag: value for flag, value in values.items() if flag in _SHARED}
+        seeds = _seeds(values["seeds"]) if "seeds" in values else None
         if name in EXPERIMENTS:
-            fields |= {"base": _base(name, shared), "seeds": seeds or (0,)}
+            fields |= {"base": _base(name, shared), "seeds": (0,) if seeds is None else seeds}
             model = fields["base"].model
         else:
-            fields |= _of_run_file(name, shared, given.get("frames", ()), seeds)
+            fields |= _of_run_file(name, shared, values.get("frames", ()), seeds)
             model = fields["named_runs"][0].config.model
-        fields.setdefault("output_dir", given.get("output_dir") or f"runs/{pathlib.PurePath(name).stem}_{model}")
-        return super().from_settings(given, **fields)
+        fields.setdefault("output_dir", values.get("output_dir") or f"runs/{pathlib.PurePath(name).stem}_{model}")
+        return super().from_settings(values, **fields)
 
 
 _SHARED = settings_of(TrainConfig).keys() - SET_BY_EXPERIMENT
@@ -133,8 +133,8 @@ def _named_runs(run: FileRun, shared: Mapping[str, Any], frames: tuple[int, ...]
     has_frames = "student_frames" in settings or "student_stride" in settings
     every_k = () if has_frames or mode == "teacher" else frames
     try:
-        for own in [{"student_frames": (k,)} for k in every_k] or [{}]:
-            config = TrainConfig.from_settings({**settings, **own})
+        for of_k in [{"student_frames": (k,)} for k in every_k] or [{}]:
+            config = TrainConfig.from_settings({**settings, **of_k})
             if (config.train_data_pattern is None) != (config.eval_data_pattern is None):
                 raise UserError("train_data_pattern and eval_data_pattern are needed, or neither for the sample data.")
             yield NamedRun(run.name, config)

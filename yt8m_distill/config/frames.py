@@ -84,11 +84,11 @@ class FrameSelection(Settings):
             raise self.error("k must be the largest of {}, not {}.", numbers, self.k)
 
     @classmethod
-    def from_settings(cls, given: Mapping[str, Any], **fields: Any) -> "FrameSelection":
+    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "FrameSelection":
         """The frames of a trained model."""
-        if "student_frames" not in given and "student_stride" not in given:
+        if "student_frames" not in values and "student_stride" not in values:
             raise cls.error("{frame_sampling} needs {student_frames} here: how many frames to sample that way.")
-        selection = cls.for_training(given)
+        selection = cls.for_training(values)
         if selection != selection.for_evaluation():
             raise cls.error(
                 "several {student_frames}, and {frame_sampling}=jittered, are for training; give one k here."
@@ -96,17 +96,17 @@ class FrameSelection(Settings):
         return selection
 
     @classmethod
-    def for_training(cls, given: Mapping[str, Any]) -> "FrameSelection":
+    def for_training(cls, values: Mapping[str, Any]) -> "FrameSelection":
         """The frames of a student to train: one k, several, or a stride."""
-        numbers = given.get("student_frames", ())
-        stride = given.get("student_stride")
+        numbers = values.get("student_frames", ())
+        stride = values.get("student_stride")
         if not numbers and stride is None:
             numbers = (DEFAULT_STUDENT_FRAMES,)
         drawn_from = tuple(sorted(numbers)) if len(numbers) > 1 else ()
-        return cls(max(numbers, default=None), stride, given.get("frame_sampling", "uniform"), drawn_from)
+        return cls(max(numbers, default=None), stride, values.get("frame_sampling", "uniform"), drawn_from)
 
     def for_evaluation(self) -> "FrameSelection":
-        """What a student trained with this selection is evaluated with: without what is drawn for training only."""
+        """The selection to evaluate a student with that this one trained: nothing is drawn at random."""
         sampling = "uniform" if self.sampling == "jittered" else self.sampling
         return dataclasses.replace(self, sampling=sampling, drawn_from=())
 

@@ -24,7 +24,7 @@ def to_json(config: RunConfig) -> str:
 
 
 def to_values(value: Any) -> Any:
-    """What a configuration is in JSON: dataclasses as dictionaries, `ALL_FRAMES` as None.
+    """A configuration as values of JSON: dataclasses as dictionaries, `ALL_FRAMES` as None.
 
     Newer settings are left out while they have their default.
 
@@ -51,7 +51,7 @@ def from_json(text: str, path: str) -> RunConfig:
     """A configuration out of the text of `config.json`.
 
     Raises:
-        UserError: naming `path`: no JSON, an unknown or missing field, a value of the wrong type or out of its range.
+        UserError: naming `path`: not valid JSON, an unknown or missing field, a value of the wrong type or range.
     """
     try:
         values = json.loads(text)
@@ -82,13 +82,15 @@ def _build(kind: type, values: Any, place: str):
     """An instance of the dataclass `kind` out of parsed JSON."""
     if not isinstance(values, dict):
         raise UserError(f"{place or 'the file'} must be an object.")
-    known = typing.get_type_hints(kind)
-    names = {each.name for each in dataclasses.fields(kind) if each.init}
+    hints = typing.get_type_hints(kind)
+    names = {field.name for field in dataclasses.fields(kind) if field.init}
     if unknown := sorted(set(values) - names):
         raise UserError(f"unknown setting {place}{unknown[0]}; known are {', '.join(sorted(names))}.")
-    if missing := [each.name for each in dataclasses.fields(kind) if _is_required(each) and each.name not in values]:
+    if missing := [
+        field.name for field in dataclasses.fields(kind) if _is_required(field) and field.name not in values
+    ]:
         raise UserError(f"setting {place}{missing[0]} is missing.")
-    return kind(**{name: _convert(known[name], value, f"{place}{name}") for name, value in values.items()})
+    return kind(**{name: _convert(hints[name], value, f"{place}{name}") for name, value in values.items()})
 
 
 def _is_required(field: dataclasses.Field) -> bool:
@@ -109,10 +111,10 @@ def _convert(hint: Any, value: Any, place: str):
         return _convert(str, value, place)
     if origin in (tuple, list):
         _check_type(value, list, place)
-        return origin(_convert(options[0], each, place) for each in value)
+        return origin(_convert(options[0], item, place) for item in value)
     if origin in (Mapping, dict):
         _check_type(value, dict, place)
-        return {name: _convert(options[1], each, f"{place}.{name}") for name, each in value.items()}
+        return {name: _convert(options[1], item, f"{place}.{name}") for name, item in value.items()}
     if hint is Any:
         return _convert(bool | int | float | str, value, place)
     if hint is float:

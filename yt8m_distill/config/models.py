@@ -59,12 +59,12 @@ class FlopsConfig(Settings):
             raise self.error("{frames} is missing: the numbers of frames to count for.")
 
     @classmethod
-    def from_settings(cls, given: Mapping[str, Any], **fields: Any) -> "FlopsConfig":
-        if given.get("train_dir") is None:
+    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "FlopsConfig":
+        if values.get("train_dir") is None:
             useless, where = ("which",), "without"
-            given = {"model": DEFAULT_MODEL, **given, "frames": given.get("frames") or PAPERS_FRAMES}
+            values = {"model": DEFAULT_MODEL, **values, "frames": values.get("frames") or PAPERS_FRAMES}
         else:
             useless, where = ("model", "model_args", "feature_names", "feature_sizes", "num_classes"), "with"
-        if name := next((name for name in useless if name in given), None):
+        if name := next((name for name in useless if name in values), None):
             raise cls.error(f"{{{name}}} does nothing {where} {{train_dir}}; leave it out.")
-        return super().from_settings(given, **fields)
+        return super().from_settings(values, **fields)

@@ -78,15 +78,15 @@ def _sample_recipes() -> dict[str, Recipe]:
 def with_recipe(config: TrainConfig) -> TrainConfig:
     """`config` with every setting that is None, and every model argument that is missing, from its recipe."""
     recipe = recipe_for(config.recipe, config.model)
-    given = config.learning
-    names = {each.name for each in dataclasses.fields(Learning)}
+    learning = config.learning
+    names = {field.name for field in dataclasses.fields(Learning)}
     defaults = {
-        each.name: getattr(recipe, each.name)
-        for each in dataclasses.fields(Recipe)
-        if each.name in names and getattr(given, each.name) is None
+        field.name: getattr(recipe, field.name)
+        for field in dataclasses.fields(Recipe)
+        if field.name in names and getattr(learning, field.name) is None
     }
     return dataclasses.replace(
         config,
         model_args={**recipe.model_args, **config.model_args},
-        learning=dataclasses.replace(given, **defaults),
+        learning=dataclasses.replace(learning, **defaults),
     )

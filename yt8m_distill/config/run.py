@@ -43,7 +43,7 @@ class RunConfig(TrainConfig):
     @classmethod
     def of(cls, config: TrainConfig, **resolved: Any) -> "RunConfig":
         """A configuration with its fields, but for those that are resolved."""
-        values = {each.name: getattr(config, each.name) for each in dataclasses.fields(config)}
+        values = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
         return cls(**{**values, **resolved})
 
     @functools.cached_property

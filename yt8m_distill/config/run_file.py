@@ -60,12 +60,12 @@ class RunFile:
     runs: tuple[FileRun, ...]
 
 
-def read_run_file(path: str, known: Mapping[str, Setting]) -> RunFile:
+def read_run_file(path: str, rules: Mapping[str, Setting]) -> RunFile:
     """The runs that a file names.
 
     Args:
         path: of the TOML file.
-        known: the settings that it may have, by name.
+        rules: the settings that it may have, by name.
 
     Raises:
         UserError: naming the file and the place in it: not valid TOML, an unknown setting, a value of the wrong type.
@@ -79,40 +79,40 @@ def read_run_file(path: str, known: Mapping[str, Setting]) -> RunFile:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not valid TOML ({error}).") from error
     _check_keys(values, KEYS, path)
-    shared = _settings(values.get("settings", {}), known, f"{path}, settings")
+    shared = _settings(values.get("settings", {}), rules, f"{path}, settings")
     runs = values.get("runs")
     if not isinstance(runs, list) or not runs:
         raise UserError(f"{path}: at least one [[runs]] is needed.")
-    named = tuple(_run(run, known, f"{path}, run {number}") for number, run in enumerate(runs, 1))
+    named = tuple(_run(run, rules, f"{path}, run {number}") for number, run in enumerate(runs, 1))
     return RunFile(_numbers(values, "frames", path), _numbers(values, "seeds", path), shared, named)
 
 
-def _run(values: Any, known: Mapping[str, Setting], place: str) -> FileRun:
+def _run(values: Any, rules: Mapping[str, Setting], place: str) -> FileRun:
     if not isinstance(values, dict) or not isinstance(values.get("name"), str) or not values["name"].strip():
         raise UserError(f'{place}: name = "..." is needed.')
     name = " ".join(values["name"].replace("|", "/").split())
-    own = {key: value for key, value in values.items() if key != "name"}
-    return FileRun(name, _settings(own, known, f"{place} ('{name}')"))
+    settings = {key: value for key, value in values.items() if key != "name"}
+    return FileRun(name, _settings(settings, rules, f"{place} ('{name}')"))
 
 
-def _settings(values: Any, known: Mapping[str, Setting], place: str) -> dict[str, Any]:
+def _settings(values: Any, rules: Mapping[str, Setting], place: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{place} must be a table of settings.")
     if forbidden := next((name for name in SET_BY_EXPERIMENT if name in values), None):
         raise UserError(f"{place}: {forbidden} is set by the experiment; leave it out.")
     if "plugins" in values:
         raise UserError(f"{place}: plugins are named on the command line, by --plugins; leave them out.")
-    _check_keys(values, known, place)
+    _check_keys(values, rules, place)
     try:
-        return {name: known[name].read(value) for name, value in values.items()}
+        return {name: rules[name].read(value) for name, value in values.items()}
     except UserError as error:
         raise UserError(f"{place}: {error}") from error
 
 
-def _check_keys(values: Mapping[str, Any], known: Collection[str], place: str):
+def _check_keys(values: Mapping[str, Any], names: Collection[str], place: str):
     for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {near[0]}?" if near else "settings are the flags of train.py without the dashes."
             raise UserError(f"{place}: unknown setting '{name}'; {hint}")
 

@@ -51,7 +51,7 @@ class SettingError(UserError):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a field says about itself; what is below `text` follows from the class.
+    """The declaration of a setting; attributes below `text` follow from the class.
 
     Attributes:
         help: one full sentence; then, in brackets, what is used where the default leaves it open.
@@ -186,12 +186,12 @@ class Group:
     always: bool
     settings: Mapping[str, Setting]
 
-    def given(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What is given of the whole, as if it were given of the field alone."""
+    def values_of(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of the field, out of those of the whole."""
         defaults = {
             name: rule.flag_default for name, rule in self.settings.items() if rule.flag_default is not REQUIRED
         }
-        return defaults | {name: given[rule.name] for name, rule in self.settings.items() if rule.name in given}
+        return defaults | {name: values[rule.name] for name, rule in self.settings.items() if rule.name in values}
 
 
 class Settings:
@@ -211,11 +211,11 @@ class Settings:
                 part.check(values.get(name, getattr(self, name)))
 
     @classmethod
-    def from_settings(cls, given: Mapping[str, Any], **fields: Any) -> Self:
-        """A configuration out of what users give.
+    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> Self:
+        """A configuration from the settings of a user.
 
         Args:
-            given: values of the settings' types, by the names that users call them.
+            values: values of the settings' types, by the names that users call them.
             **fields: values of fields that do not follow from one setting each.
 
         Raises:
@@ -225,11 +225,11 @@ class Settings:
             if name in fields:
                 continue
             if isinstance(part, Group):
-                inner = part.given(given)
+                inner = part.values_of(values)
                 if inner or part.always:
                     fields[name] = part.kind.from_settings(inner)
-            elif part.name in given:
-                fields[name] = given[part.name]
+            elif part.name in values:
+                fields[name] = values[part.name]
             elif part.flag_default is not REQUIRED:
                 fields[name] = part.flag_default
             elif part.default is REQUIRED:

@@ -72,6 +72,12 @@ class TeacherCache(Settings):
         None, "Number of predictions of a video to store, the highest. [all]", flag="teacher_cache_top", at_least=1
     )
 
+    @classmethod
+    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "TeacherCache":
+        if "teacher_cache" not in values:
+            raise cls.error("{top} does nothing without {directory}.")
+        return super().from_settings(values, **fields)
+
 
 @dataclass(frozen=True)
 class Learning(Settings):
@@ -243,19 +249,19 @@ class TrainConfig(Settings):
             )
 
     @classmethod
-    def from_settings(cls, given: Mapping[str, Any], **fields: Any) -> "TrainConfig":
-        mode = given.get("training_mode") or ("serial" if given.keys() & _OF_STUDENTS else None)
-        for problem in useless_settings(given, mode).values():
+    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "TrainConfig":
+        mode = values.get("training_mode") or ("serial" if values.keys() & _OF_STUDENTS else None)
+        for problem in useless_settings(values, mode).values():
             raise cls.error(problem)
-        fields["selection"] = ALL_FRAMES if mode in ("teacher", None) else FrameSelection.for_training(given)
-        fields["distillation"] = Distillation.from_settings(given) if mode in DISTILLING_MODES else None
-        model = MODELS.resolve(given.get("model", DEFAULT_MODEL))
-        return super().from_settings(given, model=model, training_mode=mode, **fields)
+        fields["selection"] = ALL_FRAMES if mode in ("teacher", None) else FrameSelection.for_training(values)
+        fields["distillation"] = Distillation.from_settings(values) if mode in DISTILLING_MODES else None
+        model = MODELS.resolve(values.get("model", DEFAULT_MODEL))
+        return super().from_settings(values, model=model, training_mode=mode, **fields)
 
 
 @dataclass(frozen=True)
 class TrainCommand(Settings):
-    """What train.py is asked for."""
+    """The settings of train.py."""
 
     training: TrainConfig = group(TrainConfig)
     start_new_model: bool = setting(False, "Whether to move an earlier run in the same directory aside.")
@@ -267,11 +273,11 @@ _MATCHING = {*settings_of(Distillation), *settings_of(TeacherCache), "student_mo
 _OF_STUDENTS = {*_STUDENT, *_MATCHING, "teacher_dir"}
 
 
-def useless_settings(given: Mapping[str, Any], mode: str | None) -> dict[str, str]:
+def useless_settings(values: Mapping[str, Any], mode: str | None) -> dict[str, str]:
     """The given settings that would do nothing, and why, as the text of a `SettingError`.
 
     Args:
-        given: by the names of flags.
+        values: by the names of flags.
         mode: of training.
     """
     names = [*_MATCHING, "teacher_dir"] if mode in ("teacher", "baseline") else []
@@ -282,23 +288,11 @@ def useless_settings(given: Mapping[str, Any], mode: str | None) -> dict[str, st
         problems["teacher_cache"] = (
             "{teacher_cache} goes with {training_mode}=serial: in parallel mode the teacher changes with every step."
         )
-    losses = set(given.get("student_losses", STUDENT_LOSSES))
+    losses = set(values.get("student_losses", STUDENT_LOSSES))
     if losses & {"pred", "ce"}:
         text = "{finetune_epochs} is for {student_losses}=rep, which is followed by fine-tuning."
         problems.setdefault("finetune_epochs", text)
     for name, loss in (("prediction_distance", "pred"), ("representation_matching", "rep")):
         if loss not in losses:
             problems.setdefault(name, f"{{{name}}} does nothing without {loss} in {{student_losses}}.")
-    return {name: problem for name, problem in problems.items() if name in given}
-
-
-# Settings that may differ between two starts of one run: where it runs, where and how often it writes, what happens to
-# bad records.
-RUNNING_FIELDS = (
-    "train_dir",
-    "eval_data_pattern",
-    "checkpointing",
-    "bad_records",
-    "teacher_cache.directory",
-    "distribution",
-)
+    return {name: problem for name, problem in problems.items() if name in values}

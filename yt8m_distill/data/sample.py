@@ -34,7 +34,7 @@ LONGEST_SHOT = 20  # seconds
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """What the sample data set is like.
+    """The size and difficulty of the sample data set.
 
     Attributes:
         seed: of everything.

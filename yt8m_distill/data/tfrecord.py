@@ -23,7 +23,7 @@ _MASK_DELTA = 0xA282EAD8
 
 
 class DamagedRecord(ValueError):
-    """What is wrong with a record, in words; its file and number are known where it is caught."""
+    """The problem of a record, in words; its file and number are known where it is caught."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a record is read as: a video, and its segments, the parts of 5 frames that are rated (YouTube-8M 2019), or all.
+"""The content of a record: a video, and its segments, the parts of 5 frames that are rated (YouTube-8M 2019), or all.
 
 The context of a rated frame-level record holds three lists of the same length: `segment_start_times` (int64, seconds),
 `segment_labels` (int64, classes) and `segment_scores` (float, 1 where people saw the class in the segment, else 0).

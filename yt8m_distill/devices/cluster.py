@@ -48,7 +48,7 @@ class Cluster:
 
 
 def read_cluster(environment: Mapping[str, str]) -> Cluster:
-    """What TF_CONFIG says.
+    """The cluster that TF_CONFIG describes.
 
     Raises:
         UserError: it is missing, no JSON, or does not describe workers.
@@ -60,7 +60,7 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
         values = json.loads(text)
         jobs = {name: tuple(addresses) for name, addresses in values["cluster"].items()}
         kind, index = values["task"]["type"], values["task"]["index"]
-        known = kind in jobs and type(index) is int and 0 <= index < len(jobs[kind])
+        is_member = kind in jobs and type(index) is int and 0 <= index < len(jobs[kind])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             'TF_CONFIG must be JSON of the form {"cluster": {"worker": ["host:port", ...]}, '
@@ -71,11 +71,11 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
     addresses = jobs.get("chief", ()) + jobs.get("worker", ())
     for address in addresses:
         if not isinstance(address, str) or not re.fullmatch(r".+:[0-9]{1,5}", address):
-            raise UserError(f"TF_CONFIG: {address!r} is no address; each is 'host:port'.")
+            raise UserError(f"TF_CONFIG: {address!r} is not an address of the form 'host:port'.")
     if len(set(addresses)) < len(addresses):
         raise UserError("TF_CONFIG names an address twice; every worker has its own, on one machine by its own port.")
-    if not known:
-        described = ", ".join(f"{name} 0 to {len(found) - 1}" for name, found in jobs.items())
+    if not is_member:
+        described = ", ".join(f"{name} 0 to {len(members) - 1}" for name, members in jobs.items())
         raise UserError(f"TF_CONFIG: this process is to be {kind} {index!r}; the cluster has {described or 'nobody'}.")
     return Cluster(addresses, index if kind == "chief" else index + len(jobs.get("chief", ())))
 
@@ -157,8 +157,8 @@ class Devices:
             UserError: in every worker, where something differs.
         """
         for name, text in descriptions.items():
-            own = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
-            if self._sum(int(self.from_chief(own) != own)):
+            checksum = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+            if self._sum(int(self.from_chief(checksum) != checksum)):
                 raise UserError(f"the workers do not all have the same {name}; start them with the same command.")
 
     def separate_random_states(self, variables: Iterable[Any]):
@@ -182,11 +182,11 @@ class Devices:
         if self.workers == 1:
             return number
 
-        def own(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+        def local_value(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
             first = context.replica_id_in_sync_group % (self.replicas // self.workers) == 0
             return tf.constant(number if first else 0, tf.int64)
 
-        values = self.strategy.experimental_distribute_values_from_function(own)
+        values = self.strategy.experimental_distribute_values_from_function(local_value)
         return int(self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None))
 
 
@@ -225,11 +225,11 @@ def _check_alone(name: str):
 
 
 def _mirrored() -> Devices:
-    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    if len(found) == 1:
-        log.warning("There is only one device, %s: it trains as with --distribution=none.", found[0].name)
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(devices) == 1:
+        log.warning("There is only one device, %s: it trains as with --distribution=none.", devices[0].name)
         return ONE_DEVICE
-    return Devices(tf.distribute.MirroredStrategy([device.name for device in found]))
+    return Devices(tf.distribute.MirroredStrategy([device.name for device in devices]))
 
 
 def _workers() -> Devices:
@@ -249,7 +249,7 @@ def _workers() -> Devices:
 
 @contextlib.contextmanager
 def loss_of_workers_named(devices: Devices) -> Iterator[None]:
-    """What happens to a worker when another one has gone, in a sentence."""
+    """Message for a worker that has lost another one."""
     try:
         yield
     except _LOST as error:

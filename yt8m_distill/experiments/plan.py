@@ -40,8 +40,10 @@ class Run:
 
     def evaluated_with(self) -> tuple[FrameSelection, ...]:
         """The frames it is evaluated with: all, its own, or one selection for each k that it was trained for."""
-        own = self.config.selection
-        return tuple(dataclasses.replace(own.for_evaluation(), k=k) for k in own.drawn_from) or (own.for_evaluation(),)
+        selection = self.config.selection
+        return tuple(dataclasses.replace(selection.for_evaluation(), k=k) for k in selection.drawn_from) or (
+            selection.for_evaluation(),
+        )
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,13 @@ def variants(experiment: str, own_rows: bool = False) -> tuple[Variant, ...]:
         rows = (SKYLINE, *BASELINES, *PARALLEL, *SERIAL)
     elif experiment == "table2":
         parts = (SKYLINE, SERIAL_ALL, UNIFORM)
-        rows = tuple(dataclasses.replace(each, fraction=fraction) for fraction in FRACTIONS for each in parts)
+        rows = tuple(dataclasses.replace(part, fraction=fraction) for fraction in FRACTIONS for part in parts)
     elif experiment == "table4":
         students = (*PARALLEL, SERIAL_REP, SERIAL_REP_CE, SERIAL_ALL)
         both = ("intermediate", "final")
-        matched = [dataclasses.replace(each, matching=m) for each in students for m in both]
+        matched = [dataclasses.replace(student, matching=m) for student in students for m in both]
         # In parallel mode nothing trains what the student computes from the matched intermediate states.
-        rows = (SKYLINE, UNIFORM, *(each for each in matched if each != PARALLEL_REP_INTERMEDIATE))
+        rows = (SKYLINE, UNIFORM, *(variant for variant in matched if variant != PARALLEL_REP_INTERMEDIATE))
     elif experiment == "figure2":
         rows = (SKYLINE, SERIAL_REP, SERIAL_REP_CE, SERIAL_ALL, *PARALLEL)
     elif experiment == "figure3":
@@ -209,7 +211,7 @@ def _of_student(base: TrainConfig, variant: Variant, selection: FrameSelection) 
 
 
 def _name(config: TrainConfig) -> str:
-    """What the run is, as the name of a directory."""
+    """The settings of a run, as the name of a directory."""
     kind, distillation = config.training_mode, config.distillation
     parts = [kind] if kind != "baseline" else []
     if distillation is not None:
@@ -229,13 +231,13 @@ def _name(config: TrainConfig) -> str:
 
 def _named_runs(config: ExperimentConfig, seed: int) -> Iterator[Run]:
     for named in config.named_runs:
-        own = dataclasses.replace(named.config, learning=dataclasses.replace(named.config.learning, seed=seed))
-        selection = own.selection
+        run_config = dataclasses.replace(named.config, learning=dataclasses.replace(named.config.learning, seed=seed))
+        selection = run_config.selection
         k = None if selection.drawn_from else selection.k
         parts = [re.sub(r"[^a-z0-9]+", "-", named.row.lower()).strip("-") or "run"]
         if selection != ALL_FRAMES:
             parts.append(dataclasses.replace(selection, sampling="uniform").describe())
-        yield Run(f"seed{seed}/{'_'.join(parts)}", named.row, k, seed, own)
+        yield Run(f"seed{seed}/{'_'.join(parts)}", named.row, k, seed, run_config)
 
 
 def _placed(run: Run, folder: pathlib.Path) -> Run:
@@ -253,24 +255,24 @@ def _with_teachers(runs: Sequence[Run], folder: pathlib.Path) -> list[Run]:
         wanted = teacher_config(run.config, None)
         teacher = _first_with(wanted, teachers)
         if teacher is None:
-            number = sum(each.row.startswith(TEACHER) for each in teachers) + 1
+            number = sum(other.row.startswith(TEACHER) for other in teachers) + 1
             suffix = str(number) if number > 1 else ""
             name = f"seed{run.seed}/teacher{suffix}"
             teacher = _placed(Run(name, f"{TEACHER} {suffix}".strip(), None, run.seed, wanted), folder)
             teachers.append(teacher)
-        own = {"teacher_dir": teacher.config.train_dir, "teacher_cache": _cache_of(run, teacher)}
-        linked.append(dataclasses.replace(run, config=dataclasses.replace(run.config, **own)))
+        links = {"teacher_dir": teacher.config.train_dir, "teacher_cache": _cache_of(run, teacher)}
+        linked.append(dataclasses.replace(run, config=dataclasses.replace(run.config, **links)))
     others = [run for run in linked if run.config.training_mode != "teacher"]
     return [*teachers, *others]
 
 
 def _cache_of(run: Run, teacher: Run) -> TeacherCache | None:
     """Each teacher has a cache of its own in the folder that is given."""
-    given = run.config.teacher_cache
-    if given is None:
+    cache = run.config.teacher_cache
+    if cache is None:
         return None
-    folder = teacher.name if given.top is None else f"{teacher.name}_top{given.top}"
-    return dataclasses.replace(given, directory=str(pathlib.Path(given.directory) / folder))
+    folder = teacher.name if cache.top is None else f"{teacher.name}_top{cache.top}"
+    return dataclasses.replace(cache, directory=str(pathlib.Path(cache.directory) / folder))
 
 
 def _first_with(config: TrainConfig, runs: Iterable[Run]) -> Run | None:

@@ -70,7 +70,7 @@ class Result:
 
 
 def read(run: Run) -> Stored:
-    """What is known of a run; nothing of one that was never begun."""
+    """The results of a run so far; empty for one that was never started."""
     path = _file(run)
     return from_values(Stored, untrusted.read_json(path), str(path)) if path.exists() else Stored()
 
@@ -107,9 +107,9 @@ def measure(run: Run, full_map: bool):
         config = dataclasses.replace(directory.read_config(), eval_data_pattern=pattern)
         atomic.write_text(directory.config_file, to_json(config))
     trained = loading.load(run.config.train_dir)
-    own = Report.read(directory.report_file).rows[-1]
+    report_row = Report.read(directory.report_file).rows[-1]
     predict = prediction_function(trained.model)
-    rows = tuple(_row(run, trained, predict, selection, own, full_map) for selection in run.evaluated_with())
+    rows = tuple(_row(run, trained, predict, selection, report_row, full_map) for selection in run.evaluated_with())
     _write(run, dataclasses.replace(read(run), eval_data_pattern=pattern, rows=rows))
 
 
@@ -118,7 +118,7 @@ def _row(
     trained: trained_model.TrainedModel,
     predict: Callable,
     selection: FrameSelection,
-    own: Row,
+    report_row: Row,
     full_map: bool,
 ) -> Row:
     """The run's own row of its report with metrics, and with the compute of these frames where they are others."""
@@ -138,11 +138,11 @@ def _row(
     if selection == trained.selection:
         pattern = pattern or trained.config.eval_data_pattern
         write_metrics(RunDir(run.config.train_dir), trained, selection, metrics, pattern, videos.spec.level)
-    frames = min(selection.k, own.frames) if selection.k else own.frames
-    if frames == own.frames:
-        return dataclasses.replace(own, metrics=metrics)
+    frames = min(selection.k, report_row.frames) if selection.k else report_row.frames
+    if frames == report_row.frames:
+        return dataclasses.replace(report_row, metrics=metrics)
     computed = cost.multiply_accumulates(trained.model, frames)[0]
-    return dataclasses.replace(own, frames=frames, multiply_accumulates=computed, metrics=metrics)
+    return dataclasses.replace(report_row, frames=frames, multiply_accumulates=computed, metrics=metrics)
 
 
 def _file(run: Run):
@@ -166,12 +166,12 @@ def references(student: Result, results: Sequence[Result]) -> tuple[list[Result]
     if student.config.training_mode not in DISTILLING_MODES:
         return [], []
     like = [
-        each
-        for each in results
-        if (each.config.model, each.config.train_fraction) == (student.config.model, student.config.train_fraction)
+        result
+        for result in results
+        if (result.config.model, result.config.train_fraction) == (student.config.model, student.config.train_fraction)
     ]
-    teachers = _first_cell(each for each in like if each.config.training_mode == "teacher")
-    uniform = _first_cell(each for each in like if _is_uniform(each) and each.k == student.k)
+    teachers = _first_cell(result for result in like if result.config.training_mode == "teacher")
+    uniform = _first_cell(result for result in like if _is_uniform(result) and result.k == student.k)
     return teachers, uniform
 
 
@@ -192,18 +192,18 @@ def csv_text(results: Sequence[Result], videos_per_second: Mapping[tuple, float]
         videos_per_second: by `speed_key`.
     """
     settings = [dict(_settings(result)) for result in results]
-    names = sorted({name for each in settings for name in each})
-    varying = [name for name in names if len({each[name] for each in settings if name in each}) > 1]
+    names = sorted({name for values in settings for name in values})
+    varying = [name for name in names if len({values[name] for values in settings if name in values}) > 1]
     metrics = [name for name in ALL_METRICS if any(name in result.row.metrics for result in results)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     sizes = ("parameters", "multiply_accumulates", "videos_per_second", "training_seconds")
     writer.writerow(["run", "row", "seed", "k", "frames", *varying, *metrics, *sizes])
-    for result, own in zip(results, settings, strict=True):
+    for result, varied in zip(results, settings, strict=True):
         row, rate = result.row, videos_per_second.get(speed_key(result))
         writer.writerow(
             [result.run.name, result.run.row, result.run.seed, _known(result.k), row.frames]
-            + [_known(own.get(name)) for name in varying]
+            + [_known(varied.get(name)) for name in varying]
             + [_known(row.metrics.get(name)) for name in metrics]
             + [
                 row.parameters,
@@ -239,5 +239,5 @@ def _settings(result: Result) -> Iterable[tuple[str, str]]:
 
 def _text(value) -> str:
     if isinstance(value, dict):
-        return "+".join(f"{name}={each}" for name, each in value.items())
+        return "+".join(f"{name}={item}" for name, item in value.items())
     return "+".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

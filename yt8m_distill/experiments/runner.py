@@ -47,10 +47,10 @@ def run_experiment(config: ExperimentConfig) -> pathlib.Path:
     atomic.make_directory(folder)
     _check_runs(runs)
     _run_all(config, runs, folder)
-    found = _found(runs, config.full_map)
-    speeds = speed.measure(found, folder / "speed.json") if config.measure_speed else {}
+    measured = _measured(runs, config.full_map)
+    speeds = speed.measure(measured, folder / "speed.json") if config.measure_speed else {}
     _write(config, runs, folder)
-    figures.draw(config, found, speeds, folder / "figures")
+    figures.draw(config, measured, speeds, folder / "figures")
     return folder
 
 
@@ -68,18 +68,18 @@ def _check_runs(runs: Sequence[Run]):
     try:
         checked = set()
         for run in runs:
-            begun = RunDir(run.config.train_dir).config_file.exists()
-            if begun or run.row not in checked:
-                _check_run(run, begun)
+            started = RunDir(run.config.train_dir).config_file.exists()
+            if started or run.row not in checked:
+                _check_run(run, started)
                 checked.add(run.row)
     finally:
         log.parent.setLevel(level)
 
 
-def _check_run(run: Run, begun: bool):
+def _check_run(run: Run, started: bool):
     try:
         config, _ = resolve(run.config)
-        if begun:
+        if started:
             _refuse_changed(run, config)
         else:  # with the teacher, which may not have been trained yet
             check_buildable(dataclasses.replace(config, teacher_dir=None))
@@ -93,7 +93,7 @@ def _refuse_changed(run: Run, resolved: TrainConfig):
         return
     if changed := changed_settings(directory.read_config(), resolved):
         raise UserError(
-            f"it was begun with other settings ({'; '.join(changed)}). "
+            f"it was started with other settings ({'; '.join(changed)}). "
             "Give another --output_dir, or --start_new_model to move what is there aside."
         )
 
@@ -156,10 +156,10 @@ class _Clock:
             seconds = results.read(run).training_seconds
             if run not in self._missing and seconds > 0:
                 by_mode.setdefault(run.config.training_mode, []).append(seconds)
-        known = [seconds for mode in by_mode.values() for seconds in mode]
-        if not known:
+        durations = [seconds for mode in by_mode.values() for seconds in mode]
+        if not durations:
             return None
-        return sum(statistics.mean(by_mode.get(run.config.training_mode, known)) for run in self._missing)
+        return sum(statistics.mean(by_mode.get(run.config.training_mode, durations)) for run in self._missing)
 
 
 def _duration(seconds: float) -> str:
@@ -170,13 +170,13 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
-def _found(runs: Sequence[Run], full_map: bool) -> list[Result]:
+def _measured(runs: Sequence[Run], full_map: bool) -> list[Result]:
     """The results of all finished runs, in the order of the plan."""
     return [result for run in runs if results.is_measured(run, full_map) for result in results.results_of(run)]
 
 
 def _write(config: ExperimentConfig, runs: Sequence[Run], folder: pathlib.Path):
-    found = _found(runs, config.full_map)
+    measured = _measured(runs, config.full_map)
     speeds = speed.read(folder / "speed.json")
-    atomic.write_text(folder / "results.csv", results.csv_text(found, speeds))
-    atomic.write_text(folder / "results.md", tables.markdown(config, found, len(runs), speeds))
+    atomic.write_text(folder / "results.csv", results.csv_text(measured, speeds))
+    atomic.write_text(folder / "results.md", tables.markdown(config, measured, len(runs), speeds))

@@ -69,15 +69,15 @@ def typed_model_args(model_class: type, values: Mapping[str, Any]) -> dict[str, 
     return {name: _typed(name, value, type(defaults[name])) for name, value in values.items()}
 
 
-def _typed(name: str, given: Any, wanted: type) -> Any:
-    if wanted is str and isinstance(given, str):
-        return given
-    value = _literal(given.capitalize() if wanted is bool else given) if isinstance(given, str) else given
-    if wanted is float and type(value) is int:
-        return float(value)
-    if type(value) is not wanted and wanted is not type(None):
-        raise UserError(f"Model argument {name} must be of type {wanted.__name__}, not {given!r}.")
-    return value
+def _typed(name: str, value: Any, kind: type) -> Any:
+    if kind is str and isinstance(value, str):
+        return value
+    typed = _literal(value.capitalize() if kind is bool else value) if isinstance(value, str) else value
+    if kind is float and type(typed) is int:
+        return float(typed)
+    if type(typed) is not kind and kind is not type(None):
+        raise UserError(f"Model argument {name} must be of type {kind.__name__}, not {value!r}.")
+    return typed
 
 
 def _literal(text: str) -> Any:

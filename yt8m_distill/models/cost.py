@@ -68,8 +68,8 @@ class Convention:
 
     def published_for(self, model: VideoModel) -> Mapping[int, float]:
         """The printed figures by frames, in 10^9; empty where the paper's model has other sizes than this one."""
-        own = {**model.model_args, "num_classes": model.num_classes, "first_feature": model.feature_sizes[0]}
-        return self.published if self.sizes.items() <= own.items() else {}
+        sizes = {**model.model_args, "num_classes": model.num_classes, "first_feature": model.feature_sizes[0]}
+        return self.published if self.sizes.items() <= sizes.items() else {}
 
 
 def _lower_stack_and_output(model: HierarchicalRNN, frames: int) -> dict[str, int]:
@@ -119,4 +119,4 @@ CONVENTIONS = (
 
 def paper_convention(model: VideoModel) -> Convention | None:
     """The convention of the paper that prints figures for this kind of model; None where none does."""
-    return next((each for each in CONVENTIONS if type(model) is each.model), None)
+    return next((convention for convention in CONVENTIONS if type(model) is convention.model), None)

@@ -37,7 +37,7 @@ class TeacherEnsemble(keras.Model):
 
     @property
     def model_args(self) -> dict[str, Any]:
-        """What the members are, and which of them is matched."""
+        """A description of the members, and which of them is matched."""
         described = [(type(member).__name__, sorted(member.model_args.items())) for member in self.members]
         place = next((i for i, member in enumerate(self.members) if member is self.matched), None)
         return {"members": described, "matched": place}
@@ -65,8 +65,10 @@ class TeacherEnsemble(keras.Model):
         predictions = []
         for member in self.members:
             matched = member is self.matched
-            found = member(inputs, training=training, return_intermediates=return_intermediates and matched)
-            predictions.append(found["predictions"])
+            member_outputs = member(inputs, training=training, return_intermediates=return_intermediates and matched)
+            predictions.append(member_outputs["predictions"])
             if matched:
-                outputs = {name: value for name, value in found.items() if name not in ("predictions", "logits")}
+                outputs = {
+                    name: value for name, value in member_outputs.items() if name not in ("predictions", "logits")
+                }
         return {**outputs, "predictions": ops.mean(ops.stack(predictions), axis=0)}

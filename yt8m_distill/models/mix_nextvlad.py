@@ -96,8 +96,8 @@ class MixNeXtVLAD(VideoModel):
 
     def build_encoder(self) -> int:
         args, policy = self.model_args, {"dtype": self.dtype_policy}
-        own = ("branches", "temperature", "kl_weight")
-        of_branch = {name: value for name, value in args.items() if name not in own}
+        mixture_args = ("branches", "temperature", "kl_weight")
+        of_branch = {name: value for name, value in args.items() if name not in mixture_args}
         if getattr(self.classifier, "branches", None) != args["branches"]:
             raise UserError(f"The shared classifier must be that of a MixNeXtVLAD with {args['branches']} branches.")
         for index, classifier in enumerate(self.classifier.classifiers):

@@ -48,8 +48,8 @@ class NetVLAD(VLADModel):
     only, and, for each feature i, "assignment_i" (batch, frames, clusters).
 
     Raises:
-        UserError: a count below 1, a rate outside [0, 1), an unknown activation, a switch that is no bool, or arguments
-            that do nothing together.
+        UserError: a count below 1, a rate outside [0, 1), an unknown activation, a switch that is not true or false, or
+            arguments that do nothing together.
 
     Source: "Learnable pooling with Context Gating for video classification" (Miech et al., 2017), WILLOW's code.
     Differs: all real frames are pooled and padded ones masked; WILLOW samples frames at random, at inference, too. With

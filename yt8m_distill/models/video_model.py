@@ -129,10 +129,10 @@ class VideoModel(keras.Model, abc.ABC):
     @classmethod
     def argument_defaults(cls) -> dict[str, Any]:
         """Names and defaults of the hyper-parameters, from the constructor's signature and this class's."""
-        own = {"input_normalization": cls.input_normalization, "classifier": cls.classifiers[0]}
-        of_classifier = {**keyword_defaults(VideoModel.__init__), **own}
+        class_defaults = {"input_normalization": cls.input_normalization, "classifier": cls.classifiers[0]}
+        of_classifier = {**keyword_defaults(VideoModel.__init__), **class_defaults}
         if "moe" not in cls.classifiers:
-            of_classifier = own
+            of_classifier = class_defaults
         if len(cls.classifiers) == 1:
             del of_classifier["classifier"]
         return {**of_classifier, **keyword_defaults(cls.__init__)}
@@ -171,7 +171,7 @@ class VideoModel(keras.Model, abc.ABC):
         """One of the models that this one is a mixture of, with the same weights.
 
         Raises:
-            UserError: there is no such one.
+            UserError: it does not exist.
         """
         raise UserError(f"branch={index}: {type(self).__name__} has no branches; MixNeXtVLAD has.")
 

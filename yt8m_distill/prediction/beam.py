@@ -294,7 +294,7 @@ def _run(built: Callable[[], beam.Pipeline]) -> dict[str, int]:
 
 
 def _cause(error: Exception) -> str:
-    """The sentence for the user, where the runner's message holds one; its last line elsewhere."""
+    """The message of a UserError in the runner's message, else its last line."""
     log.warning("%s", error)
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     sentence = next((line for line in reversed(lines) if "UserError: " in line), lines[-1])

@@ -73,7 +73,7 @@ class Progress:
 
 
 def names_and_sizes(videos: VideoFiles) -> list[list[str | int]]:
-    """What the training files are told apart by when a run is resumed."""
+    """Name and size of every training file, compared when a run is resumed."""
     return [[os.path.basename(path), videos.size_of(path)] for path in videos.files]
 
 

@@ -2,7 +2,7 @@
 
 import pathlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,12 +65,17 @@ class Report:
             lines.append([row.role, str(row.frames), *scores, f"{row.parameters:,}", f"{row.multiply_accumulates:,}"])
         return aligned_table(lines)
 
-    def next_commands(self) -> str:
-        """Commands to run next, one per line, to copy."""
+    def next_commands(self, plugins: Sequence[str] = ()) -> str:
+        """Commands to run next, one per line, to copy.
+
+        Args:
+            plugins: of the run, which the commands must be given, too.
+        """
         run, pattern = shlex.quote(self.train_dir), shlex.quote(self.eval_data_pattern or "PATTERN")
+        run += f" --plugins={shlex.quote(','.join(plugins))}" if plugins else ""
         return "\n".join(
             [
-                f"  tensorboard --logdir={run}",
+                f"  tensorboard --logdir={shlex.quote(self.train_dir)}",
                 f"  python eval.py --train_dir={run} --eval_data_pattern={pattern}",
                 f"  python inference.py --train_dir={run} --input_data_pattern={pattern} --output_file=predictions.csv",
             ]

@@ -64,7 +64,7 @@ def _with_training_mode(asked: TrainConfig, model: type[VideoModel]) -> TrainCon
         )
     if asked.training_mode not in (None, "teacher"):
         raise UserError(
-            f"{asked.model} is a video-level model: it takes one vector a video, so there is no student that sees "
+            f"{asked.model} is a video-level model: it takes one vector a video, so no student can see "
             "fewer frames. Give --training_mode=teacher, and no flag about students, frames or distillation."
         )
     return dataclasses.replace(asked, training_mode="teacher")
