@@ -53,8 +53,8 @@ def open_run(config: RunConfig, start_new_model: bool) -> RunDir:
 
 def has_trained(run: RunDir) -> bool:
     """Whether there is anything to resume: one that failed before its first checkpoint may be changed."""
-    own = run.best.exists() or run.report_file.exists() or bool(checkpoints.checkpoints(run))
-    return own or (run.teacher.config_file.exists() and has_trained(run.teacher))
+    has_model = run.best.exists() or run.report_file.exists() or bool(checkpoints.checkpoints(run))
+    return has_model or (run.teacher.config_file.exists() and has_trained(run.teacher))
 
 
 def changed_settings(old: RunConfig, new: RunConfig) -> list[str]:
