@@ -219,9 +219,9 @@ def test_a_cluster_is_read():
         (tf_config(["a:1", "b"]), "'b' is not an address"),
         (tf_config(["a:1", 7]), "7 is not an address"),
         (tf_config(["a:1", "a:1"]), "names an address twice"),
-        (tf_config(["a:1", "b:1"], index=2), "is to be worker 2; the cluster has worker 0 to 1"),
-        (tf_config(["a:1", "b:1"], index="1"), "is to be worker '1'"),
-        (tf_config(["a:1", "b:1"], "evaluator"), "is to be evaluator 0"),
+        (tf_config(["a:1", "b:1"], index=2), "would be worker 2; the cluster has worker 0 to 1"),
+        (tf_config(["a:1", "b:1"], index="1"), "would be worker '1'"),
+        (tf_config(["a:1", "b:1"], "evaluator"), "would be evaluator 0"),
         (tf_config(["a:1", "b:1"], ["x"]), "must be JSON of the form"),
     ],
 )

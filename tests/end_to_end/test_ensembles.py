@@ -113,7 +113,7 @@ def test_a_student_of_the_cached_ensemble_is_the_same(data, teachers, run, tmp_p
 def test_a_student_unlike_all_of_them_learns_predictions(data, teachers, tmp_path, caplog, names, arguments):
     arguments = [*arguments, "--student_frames=3", "--max_steps=2", of(teachers, *names)]
     assert train(data, tmp_path / "run", *arguments, "--student_losses=pred,ce") == 0
-    assert "its classifier starts with weights of its own" in caplog.text
+    assert "the student's classifier starts from random weights" in caplog.text
 
 
 def test_the_classifier_is_that_of_the_own_family(data, teachers, tmp_path):

@@ -125,7 +125,7 @@ def test_verify_checks_ratings(data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--vocabulary=VOCABULARY"], "--vocabulary makes a listing by video"),
+        (["--vocabulary=VOCABULARY"], "--vocabulary writes a listing by video"),
         (["--nosegment_labels", "--segment_max_pred=3"], "have no effect without --segment_labels"),
         (["--segment_label_ids_file=IDS"], "has class 4; the model has 4"),
         (["--segment_max_pred=0"], "segment_max_pred must be at least 1"),

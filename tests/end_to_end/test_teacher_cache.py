@@ -11,6 +11,7 @@ from tests.end_to_end.commands import damage, predict, stop_after, train
 from tests.helpers import learnable_videos, sequence_example, write_records
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.files import resumable
 from yt8m_distill.files.resumable import ResumableFiles
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs import loading
@@ -188,7 +189,7 @@ def test_killed_before_the_last_rename_is_no_cache(data, teacher, tmp_path, monk
     arguments = [*STUDENT, f"--teacher_dir={teacher}", f"--teacher_cache={tmp_path / 'cache'}"]
     with monkeypatch.context() as patched:
         patched.setattr(teacher_cache, "SECONDS_BETWEEN_SAVES", -1.0)
-        replace, renamed = teacher_cache.os.replace, []
+        replace, renamed = resumable.os.replace, []
 
         def killed(source, target):
             if str(target).endswith(".bin"):
@@ -197,7 +198,7 @@ def test_killed_before_the_last_rename_is_no_cache(data, teacher, tmp_path, monk
                     raise KeyboardInterrupt
             replace(source, target)
 
-        patched.setattr(teacher_cache.os, "replace", killed)
+        patched.setattr(resumable.os, "replace", killed)
         assert train(data, tmp_path / "run", *arguments) == 1
     assert (tmp_path / "cache/keys.bin").exists()
     assert not (tmp_path / "cache/cache.json").exists()

@@ -1,11 +1,10 @@
-"""The devices of a training: one, several of one machine, or those of several machines; and their agreement.
+"""The devices of a training: one, all of one machine, or those of several machines.
 
-With several machines each runs a process of its own (a worker), which does the same as all others in the same order.
-The first one is the chief: it alone writes, and where a decision depends on what is on the disk, the others follow it.
+With several machines each runs one process (a worker), and all workers do the same in the same order. The first one is
+the chief: only the chief writes, and where a decision depends on the content of the disk, the others follow it.
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import logging
@@ -18,13 +17,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from yt8m_distill.config.json import to_json
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.shard import Shard
 from yt8m_distill.errors import LostWorker, UserError
 
 log = logging.getLogger(__name__)
 
-# What TensorFlow raises in the other workers when one has gone.
+# What TensorFlow raises in the other workers after the loss of one.
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -36,11 +36,11 @@ _HELP = "docs/scaling.md shows how to start several workers"
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers of a training, and which of them this process is.
+    """The workers of a training.
 
     Attributes:
         addresses: "host:port" of each worker, the chief's first.
-        index: of this process.
+        index: index of this process among them.
     """
 
     addresses: tuple[str, ...]
@@ -48,10 +48,10 @@ class Cluster:
 
 
 def read_cluster(environment: Mapping[str, str]) -> Cluster:
-    """The cluster that TF_CONFIG describes.
+    """Reads TF_CONFIG.
 
     Raises:
-        UserError: it is missing, no JSON, or does not describe workers.
+        UserError: it is missing, not valid JSON, or does not describe workers.
     """
     text = environment.get("TF_CONFIG", "")
     if not text.strip():
@@ -60,7 +60,7 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
         values = json.loads(text)
         jobs = {name: tuple(addresses) for name, addresses in values["cluster"].items()}
         kind, index = values["task"]["type"], values["task"]["index"]
-        is_member = kind in jobs and type(index) is int and 0 <= index < len(jobs[kind])
+        is_worker = kind in jobs and type(index) is int and 0 <= index < len(jobs[kind])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             'TF_CONFIG must be JSON of the form {"cluster": {"worker": ["host:port", ...]}, '
@@ -73,21 +73,21 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
         if not isinstance(address, str) or not re.fullmatch(r".+:[0-9]{1,5}", address):
             raise UserError(f"TF_CONFIG: {address!r} is not an address of the form 'host:port'.")
     if len(set(addresses)) < len(addresses):
-        raise UserError("TF_CONFIG names an address twice; every worker has its own, on one machine by its own port.")
-    if not is_member:
-        described = ", ".join(f"{name} 0 to {len(members) - 1}" for name, members in jobs.items())
-        raise UserError(f"TF_CONFIG: this process is to be {kind} {index!r}; the cluster has {described or 'nobody'}.")
+        raise UserError("TF_CONFIG names an address twice; each worker needs its own, on one machine its own port.")
+    if not is_worker:
+        described = ", ".join(f"{name} 0 to {len(jobs[name]) - 1}" for name in jobs) or "no workers"
+        raise UserError(f"TF_CONFIG: this process would be {kind} {index!r}; the cluster has {described}.")
     return Cluster(addresses, index if kind == "chief" else index + len(jobs.get("chief", ())))
 
 
 @dataclass(frozen=True)
 class Devices:
-    """The devices of a training, as one of its processes has them.
+    """The devices of a training, from the view of one of its processes.
 
     Attributes:
-        strategy: None: one device, without any distribution.
-        worker: which process this is; 0 is the chief.
-        workers: how many there are.
+        strategy: of the distribution; None: one device, no distribution.
+        worker: index of this process; 0 is the chief.
+        workers: number of processes.
     """
 
     strategy: tf.distribute.Strategy | None = None
@@ -96,33 +96,33 @@ class Devices:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes."""
+        """Whether this process is the one that writes."""
         return self.worker == 0
 
     @property
     def replicas(self) -> int:
-        """Devices of all workers."""
+        """Number of devices of all workers."""
         return 1 if self.strategy is None else self.strategy.num_replicas_in_sync
 
     @property
     def shard(self) -> Shard | None:
-        """What this process reads of every batch; None: all."""
+        """The part of every batch that this process reads; None: all of it."""
         return None if self.workers == 1 else Shard(self.worker, self.workers)
 
     def scope(self) -> AbstractContextManager:
-        """In which models and optimizers are built."""
+        """The context in which models and optimizers are built."""
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
 
     def rows(self, videos: tf.Tensor, read: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Where the replica that calls this finds its videos, within `Strategy.run`.
+        """The rows of a batch that belong to the calling replica, within `Strategy.run`.
 
         Args:
-            videos: in the whole batch.
-            read: videos that this process has read, its part of the batch.
+            videos: number of videos in the whole batch.
+            read: number of videos that this process has read, its shard of the batch.
 
         Returns:
-            First row and the one after the last, at least one row, and how many of the rows count: 0 where there are
-            fewer videos than replicas, else all.
+            First row and end of at least one row, and the number of rows that count: 0 where there are fewer videos
+            than replicas, else all.
         """
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
         first = videos * (self.worker * (self.replicas // self.workers)) // self.replicas
@@ -131,11 +131,11 @@ class Devices:
         return row, tf.maximum(end - first, row + 1), end - begin
 
     def from_chief(self, number: int) -> int:
-        """The chief's number, in every worker. All have to call it, and wait for each other."""
+        """The chief's number, in every worker. All workers must call it, and wait for each other."""
         return self._sum(int(number) if self.is_chief else 0)
 
     def wait(self):
-        """Until all workers are here."""
+        """Waits for all workers."""
         self._sum(0)
 
     @contextlib.contextmanager
@@ -148,13 +148,13 @@ class Devices:
             self.wait()
 
     def check_same(self, descriptions: Mapping[str, str]):
-        """Whether all workers were started to do the same.
+        """Checks that all workers were started with the same settings and input.
 
         Args:
-            descriptions: what has to be the same, by what it is called.
+            descriptions: texts that must be the same, by name.
 
         Raises:
-            UserError: in every worker, where something differs.
+            UserError: in every worker, if one differs.
         """
         for name, text in descriptions.items():
             checksum = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
@@ -162,31 +162,31 @@ class Devices:
                 raise UserError(f"the workers do not all have the same {name}; start them with the same command.")
 
     def separate_random_states(self, variables: Iterable[Any]):
-        """Lets every replica draw numbers of its own, where all have the first one's states.
+        """Gives every replica random numbers of its own, where all have the states of the first one.
 
-        The first replica's states, which are those that a checkpoint holds, stay as they are.
+        The states of the first replica, which a checkpoint stores, do not change.
 
         Args:
             variables: of a model; those of random generators are found by name.
         """
         if self.replicas == 1:
             return
-        of_worker = self.replicas // self.workers
+        per_worker = self.replicas // self.workers
         for variable in variables:
             if variable.name == "seed_generator_state":
                 for place, state in enumerate(self.strategy.experimental_local_results(variable.value)):
-                    state.assign_add(tf.constant([self.worker * of_worker + place, 0], state.dtype))
+                    state.assign_add(tf.constant([self.worker * per_worker + place, 0], state.dtype))
 
     def _sum(self, number: int) -> int:
-        """Over all workers."""
+        """Sums a number over all workers."""
         if self.workers == 1:
             return number
 
-        def local_value(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+        def value(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
             first = context.replica_id_in_sync_group % (self.replicas // self.workers) == 0
             return tf.constant(number if first else 0, tf.int64)
 
-        values = self.strategy.experimental_distribute_values_from_function(local_value)
+        values = self.strategy.experimental_distribute_values_from_function(value)
         return int(self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None))
 
 
@@ -194,10 +194,13 @@ ONE_DEVICE = Devices()
 
 
 def open_devices(name: str) -> Devices:
-    """The devices of one of `config.DISTRIBUTIONS`; several workers are connected when this returns.
+    """The devices of a distribution; several workers are connected when this returns.
+
+    Args:
+        name: "none", "mirrored" or "multiworker".
 
     Raises:
-        UserError: TF_CONFIG is missing or wrong, or names several workers that are not asked for; or the connection
+        UserError: TF_CONFIG is missing or wrong, or names several workers for another distribution; or the connection
             fails.
     """
     if name != "multiworker":
@@ -211,12 +214,12 @@ def open_devices(name: str) -> Devices:
 
 
 def _check_alone(name: str):
-    """Several workers that know nothing of each other would all write into one run directory."""
+    """Several workers without a connection would all write into one run directory."""
     try:
         cluster = json.loads(os.environ.get("TF_CONFIG", "{}"))["cluster"]
         workers = sum(len(cluster.get(job, ())) for job in ("chief", "master", "worker"))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return  # whatever it is there for
+        return  # TF_CONFIG is for something else
     if workers > 1:
         raise UserError(
             f"--distribution={name}, but TF_CONFIG names {workers} workers: give --distribution=multiworker, or unset "
@@ -227,7 +230,7 @@ def _check_alone(name: str):
 def _mirrored() -> Devices:
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) == 1:
-        log.warning("There is only one device, %s: it trains as with --distribution=none.", devices[0].name)
+        log.warning("There is only one device, %s: training as with --distribution=none.", devices[0].name)
         return ONE_DEVICE
     return Devices(tf.distribute.MirroredStrategy([device.name for device in devices]))
 
@@ -241,15 +244,15 @@ def _workers() -> Devices:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"worker {cluster.index} of {', '.join(cluster.addresses)} cannot begin ({_in_short(error)}); is every "
-            "address of TF_CONFIG its machine's own, its port free and reachable by the others?"
+            f"worker {cluster.index} of {', '.join(cluster.addresses)} cannot start ({_in_short(error)}); check "
+            "that every address of TF_CONFIG is that of its machine, and that its port is free and can be reached."
         ) from error
     return Devices(strategy, cluster.index, len(cluster.addresses))
 
 
 @contextlib.contextmanager
 def loss_of_workers_named(devices: Devices) -> Iterator[None]:
-    """Message for a worker that has lost another one."""
+    """Raises LostWorker where TensorFlow raises errors after the loss of another worker."""
     try:
         yield
     except _LOST as error:
@@ -257,18 +260,18 @@ def loss_of_workers_named(devices: Devices) -> Iterator[None]:
             raise
         raise LostWorker(
             f"Worker {devices.worker} has lost another one ({_in_short(error)}); the output of the first that stopped "
-            "says why. Start all of them again with the same command: the training goes on from its last checkpoint."
+            "has the reason. Start all of them again with the same command: the training resumes from its checkpoint."
         ) from error
 
 
 def _in_short(error: Exception) -> str:
-    """The line that says something, out of TensorFlow's many."""
+    """The most useful line of a message of TensorFlow."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return next((line for line in lines if "aborted by" in line), lines[0])[:200].rstrip(": ")
 
 
 def check_batch_size(config: RunConfig, devices: Devices):
-    """Raises UserError where a resolved configuration's batches have fewer videos than there are devices."""
+    """Raises UserError where a batch has fewer videos than there are devices."""
     if config.learning.batch_size < devices.replicas:
         raise UserError(
             f"--batch_size={config.learning.batch_size} is the number of videos on all {devices.replicas} devices "
@@ -279,6 +282,6 @@ def check_batch_size(config: RunConfig, devices: Devices):
 def described(config: RunConfig, train_files: Any) -> dict[str, str]:
     """What all workers of a training must have in common, for `Devices.check_same`."""
     return {
-        "settings": json.dumps(dataclasses.asdict(config), sort_keys=True, default=str),
+        "settings": to_json(config),
         "training files": json.dumps(train_files),
     }

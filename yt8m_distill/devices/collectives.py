@@ -1,7 +1,7 @@
-"""What the copies of a model on several devices do together in one training step.
+"""Collective operations of the replicas of a model, within one training step.
 
-Each copy (replica) sees its own videos of a batch. On one device, and outside of `tf.distribute.Strategy.run`, every
-function here gives back what it was given.
+Each replica sees its own videos of a batch. On one device, and outside of `tf.distribute.Strategy.run`, every function
+returns its input.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ import tensorflow as tf
 
 
 def number() -> int:
-    """Replicas that take part in a step; 1 on one device."""
+    """Number of replicas in a step; 1 on one device."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def summed(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Each tensor summed over all replicas, in one exchange; gradients pass through to every replica's part."""
+    """Sums each tensor over all replicas, in one all-reduce; gradients flow to every replica's part."""
     context = _context()
     return list(tensors) if context is None else list(context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors)))
 
@@ -24,9 +24,9 @@ def summed(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
 def apply_sums(
     optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor], variables: Sequence[keras.Variable]
 ):
-    """`apply_gradients` for gradients that are sums over all replicas already.
+    """`apply_gradients` for gradients that are already summed over all replicas.
 
-    Keras would add them up itself, but clips before that, by each replica's part. It has no switch for it.
+    Keras would sum them itself, but clips each replica's part before. There is no option to turn that off.
     """
     if _context() is not None:
         optimizer._all_reduce_sum_gradients = list

@@ -1,4 +1,4 @@
-"""The number format in which a model computes."""
+"""Number formats of the computation, and whether the machine has units for them."""
 
 import logging
 import pathlib
@@ -7,9 +7,9 @@ import tensorflow as tf
 
 log = logging.getLogger(__name__)
 
-# Keras's, by --precision
+# Keras dtype policies by precision.
 DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-# As Linux calls them; the last one of each on Arm.
+# Flags of processors in /proc/cpuinfo; the last one of each is of Arm.
 UNITS = {
     "bfloat16": frozenset({"avx512_bf16", "amx_bf16", "bf16"}),
     "float16": frozenset({"avx512_fp16", "amx_fp16", "asimdhp"}),
@@ -17,11 +17,11 @@ UNITS = {
 
 
 def has_units(precision: str, cpu_info: str = "/proc/cpuinfo") -> bool:
-    """Whether there is a GPU, or a processor that multiplies numbers of 16 bits by itself.
+    """Whether there is a GPU, or a processor with units for 16-bit numbers.
 
     Args:
         precision: "bfloat16" or "float16".
-        cpu_info: Linux's description of the processors; where there is none, the answer is no.
+        cpu_info: the file in which Linux describes the processors; without it, the answer is no.
     """
     if tf.config.list_physical_devices("GPU"):
         return True
@@ -33,7 +33,7 @@ def has_units(precision: str, cpu_info: str = "/proc/cpuinfo") -> bool:
 
 
 def warn_where_slow(precision: str):
-    """Says so where the precision costs time instead of saving it."""
+    """Warns where a precision is slower than float32."""
     if precision in UNITS and not has_units(precision):
         log.warning(
             "This processor has no %s units: --precision=%s will be slower than float32 here.", precision, precision
