@@ -91,6 +91,7 @@ def test_a_packed_model_imports_nothing(folder, tmp_path):
     words = ["inference.py", *packed, "--output_file=predictions.csv"]
     result = run(tmp_path, words)
     assert result.returncode == 2
+    assert f"{folder / 'model.tgz'}/config.json: the plugins my_plugin are needed" in result.stderr
     assert "give --plugins=my_plugin" in result.stderr
     assert "code has run" not in result.stdout
     result = run(tmp_path, words, "--plugins=my_plugin")

@@ -92,17 +92,24 @@ def load_trained(config: InferenceConfig) -> TrainedModel:
     Raises:
         UserError: there is none, or frames of a student are asked for and the model is a teacher.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        if config.input_model_tgz:
-            packing.unpack(config.input_model_tgz, folder)
-        trained = loading.load(
-            config.train_dir or folder, config.which, precision=config.precision, branch=config.branch
-        )
-    if config.input_model_tgz:
-        trained = dataclasses.replace(trained, source=pathlib.Path(config.input_model_tgz))
+    trained = _load_packed(config) if config.input_model_tgz else _load_run(config.train_dir, config)
     check_selection(trained.role, config.selection)
     warn_where_slow(config.precision)
     return trained
+
+
+def _load_run(train_dir: str, config: InferenceConfig) -> TrainedModel:
+    return loading.load(train_dir, config.which, precision=config.precision, branch=config.branch)
+
+
+def _load_packed(config: InferenceConfig) -> TrainedModel:
+    with tempfile.TemporaryDirectory() as folder:
+        packing.unpack(config.input_model_tgz, folder)
+        try:
+            trained = _load_run(folder, config)
+        except UserError as error:  # the user does not know the folder
+            raise UserError(str(error).replace(folder, config.input_model_tgz)) from error
+    return dataclasses.replace(trained, source=pathlib.Path(config.input_model_tgz))
 
 
 def _files_text(videos: VideoFiles, shard: Shard | None) -> str:
