@@ -42,7 +42,7 @@ def _run(kind: type[Settings], function: Callable[[Any], int | None], argv: Sequ
             return 0
         return function(config) or 0
     except SettingError as error:
-        print(f"Error: {flags.with_flags(error, kind)}", file=sys.stderr)
+        print(f"Error: {error.in_terms_of(kind, '--')}", file=sys.stderr)
         return 2
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from absl import flags
 from absl.flags import FlagValues
 
-from yt8m_distill.config.settings import REQUIRED, Setting, SettingError, Settings, parts, settings_of
+from yt8m_distill.config.settings import REQUIRED, Setting, SettingError, Settings, settings_of
 from yt8m_distill.errors import UserError
 from yt8m_distill.plugins.loading import load_plugins
 
@@ -45,26 +45,13 @@ def parse(kind: type[T], argv: Sequence[str]) -> T | None:
     except flags.Error as error:
         raise UserError(f"{error}") from error
     except SettingError as error:
-        raise UserError(with_flags(error, kind)) from error
+        raise UserError(error.in_terms_of(kind, "--")) from error
 
 
 def help_text(kind: type[Settings], argv: Sequence[str]) -> str:
     """All flags of a command; names that plugins on the command line have registered are among the choices."""
     _load_plugins(kind, argv)
     return flag_values(kind).get_help()
-
-
-def with_flags(error: SettingError, kind: type[Settings]) -> str:
-    """The message of an error, with the flags of the command of `kind` in place of settings."""
-    rules = _flags(kind)
-    by_field = {(rule.owner, rule.field): name for name, rule in rules.items()}
-    fields = parts(error.owner) if error.owner else {}
-
-    def named(name: str) -> str:
-        flag = by_field.get((error.owner, name)) or getattr(fields.get(name), "shown_as", "") or name
-        return f"--{flag}" if flag in rules else name
-
-    return error.message(named)
 
 
 def flag_values(kind: type[Settings]) -> FlagValues:

@@ -7,7 +7,7 @@ from typing import Any
 
 from yt8m_distill.config.frames import MOST_FRAMES, FrameSelection
 from yt8m_distill.config.run_file import SET_BY_EXPERIMENT, FileRun, read_run_file
-from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
+from yt8m_distill.config.settings import REQUIRED, SettingError, Settings, group, setting, settings_of
 from yt8m_distill.config.training import TrainConfig, useless_settings
 from yt8m_distill.errors import UserError
 
@@ -139,7 +139,8 @@ def _named_runs(run: FileRun, shared: Mapping[str, Any], frames: tuple[int, ...]
                 raise UserError("train_data_pattern and eval_data_pattern are needed, or neither for the sample data.")
             yield NamedRun(run.name, config)
     except UserError as error:
-        raise UserError(f"{path}, run '{run.name}': {error}") from error
+        text = error.in_terms_of(TrainConfig) if isinstance(error, SettingError) else error
+        raise UserError(f"{path}, run '{run.name}': {text}") from error
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -40,12 +40,28 @@ class SettingError(UserError):
         self.owner = owner
 
     def __str__(self) -> str:
-        return self.message(lambda name: name)
+        return self._message(lambda name: name)
 
-    def message(self, named: Callable[[str], str]) -> str:
-        """The message, where `named` says what each setting is called."""
+    def in_terms_of(self, kind: type["Settings"], prefix: str = "") -> str:
+        """The message with the names that settings have for users of the configuration `kind`.
+
+        Args:
+            kind: class of the configuration, such as that of a command.
+            prefix: "--" for flags.
+        """
+        flags = {name: rule for name, rule in settings_of(kind).items() if not rule.argument}
+        by_field = {(rule.owner, rule.field): name for name, rule in flags.items()}
+        fields = parts(self.owner) if self.owner else {}
+
+        def user_name(name: str) -> str:
+            flag = by_field.get((self.owner, name)) or getattr(fields.get(name), "shown_as", "") or name
+            return f"{prefix}{flag}" if flag in flags else name
+
+        return self._message(user_name)
+
+    def _message(self, user_name: Callable[[str], str]) -> str:
         text, *values = self.args
-        names = {name: named(name) for _, name, _, _ in string.Formatter().parse(text) if name}
+        names = {name: user_name(name) for _, name, _, _ in string.Formatter().parse(text) if name}
         return text.format(*values, **names)
 
 
