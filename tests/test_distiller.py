@@ -266,6 +266,7 @@ def test_start_from_classifier():
         ({"losses": ["ce", LabelLoss()]}, "'ce' of a loss is taken"),
         ({"losses": [LabelLoss(name="loss")]}, "'loss' of a loss is taken"),
         ({"losses": [LabelLoss(weight=0.0)]}, "at least one loss with a weight above 0"),
+        ({"losses": ["rep", len]}, "names or Loss objects, not <built-in function len>"),
         ({"loss_weights": {"ce": -1.0}}, "0 or more"),
         ({"prediction_distance": "l3"}, "known are kl"),
         ({"representation_matching": "every"}, "known are final"),

@@ -282,7 +282,7 @@ def student_losses(
         LOSSES.get(name)(**options)  # wrong settings are refused whether or not the loss is used
     weights = dict(loss_weights or {})
     made = [
-        loss if isinstance(loss, Loss) else LOSSES.get(loss)(weight=weights.pop(loss, 1.0), **built_in.get(loss, {}))
+        LOSSES.get(loss)(weight=weights.pop(loss, 1.0), **built_in.get(loss, {})) if isinstance(loss, str) else loss
         for loss in dict.fromkeys(losses)
     ]
     if weights:
@@ -293,6 +293,9 @@ def student_losses(
 
 
 def _check_names_and_weights(losses: list[Loss]):
+    for loss in losses:
+        if not isinstance(loss, Loss):
+            raise UserError(f"losses must be names or Loss objects, not {loss!r}.")
     names = [loss.name for loss in losses]
     if not losses:
         raise UserError(f"losses must be one or more of {', '.join(LOSSES.names())}, or Loss objects.")
