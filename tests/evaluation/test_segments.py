@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.helpers import load_case, rated_video, write_records
+from tests.helpers import load_case, rated_video, shared_path, write_records
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation.segments import average_precision, evaluate_segments, read_label_cache
 from yt8m_distill.prediction.segments import read_segments
@@ -79,6 +79,51 @@ def test_wrong_caches(tmp_path, line):
     (tmp_path / "cache.csv").write_text(f"a:0,1,1.0\n{line}\n")
     with pytest.raises(UserError, match="line 2"):
         read_label_cache(tmp_path / "cache.csv")
+
+
+@pytest.mark.parametrize("case", ["10_quoted_submission", "12_bom_submission"])
+def test_submissions_of_other_programs(capsys, case):
+    folder = shared_path(f"cases/{case}")
+    data = f"--eval_data_pattern={folder}/val.tfrecord"
+    assert segment_eval_main(["segment_eval", data, f"--submission_file={folder}/submission.csv"]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["MAP@100000", "1"]
+
+
+RATED = {1: {"a:0": True, "a:5": False}, 2: {"b:0": True}, 3: {"c:0": False}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Class,Segments\n", "has no segments to score"),
+        ("1,\n", "has no segments to score"),
+        ("3,c:0\n7,a:0\n", "none of the 2 classes .* is rated positive; such have the classes 1, 2"),
+        ("1,b'a':0 x:5\n2,a:0\n", "none of the segments .*, such as 'b'a':0', was rated .* 'a:0'"),
+        ("1,a:1\n", "none of the segments"),
+    ],
+)
+def test_nothing_that_can_be_scored(tmp_path, text, message):
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        evaluate_segments(RATED, str(tmp_path / "x.csv"), 10)
+
+
+def test_classes_without_a_rated_segment_are_counted(tmp_path, caplog):
+    (tmp_path / "x.csv").write_text("1,a:0\n2,a:0\n")
+    with caplog.at_level("WARNING", "yt8m_distill"):
+        result = evaluate_segments(RATED, str(tmp_path / "x.csv"), 10)
+    assert result == {"MAP@10": 0.5, "classes": 2, "classes_missing": 0}
+    assert "of 1 classes no segment was rated" in caplog.text
+
+
+def test_matches_beyond_the_first_segments_count_as_matches(tmp_path):
+    (tmp_path / "x.csv").write_text("1,z:0 a:0\n")
+    assert evaluate_segments(RATED, str(tmp_path / "x.csv"), 1)["MAP@1"] == 0
+
+
+def test_caches_of_other_programs(tmp_path):
+    (tmp_path / "cache.csv").write_text('\ufeff"a:0.0","1","1.0"\n"b:5","1.0","0"\n', encoding="utf-8")
+    assert read_label_cache(tmp_path / "cache.csv") == {1: {"a:0": True, "b:5": False}}
 
 
 def test_nothing_to_score_by(tmp_path):

@@ -88,6 +88,34 @@ def test_reading(tmp_path, header):
     assert list(read_segments(tmp_path / "x.csv")) == [(3, ["a:0", "b:5"]), (2, [])]
 
 
+FORMS = {
+    "all quoted": '"Class","Segments"\n"3","a:0 b:5"\n"2",""\n',
+    "quoted lists": 'Class,Segments\n3,"a:0 b:5"\n2,\n',
+    "semicolons": "Class;Segments\n3;a:0 b:5\n2;\n",
+    "tabs, no header": "3\ta:0 b:5\n2\t\n",
+    "Excel": "sep=|\r\nClass|Segments\r\n3|a:0 b:5\r\n2|\r\n",
+    "floats": "Class,Segments\n3.0,a:0.0 b:5.\n2.0,\n",
+    "index of pandas": ",Class,Segments\n0,3,a:0 b:5\n1,2,\n",
+    "other order, zeros": "segments,class\na:00 b:05,3\n,2\n",
+    "spaces": " Class , Segments\n\n3, a:0  b:5 \n2,\n",
+    "empty columns": "Class,Segments,,\n3,a:0\tb:5,,\n2,,,\n,,,\n",
+}
+
+
+@pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_of_other_programs(tmp_path, text, encoding):
+    (tmp_path / "x.csv").write_bytes(text.encode(encoding))
+    assert list(read_segments(tmp_path / "x.csv")) == [(3, ["a:0", "b:5"]), (2, [])]
+
+
+def test_a_long_line(tmp_path):
+    segments = [f"v{i}:{5 * i % 300}" for i in range(200_000)]
+    for quote in ("", '"'):
+        (tmp_path / "x.csv").write_text(f"1,{quote}{' '.join(segments)}{quote}\n")
+        assert list(read_segments(tmp_path / "x.csv")) == [(1, segments)]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -96,7 +124,20 @@ def test_reading(tmp_path, header):
         (b"-1,a:0\n", "line 1"),
         (b"9999999999,a:0\n", "line 1"),
         (b"1,a:0\n1,b:0\n", "line 2: class 1 occurs twice"),
-        (b"1,\xff\n", "cannot be read"),
+        (b"1,\xff\n", "not a CSV text file in UTF-8"),
+        (b"VideoId,LabelConfidencePairs\nab,1 0.5\n", "line 1"),
+        (b"1,a:0,b:0\n", "line 1: segments are in several columns"),
+        (b"1,a:0;b:0\n", "line 1: 'a:0;b:0' is not a segment"),
+        (b"1,a:0|b:0|c:5\n", "line 1: .* is not a segment"),
+        (b"1;a:0,b:0\n", "line 1: .* is not a segment"),
+        (b"1,'a:0 b:0'\n", "line 1: .* is not a segment"),
+        (b"1,\"['a:0', 'b:0']\"\n", "line 1: .* is not a segment"),
+        (b"1,a:0 b:2.5\n", "line 1: 'b:2.5' is not a segment"),
+        (b"1,a:-5\n", "line 1: 'a:-5' is not a segment"),
+        (b"1,a b\n", "line 1: 'a' is not a segment"),
+        (b"1.5,a:0\n", "line 1"),
+        (b'1,a:0\n2,"b:0\n3,c:0\n', "not a CSV text file: after line 1"),
+        (b"Class,Segments\n\n1\n", "line 3: '1' is not CLASS"),
     ],
 )
 def test_wrong_files(tmp_path, text, message):

@@ -1,9 +1,10 @@
 """Scores a submission of segments, `Class,Segments`, against rated segments: `run_segment_evaluation`."""
 
-import csv
 import logging
 import pathlib
+import reprlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
@@ -14,8 +15,8 @@ from yt8m_distill.data.video import rated_segments
 from yt8m_distill.data.video_files import open_videos
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
-from yt8m_distill.prediction.segments import read_segments
-from yt8m_distill.prediction.vocabulary import MOST_DIGITS
+from yt8m_distill.files.delimited import read_rows, whole_number
+from yt8m_distill.prediction.segments import read_segments, segment_name
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ def evaluate_segments(rated: Rated, submission_file: str, top_n: int) -> dict[st
         the submission; "classes", the number of these classes; "classes_missing", those not in the submission.
 
     Raises:
-        UserError: no class has a positive segment, or the file has another format.
+        UserError: no class has a positive segment, the file has another format, or nothing in it can be scored: none of
+            its classes has a positive segment, or none of its segments was rated for its class.
 
     Source: the starter code's segment_eval_inference.py.
     Differs: the original cannot read the header, never matches the last segment of a line, fails at a class without
@@ -60,17 +62,58 @@ def evaluate_segments(rated: Rated, submission_file: str, top_n: int) -> dict[st
     precisions = {index: 0.0 for index, segments in rated.items() if any(segments.values())}
     if not precisions:
         raise UserError("no rated segment is positive for any class, so the submission cannot be scored.")
-    missing, repeated = set(precisions), 0
+    counts = _Counts()
     for index, segments in read_segments(submission_file):
-        missing.discard(index)
         ranked = list(dict.fromkeys(segments))
-        repeated += len(segments) - len(ranked)
+        counts.add(index, segments, ranked, precisions, rated)
         if index in precisions:
             precisions[index] = average_precision(ranked[:top_n], rated[index])
-    if repeated:
-        log.warning("%s: %d segments are repeated in the line of a class; the first counts.", submission_file, repeated)
+    counts.check(submission_file, precisions, rated)
     mean = float(np.mean(list(precisions.values())))
-    return {f"MAP@{top_n}": mean, "classes": len(precisions), "classes_missing": len(missing)}
+    missing = len(precisions) - counts.scored
+    return {f"MAP@{top_n}": mean, "classes": len(precisions), "classes_missing": missing}
+
+
+@dataclass
+class _Counts:
+    """How much of a submission can be scored."""
+
+    classes: int = 0
+    scored: int = 0
+    unmatched: int = 0
+    segments: int = 0
+    repeated: int = 0
+    example: str = ""
+
+    def add(self, index: int, segments: list[str], ranked: list[str], precisions: Mapping[int, float], rated: Rated):
+        self.classes += 1
+        self.segments += len(segments)
+        self.repeated += len(segments) - len(ranked)
+        self.example = self.example or (segments[0] if segments else "")
+        if index in precisions:
+            self.scored += 1
+            self.unmatched += rated[index].keys().isdisjoint(ranked)
+
+    def check(self, file: str, precisions: Mapping[int, float], rated: Rated):
+        """Raises UserError where nothing can be scored; warns where some cannot."""
+        if not self.segments:
+            raise UserError(f"{file} has no segments to score: a line is CLASS,ID:START ID:START ...")
+        if not self.scored:
+            raise UserError(
+                f"none of the {self.classes:,} classes in {file} has a segment that is rated positive; such have the "
+                f"classes {reprlib.repr(sorted(precisions))[1:-1]}. Are the ratings of other data?"
+            )
+        if self.unmatched == self.scored:
+            index = next(iter(precisions))
+            raise UserError(
+                f"none of the segments in {file}, such as '{self.example}', was rated for its class; rated is, for "
+                f"class {index}, '{next(iter(rated[index]))}'. Are the ratings of other videos?"
+            )
+        if self.unmatched:
+            log.warning("%s: of %d classes no segment was rated; they count as 0.", file, self.unmatched)
+        if self.repeated:
+            text = "%s: %d segments are repeated in the line of a class; the first counts."
+            log.warning(text, file, self.repeated)
 
 
 def average_precision(ranked: Iterable[str], rated: Mapping[str, bool]) -> float:
@@ -134,18 +177,13 @@ def read_label_cache(path: pathlib.Path) -> Rated:
         UserError: it cannot be read or has another format. The message names file and line.
     """
     rated: Rated = {}
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            for number, row in enumerate(csv.reader(file), start=1):
-                if not row:
-                    continue
-                try:
-                    name, index, score = row
-                    if len(index) > MOST_DIGITS or not 0 <= float(score) <= 1:
-                        raise ValueError
-                    rated.setdefault(int(index), {})[name] = float(score) > 0
-                except ValueError as error:
-                    raise UserError(f"{path}, line {number}: it is not ID:START,CLASS,SCORE.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
+    for line, cells in read_rows(path, "label cache", lambda cells: len(cells) == len(("segment", "class", "score"))):
+        try:
+            text, class_text, score_text = cells
+            name, index, score = segment_name(text), whole_number(class_text), float(score_text)
+            if name is None or index is None or not 0 <= score <= 1:
+                raise ValueError
+        except ValueError as error:
+            raise UserError(f"{path}, line {line}: it is not ID:START,CLASS,SCORE.") from error
+        rated.setdefault(index, {})[name] = score > 0
     return rated

@@ -1,19 +1,24 @@
 """Predictions of segments as text: `Class,Segments`, the best segments of each class."""
 
 import os
+import re
 import reprlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.delimited import read_rows, whole_number
 from yt8m_distill.files.resumable import ResumableFiles
-from yt8m_distill.files.untrusted import read_lines
 from yt8m_distill.prediction.submission import checked_id
-from yt8m_distill.prediction.vocabulary import MOST_DIGITS
 from yt8m_distill.ranking import ranked_classes
 
 HEADER = "Class,Segments\n"
+_COLUMNS = (("class", "classes"), ("segments", "segment"))  # in lower case
+# A list of segments as it is written here. Possessive, so that a line of megabytes takes no memory.
+_PLAIN_LIST = re.compile(r"(?:[^\s:;,|]++:(?:0|[1-9][0-9]{0,8}+)(?: |$))*+")
+_SEGMENT = re.compile(r"([^,\"]+):([0-9]{1,9})(?:\.0*)?")
+_OTHER_SEPARATOR = re.compile(r":[0-9.]+[;|]")
 _START_BITS = 32  # of a segment's number, for its start; the others are for its video
 
 
@@ -135,32 +140,71 @@ class _BestSegments:
 
 
 def read_segments(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
-    """Class and segments, `ID:START`, best first, of each line of a file in the format of `SegmentsWriter`.
+    """Class and segments, `ID:START`, best first, of each line of a CSV file `Class,Segments`.
+
+    The file is that of `SegmentsWriter`, or one that another program has written: columns are found by the header, if
+    there is one; `3.0` is class 3, and `a:5.0` the segment "a:5". How else the text may be written: see
+    `files.delimited.read_rows`.
 
     Raises:
         UserError: the file cannot be read, has another format or repeats a class. The message names file and line.
     """
     seen = set()
-    for place, line in _lines(path):
-        text, comma, segments = line.partition(",")
-        if not comma or not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
-            raise UserError(f"{place}: {reprlib.repr(line)} is not CLASS,ID:START ID:START ...")
-        if int(text) in seen:
-            raise UserError(f"{place}: class {text} occurs twice.")
-        seen.add(int(text))
-        yield int(text), segments.split()
+    columns: tuple[int, int] | None = None
+    for line, cells in read_rows(path, "submission", _is_first_row):
+        place = f"{path}, line {line}"
+        if columns is None:
+            columns = _columns(cells)
+            if columns is not None:
+                continue
+            columns = (0, 1)
+        index, segments = _row(cells, columns, place)
+        if index in seen:
+            raise UserError(f"{place}: class {index} occurs twice.")
+        seen.add(index)
+        yield index, segments
 
 
-def _lines(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
-    """The place of each line, for messages, and the line; without the header and empty lines."""
-    for number, line in enumerate(read_lines(path), start=1):
-        place = f"{path}, line {number}"
-        try:
-            text = line.decode().strip()
-        except UnicodeDecodeError as error:
-            raise UserError(f"{place} cannot be read: {error}.") from error
-        if text and not (number == 1 and text.lower() == HEADER.strip().lower()):
-            yield place, text
+def segment_name(text: str) -> str | None:
+    """The name of a segment, `ID:START`, where START is a whole number of seconds; None if the text is none.
+
+    Example:
+        >>> [segment_name(text) for text in ("ab:5", "ab:5.0", "ab:05", "ab:5.5", "ab", ":5", "ab:0;cd:5")]
+        ['ab:5', 'ab:5', 'ab:5', None, None, None, None]
+    """
+    match = _SEGMENT.fullmatch(text)
+    return f"{match[1]}:{int(match[2])}" if match and not _OTHER_SEPARATOR.search(text) else None
+
+
+def _is_first_row(cells: Sequence[str]) -> bool:
+    return _columns(cells) is not None or (len(cells) > 1 and whole_number(cells[0]) is not None)
+
+
+def _columns(header: Sequence[str]) -> tuple[int, int] | None:
+    """Where a header has class and segments; None if it is none."""
+    names = [name.lower() for name in header]
+    found = [next((names.index(name) for name in each if name in names), None) for each in _COLUMNS]
+    return None if None in found else (found[0], found[1])
+
+
+def _row(cells: Sequence[str], columns: tuple[int, int], place: str) -> tuple[int, list[str]]:
+    """Class and segments of a row."""
+    index = whole_number(cells[columns[0]]) if max(columns) < len(cells) else None
+    if index is None:
+        raise UserError(f"{place}: {reprlib.repr(','.join(cells))} is not CLASS,ID:START ID:START ...")
+    if any(":" in cell for cell in cells[max(columns) + 1 :]):
+        raise UserError(f"{place}: segments are in several columns; a line is CLASS,ID:START ID:START ...")
+    text = " ".join(cells[columns[1]].split())
+    segments = text.split()
+    if _PLAIN_LIST.fullmatch(text):
+        return index, segments
+    names = [segment_name(segment) for segment in segments]
+    if None in names:
+        wrong = reprlib.repr(segments[names.index(None)])
+        raise UserError(
+            f"{place}: {wrong} is not a segment, ID:START with START in whole seconds; spaces separate segments."
+        )
+    return index, names
 
 
 def _checked_id(video_id: bytes) -> str:
