@@ -112,3 +112,27 @@ def test_the_model_is_a_keras_model(folder):
     result = run(folder, ["-c", code])
     assert result.returncode == 0, result.stderr[-3000:]
     assert "my_plugin>MeanMlp" in result.stdout
+
+
+def test_compute_that_a_model_does_not_state_is_unknown(data, tmp_path):
+    text = re.sub(r"\n    def encoder_multiply_accumulates.*?\n\n", "\n\n", PLUGIN, flags=re.DOTALL)
+    assert text != PLUGIN
+    (tmp_path / "my_plugin.py").write_text(text)
+    (tmp_path / "data").symlink_to(data)
+    model = ["--plugins=my_plugin", "--model=MeanMlp"]
+    files = ["--train_data_pattern=data/train*", "--eval_data_pattern=data/test*"]
+    (tmp_path / "runs.toml").write_text('frames = [2]\n[[runs]]\nname = "all"\ntraining_mode = "baseline"\n')
+    commands = {
+        "report": ["train.py", *model, *files, *SMALL, "--training_mode=teacher", "--train_dir=run"],
+        "flops": ["-m", "yt8m_distill.flops", *model],
+        "export": ["-m", "yt8m_distill.export", model[0], "--train_dir=run", "--output_dir=x", "--formats=saved_model"],
+        "experiment": ["-m", "yt8m_distill.experiment", "--experiment=runs.toml", *model, *files, *SMALL],
+    }
+    results = {name: run(tmp_path, words) for name, words in commands.items()}
+    assert {name: result.returncode for name, result in results.items()} == dict.fromkeys(commands, 0), results
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["rows"][0]["multiply_accumulates"] is None
+    assert "unknown" in results["report"].stdout
+    assert "unknown" in results["flops"].stdout
+    assert "- Multiply-accumulates: unknown for one video" in (tmp_path / "x" / "README.md").read_text()
+    (table,) = tmp_path.glob("runs/*/results.md")
+    assert "unknown" in table.read_text()

@@ -25,6 +25,7 @@ from yt8m_distill.flops import main as flops_main
 from yt8m_distill.models import HierarchicalRNN, NetVLAD, NeXtVLAD, VideoModel, cost
 from yt8m_distill.models.building import build_model
 from yt8m_distill.models.cost import multiply_accumulates, paper_convention, parameter_count, weight_bytes
+from yt8m_distill.models.ensemble import TeacherEnsemble
 from yt8m_distill.plugins import MODELS
 from yt8m_distill.runs.directory import RunDir
 
@@ -365,3 +366,58 @@ assert "keras" not in sys.modules
 def test_imported_the_module_of_the_command_has_the_counts():
     assert flops.multiply_accumulates is cost.multiply_accumulates
     assert flops.parameter_count is cost.parameter_count
+
+
+class Uncounted(VideoModel):
+    """A user's model that does not say what it computes."""
+
+    def __init__(self, feature_sizes, num_classes, **kwargs):
+        super().__init__(feature_sizes, num_classes, model_args={}, **kwargs)
+
+    def build_encoder(self):
+        return sum(self.feature_sizes)
+
+    def encode(self, frames, mask, training, intermediates):
+        return keras.ops.sum(frames, axis=1)
+
+
+class OtherEncoder(NetVLAD):
+    """Computes something else than the model whose count it inherits."""
+
+    def encode(self, frames, mask, training, intermediates):
+        return super().encode(keras.ops.concatenate([frames, frames], axis=1), None, training, intermediates)
+
+
+class OtherDefaults(NetVLAD):
+    """Computes what the model computes that it inherits from."""
+
+    def __init__(self, feature_sizes, num_classes, *, clusters=3, **kwargs):
+        super().__init__(feature_sizes, num_classes, clusters=clusters, hidden_size=4, **kwargs)
+
+
+class OtherClassifier(NetVLAD):
+    """Has a classifier that does not say what it computes."""
+
+    def new_classifier(self, args):
+        return keras.layers.Dense(self.num_classes, activation="sigmoid")
+
+    def encoder_multiply_accumulates(self, frames):
+        return super().encoder_multiply_accumulates(frames)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_every_model_of_the_package_states_its_compute(model):
+    assert cost.multiply_accumulates(model, 4)[0] > 0
+
+
+@pytest.mark.parametrize("model_class", [Uncounted, OtherEncoder, OtherClassifier])
+def test_what_is_not_stated_is_unknown(model_class):
+    args = {} if model_class is Uncounted else {"clusters": 3, "hidden_size": 4}
+    model = model_class((6, 2), 5, **args)
+    assert cost.multiply_accumulates(model, 4) == (None, {})
+    assert cost.multiply_accumulates(TeacherEnsemble([model]), 4) == (None, {})
+
+
+def test_other_defaults_change_no_rule():
+    inherited = cost.multiply_accumulates(OtherDefaults((6, 2), 5), 4)
+    assert inherited == cost.multiply_accumulates(NetVLAD((6, 2), 5, clusters=3, hidden_size=4), 4)

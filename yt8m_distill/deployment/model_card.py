@@ -76,7 +76,8 @@ def _model(manifest: Manifest, trained: TrainedModel) -> str:
     lines = [f"- Trained on: {data.describe()}.", f"- Arguments: {_arguments(trained)}."]
     frames = manifest.frames or 300
     total, _ = cost.multiply_accumulates(model, frames)
-    lines.append(f"- Multiply-accumulates: {total / 1e6:,.2f} million for one video of {frames} frames.")
+    computed = "unknown" if total is None else f"{total / 1e6:,.2f} million"
+    lines.append(f"- Multiply-accumulates: {computed} for one video of {frames} frames.")
     lines.append(f"- Trainable parameters: {cost.parameter_count(model):,}.")
     return "## The model\n\n" + "\n".join(lines)
 

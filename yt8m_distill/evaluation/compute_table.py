@@ -117,6 +117,9 @@ def _whole_model(columns: Sequence[Sized]) -> str:
         "Multiply-accumulates of the whole model for one video: all matrix products, those of an LSTM in each step; "
         "element-wise operations are not counted. Floating-point operations are twice as many."
     )
+    if not all(counts):
+        name = type(columns[0].model).__name__
+        return _wrapped(f"{text} Here they are unknown: {name} does not state them (`encoder_multiply_accumulates`).")
     return f"{_wrapped(text)}\n\n{_table('layer', columns, counts)}"
 
 

@@ -6,6 +6,7 @@ from yt8m_distill import losses
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.errors import UserError
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.prediction.predict import predictions
 
@@ -35,7 +36,7 @@ def evaluate(
         Metrics by name.
 
     Raises:
-        UserError: no videos, or a bad record.
+        UserError: no videos, none with a label (or none of the segments rated positive), or a bad record.
 
     Source: the starter code, which sets the predictions of classes that are not rated to 0.
     """
@@ -46,4 +47,10 @@ def evaluate(
         if weights is not None:
             scores, labels = scores * weights, labels > 0
         metrics.update(scores, labels, loss=loss)
-    return metrics.result()
+    result = metrics.result()
+    if not metrics.labelled_examples:
+        raise UserError(
+            f"none of the {result['examples']:,} examples has a label, so no metrics can be computed; inference.py "
+            "predicts videos without labels."
+        )
+    return result

@@ -5,9 +5,11 @@ import pathlib
 import time
 from collections.abc import Mapping
 
+from yt8m_distill.config.dataset import SEGMENT
 from yt8m_distill.config.inference import EvalConfig
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.batches import View, check_view
+from yt8m_distill.data.labels import check_labels, describe_unlabelled
 from yt8m_distill.data.video_files import VideoFiles, check_segments
 from yt8m_distill.devices.precision import warn_where_slow
 from yt8m_distill.errors import UserError
@@ -31,7 +33,7 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
         The metrics; of several checkpoints, those of the best epoch.
 
     Raises:
-        UserError: no run, no model, no files, files of another format, or a bad record.
+        UserError: no run, no model, no files, files of another format or without labels, or a bad record.
     """
     train_config = RunDir(config.train_dir).read_config()
     check_selection(config.which or train_config.main_role, config.selection)
@@ -40,6 +42,8 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
     level = level_of(config.segments, train_config)
     videos = evaluation_videos(config.eval_data_pattern, train_config, "eval_data_pattern", level, skip)
     check_segments(videos, "eval_data_pattern")
+    consequence = "no metrics can be computed; inference.py predicts videos without labels"
+    check_labels(videos, "eval_data_pattern", consequence, warn=False)  # of all of them, at the end
     if config.follow:
         result = _follow(config, videos)
     else:
@@ -69,6 +73,9 @@ def _evaluate_once(config: EvalConfig, trained: TrainedModel, videos: VideoFiles
         seed=trained.config.learning.seed,
         description=f"Evaluating the {trained.role}",
     )
+    if metrics.labelled_examples < result["examples"] and videos.spec.level != SEGMENT:
+        few = describe_unlabelled(metrics.labelled_examples, result["examples"])
+        log.warning("--eval_data_pattern: of the videos, %s", few)
     _write(config, trained, selection, result, metrics, videos.spec.level)
     return result
 

@@ -77,7 +77,7 @@ def _draw_accuracy(
     metrics = ["GAP@20", "mAP_full" if "mAP_full" in results[0].row.metrics else "mAP"]
     axes = {
         "frames": ("frames", lambda result: result.row.frames),
-        "multiply_accumulates": ("multiply-accumulates per video", lambda result: result.row.multiply_accumulates),
+        "multiply_accumulates": ("multiply-accumulates per video", lambda result: result.row.multiply_accumulates or 0),
         "videos_per_second": ("videos/s", lambda result: speeds.get(speed_key(result), 0.0)),
     }
     for name, (label, x) in axes.items():

@@ -207,7 +207,7 @@ def csv_text(results: Sequence[Result], videos_per_second: Mapping[tuple, float]
             + [_known(row.metrics.get(name)) for name in metrics]
             + [
                 row.parameters,
-                row.multiply_accumulates,
+                "unknown" if row.multiply_accumulates is None else row.multiply_accumulates,
                 f"{rate:.1f}" if rate else "",
                 f"{result.training_seconds:.1f}",
             ]

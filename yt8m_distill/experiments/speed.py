@@ -39,7 +39,7 @@ class Speed:
 
     model: str
     k: int | None
-    multiply_accumulates: int
+    multiply_accumulates: int | None
     videos_per_second: float
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from yt8m_distill.config.experiment import ExperimentConfig
 from yt8m_distill.experiments import published
 from yt8m_distill.experiments.results import Result, by_cell, references, speed_key
-from yt8m_distill.files.text_table import markdown_table
+from yt8m_distill.files.text_table import count_cell, markdown_table
 from yt8m_distill.runs.directory import RunDir
 
 TITLES = {
@@ -177,9 +177,8 @@ def _costs(table: Table) -> str:
         k = "all" if result.k is None else str(result.k)
         paper = next((figure.gigaflops for figure in table.figures if figure.k == result.k and figure.gigaflops), "")
         row = result.row
-        lines.append(
-            [k, str(row.frames), f"{row.parameters:,}", f"{row.multiply_accumulates:,}", _rate(table, result), paper]
-        )
+        sizes = [count_cell(row.parameters), count_cell(row.multiply_accumulates)]
+        lines.append([k, str(row.frames), *sizes, _rate(table, result), paper])
     head = ["k", "frames", "parameters", "multiply-accumulates", "videos/s", "paper, GFLOPs"]
     return markdown_table([head, *lines])
 
@@ -206,7 +205,7 @@ def _listing(table: Table) -> str:
         first = group[0]
         k = "all" if first.k is None else str(first.k)
         line = [first.run.row, k, *(cell(group, [metric]) for metric in table.metrics), gap_closed(group, table)]
-        line += [f"{first.row.multiply_accumulates:,}", _rate(table, first)]
+        line += [count_cell(first.row.multiply_accumulates), _rate(table, first)]
         paper = _published(table, first)
         if table.figures:
             line += [paper.map, paper.gap, paper.gigaflops] if paper else ["", "", ""]

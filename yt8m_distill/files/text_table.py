@@ -6,6 +6,16 @@ _PADDING = {"<": str.ljust, ">": str.rjust}
 _RULES = {"<": "--", ">": "-:"}
 
 
+def count_cell(count: int | None) -> str:
+    """A count with separators; None is unknown.
+
+    Example:
+        >>> count_cell(1234567), count_cell(None)
+        ('1,234,567', 'unknown')
+    """
+    return "unknown" if count is None else f"{count:,}"
+
+
 def aligned_table(rows: Sequence[Sequence[str]], alignment: str = "<>") -> str:
     """Rows of cells as lines of aligned columns, two spaces apart.
 

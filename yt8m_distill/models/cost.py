@@ -14,7 +14,7 @@ ELEMENTWISE_OF_A_CELL = 14  # operations in a step, as table 3 counts them
 STEPS_OF_FRAMES = {20: 15, 10: 9}  # of the lower stack in table 3, where they are not as many as the frames
 
 
-def multiply_accumulates(model: VideoModel, frames: int) -> tuple[int, dict[str, int]]:
+def multiply_accumulates(model: VideoModel, frames: int) -> tuple[int | None, dict[str, int]]:
     """Counts the multiply-accumulates of classifying one video of `frames` frames.
 
     A multiplication with its addition is one; floating-point operations are twice as many. Counted are all matrix
@@ -27,9 +27,11 @@ def multiply_accumulates(model: VideoModel, frames: int) -> tuple[int, dict[str,
         frames: frames that the model gets, at least 0.
 
     Returns:
-        The total, and its parts by layer.
+        The total, and its parts by layer; None and no parts where the model does not state them.
     """
     by_layer = model.multiply_accumulates(frames)
+    if by_layer is None:
+        return None, {}
     return sum(by_layer.values()), by_layer
 
 

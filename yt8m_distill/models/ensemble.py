@@ -52,12 +52,15 @@ class TeacherEnsemble(keras.Model):
         """Of the matched member; None where there is none."""
         return None if self.matched is None else self.matched.frame_states_size
 
-    def multiply_accumulates(self, frames: int) -> dict[str, int]:
-        """Of all members, for one video of `frames` frames."""
+    def multiply_accumulates(self, frames: int) -> dict[str, int] | None:
+        """Of all members, for one video of `frames` frames; None where that of a member is unknown."""
+        counts = [member.multiply_accumulates(frames) for member in self.members]
+        if None in counts:
+            return None
         return {
             f"{place} {type(member).__name__}/{layer}": count
-            for place, member in enumerate(self.members, start=1)
-            for layer, count in member.multiply_accumulates(frames).items()
+            for place, (member, by_layer) in enumerate(zip(self.members, counts, strict=True), start=1)
+            for layer, count in by_layer.items()
         }
 
     def call(self, inputs: dict[str, Any], training: bool = False, return_intermediates: bool = False):

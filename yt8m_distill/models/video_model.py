@@ -1,6 +1,7 @@
 """The contract of all models: inputs, outputs, classifier, configuration."""
 
 import abc
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -20,9 +21,9 @@ class VideoModel(keras.Model, abc.ABC):
 
     A model is built as soon as it is constructed, works for any number of frames, and does not know whether it is
     teacher or student. A user's own model subclasses this, has its hyper-parameters as keyword arguments of its
-    constructor, hands all others on to this one, and implements `build_encoder`, `encode` and
-    `encoder_multiply_accumulates`. `plugins.register_model` gives it a name. Keras files refer to it by its name and
-    its top-level package.
+    constructor, hands all others on to this one, and implements `build_encoder` and `encode`, and
+    `encoder_multiply_accumulates` if its compute is to be known. `plugins.register_model` gives it a name. Keras files
+    refer to it by its name and its top-level package.
 
     Args:
         feature_sizes: length of each feature of a frame, in the order in which they stand in `frames`.
@@ -152,9 +153,10 @@ class VideoModel(keras.Model, abc.ABC):
             intermediates: to be filled with named tensors, or None where none are wanted.
         """
 
-    @abc.abstractmethod
-    def encoder_multiply_accumulates(self, frames: int) -> dict[str, int]:
-        """`multiply_accumulates` without the classifier."""
+    def encoder_multiply_accumulates(self, frames: int) -> dict[str, int] | None:
+        """`multiply_accumulates` without the classifier; None: unknown."""
+        del frames
+        return None
 
     def label_loss(self, loss: Callable, labels: Any, outputs: dict[str, Any], label_weights: Any = None) -> Any:
         """What training on the labels minimizes; a model may add terms of its own.
@@ -175,12 +177,18 @@ class VideoModel(keras.Model, abc.ABC):
         """
         raise UserError(f"branch={index}: {type(self).__name__} has no branches; MixNeXtVLAD has.")
 
-    def multiply_accumulates(self, frames: int) -> dict[str, int]:
-        """Multiply-accumulates, by layer, for one video of `frames` frames; element-wise work is not counted."""
-        return {
-            **self.encoder_multiply_accumulates(frames),
-            "classifier": self.classifier.multiply_accumulates(),
-        }
+    def multiply_accumulates(self, frames: int) -> dict[str, int] | None:
+        """Multiply-accumulates, by layer, for one video of `frames` frames; element-wise work is not counted.
+
+        None where they are unknown: the model or its classifier does not state them, or a class that computes something
+        else than the one that states them inherits them.
+        """
+        encoder = self.encoder_multiply_accumulates(frames) if _states_compute(type(self)) else None
+        of_classifier = getattr(self.classifier, "multiply_accumulates", None)
+        classifier = None if of_classifier is None else of_classifier()
+        if encoder is None or classifier is None:
+            return None
+        return {**encoder, "classifier": classifier}
 
     def build(self, input_shape: Any = None) -> None:
         """Creates all variables; the input's shape is not needed. Called by the constructor."""
@@ -264,6 +272,17 @@ class VideoModel(keras.Model, abc.ABC):
     def new_classifier(self, args: dict[str, Any]) -> keras.layers.Layer:
         """The output layer that the classifier's arguments describe; `model_args` are the subclass's own by then."""
         return classifier_choice.make_classifier(self, args)
+
+
+def _states_compute(model_class: type[VideoModel]) -> bool:
+    """Whether no class overrides methods below the one whose count of multiply-accumulates it has."""
+    for each in model_class.__mro__:
+        methods = {name for name, value in vars(each).items() if inspect.isfunction(value)}
+        if VideoModel.encoder_multiply_accumulates.__name__ in methods:
+            return True
+        if methods - {"__init__", "label_loss", "set_eigenvalues", "get_config", "branch_model"}:
+            return False
+    return False
 
 
 def stream_share(count: int, stream: int) -> int:

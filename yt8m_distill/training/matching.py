@@ -13,11 +13,12 @@ from yt8m_distill.distiller import (
     check_losses,
     check_same_weights,
     have_same_classifier,
+    reach_classifier,
     start_from_classifier,
     start_from_teacher,
 )
 from yt8m_distill.errors import UserError
-from yt8m_distill.losses import Loss, student_losses
+from yt8m_distill.losses import LabelLoss, Loss, student_losses
 from yt8m_distill.models import building
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.teachers import data_format, join
@@ -74,6 +75,14 @@ def _check_stored(losses: Iterable[Loss]):
                 f"--teacher_cache holds predictions and representations; the loss {loss.name} reads the teacher's "
                 f"{', '.join(others)}. Leave out one of them."
             )
+
+
+def learns_labels(config: RunConfig) -> bool:
+    """Whether a run trains on labels; a student of finished teachers may learn from their predictions alone."""
+    if config.training_mode != "serial" or not config.teacher_dirs:
+        return True
+    losses = losses_of(config)
+    return not reach_classifier(losses) or any(isinstance(loss, LabelLoss) and loss.weight for loss in losses)
 
 
 def _losses_of_one_teacher(config: RunConfig) -> list[str]:

@@ -12,7 +12,7 @@ from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.evaluation.results import write_metrics
 from yt8m_distill.files import untrusted
-from yt8m_distill.files.text_table import aligned_table
+from yt8m_distill.files.text_table import aligned_table, count_cell
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.models import cost
 from yt8m_distill.prediction.predict import prediction_function
@@ -32,14 +32,14 @@ class Row:
         role: "teacher", "student" or "baseline".
         frames: number of frames that it sees of the longest video.
         parameters: number of trainable parameters.
-        multiply_accumulates: MACs for one video of that many frames.
+        multiply_accumulates: MACs for one video of that many frames; None: unknown.
         metrics: on the evaluation data; empty where there is none.
     """
 
     role: str
     frames: int
     parameters: int
-    multiply_accumulates: int
+    multiply_accumulates: int | None
     metrics: Mapping[str, int | float]
 
 
@@ -62,7 +62,8 @@ class Report:
         lines = [head]
         for row in self.rows:
             scores = [f"{row.metrics[name]:.4f}" if name in row.metrics else "-" for name in METRICS]
-            lines.append([row.role, str(row.frames), *scores, f"{row.parameters:,}", f"{row.multiply_accumulates:,}"])
+            sizes = [count_cell(row.parameters), count_cell(row.multiply_accumulates)]
+            lines.append([row.role, str(row.frames), *scores, *sizes])
         return aligned_table(lines)
 
     def next_commands(self, plugins: Sequence[str] = ()) -> str:

@@ -12,6 +12,7 @@ from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.batches import StoredOutputs
+from yt8m_distill.data.labels import check_labels
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.devices import cluster
 from yt8m_distill.devices.cluster import Devices
@@ -27,7 +28,7 @@ from yt8m_distill.runs.teachers import teacher_config, teacher_runs
 from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.training.checkpointing import names_and_sizes
 from yt8m_distill.training.loop import TrainingLoop
-from yt8m_distill.training.matching import check_buildable, teacher_of
+from yt8m_distill.training.matching import check_buildable, learns_labels, teacher_of
 from yt8m_distill.training.opening import open_run
 from yt8m_distill.training.report import Report, make_report
 from yt8m_distill.training.resolve import resolve
@@ -56,9 +57,22 @@ def run_training(config: TrainConfig, start_new_model: bool = False, devices: De
     with cluster.loss_of_workers_named(devices):
         with devices.chief_first():  # it writes the sample data, where the run is trained on that
             run_config, files = resolve(config)
+        _check_labels(run_config, files)
         report = _train(run_config, files, start_new_model, devices)
     report_skipped((videos.bad_records for videos in files.values()), config.bad_records.max_bad_fraction)
     return report
+
+
+def _check_labels(config: RunConfig, files: Mapping[str, VideoFiles]):
+    """Checks that there are labels to learn from, to choose the best epoch by, and to measure the result on."""
+    consequences = {
+        "train": "nothing can be learned from them",
+        "validation": "the best epoch cannot be chosen by them",
+        "eval": "the trained model cannot be measured on them",
+    }
+    for name, videos in files.items():
+        if name != "train" or learns_labels(config):
+            check_labels(videos, f"{name}_data_pattern", consequences[name])
 
 
 def _train(
