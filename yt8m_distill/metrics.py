@@ -48,7 +48,7 @@ class EvaluationMetrics:
       mean over all videos, a video without labels counting 0.
     - mAP_full (only with `full_map`): textbook mAP, over all scores of every class with labels.
 
-    A set without any label gives 0 for all of them: `labelled_examples` tells. An empty set is an error.
+    A set without any label gives 0 for all of them; `labelled_examples` counts. An empty set is an error.
 
     Ties: equal scores of different videos keep the order of arrival; within a video the lower class comes first.
     Scores are compared as float32, sums are float64.
@@ -87,7 +87,7 @@ class EvaluationMetrics:
         self.top_k = _positive_integer("top_k", top_k)
         self._kept = min(self.top_k, self.num_classes)
         self._examples = 0
-        self._labelled = 0
+        self.labelled_examples = 0
         self._hits_at_one = 0
         self._perr_sum = 0.0
         self._loss_sum: float | None = None
@@ -120,11 +120,10 @@ class EvaluationMetrics:
         loss_sum = self._checked_loss_sum(loss, len(scores))
         if self._full is not None:
             self._full.check_memory(self._examples + len(scores))
-        self._ranking = None
-        self._loss_sum = loss_sum
+        self._ranking, self._loss_sum = None, loss_sum
         self._positives += np.bincount(positive_cells % self.num_classes, minlength=self.num_classes)
         label_counts = np.bincount(positive_cells // self.num_classes, minlength=len(scores))
-        self._labelled += int(np.count_nonzero(label_counts))
+        self.labelled_examples += int(np.count_nonzero(label_counts))
         rows = max(1, _BLOCK_VALUES // self.num_classes)
         for start in range(0, len(scores), rows):
             block = slice(start, start + rows)
@@ -154,11 +153,6 @@ class EvaluationMetrics:
         if ranking.full_average_precisions is not None:
             metrics["mAP_full"] = _mean(ranking.full_average_precisions[has_labels])
         return metrics
-
-    @property
-    def labelled_examples(self) -> int:
-        """Examples so far that have at least one label."""
-        return self._labelled
 
     def per_class(self) -> list[ClassMetrics]:
         """One row for every class, in class order.

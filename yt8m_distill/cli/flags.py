@@ -4,6 +4,7 @@ The only module that touches absl.flags. Each command has its own set of flags (
 global.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -11,9 +12,11 @@ from absl import flags
 from absl.flags import FlagValues
 
 from yt8m_distill.config.settings import REQUIRED, Setting, SettingError, Settings, settings_of
+from yt8m_distill.config.starter_flags import starter_flags
 from yt8m_distill.errors import UserError
 from yt8m_distill.plugins.loading import load_plugins
 
+log = logging.getLogger(__name__)
 T = TypeVar("T", bound=Settings)
 _DEFINE = {
     bool: flags.DEFINE_boolean,
@@ -37,9 +40,11 @@ def parse(kind: type[T], argv: Sequence[str]) -> T | None:
     try:
         _load_plugins(kind, argv)
         values = flag_values(kind)
+        _define_starter_flags(kind, values)
         rest = values(list(argv), known_only=_takes_rest(kind))[1:]
         if values.help:
             return None
+        _note_starter_flags(kind, values)
         settings = {name: rule.read(values[name].value) for name, rule in _flags(kind).items() if values[name].present}
         return kind.from_settings(settings | _arguments(kind, rest))
     except flags.Error as error:
@@ -80,6 +85,22 @@ def _define(rule: Setting, values: FlagValues):
         flags.DEFINE_enum(rule.name, default, rule.choices, text, flag_values=values)
     else:
         _DEFINE[rule.kind](rule.name, default, text, flag_values=values)
+
+
+def _define_starter_flags(kind: type[Settings], values: FlagValues):
+    for name, flag in starter_flags(kind).items():
+        define = flags.DEFINE_boolean if flag.is_switch else flags.DEFINE_string
+        define(name, None, "", flag_values=values)
+
+
+def _note_starter_flags(kind: type[Settings], values: FlagValues):
+    """Says what has become of given flags of the starter code; UserError where another one has to be given."""
+    present = {name: flag for name, flag in starter_flags(kind).items() if values[name].present}
+    for name, flag in present.items():
+        line = flag.line(name, values[name].value)
+        if not flag.accepted:
+            raise UserError(line)
+        log.info("%s", line)
 
 
 def _flags(kind: type[Settings]) -> dict[str, Setting]:
