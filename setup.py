@@ -12,7 +12,7 @@ SERVE = ["fastapi>=0.165,<1", "prometheus_client>=0.26,<1", "uvicorn>=0.54,<1"]
 BEAM = ["apache-beam>=2.77,<3"]
 COMMANDS = (
     *("train", "eval", "inference", "export", "serve", "beam_inference", "merge_predictions", "segment_eval"),
-    *("verify", "thin", "flops", "convert_checkpoint", "experiment"),
+    *("verify", "thin", "quantize", "flops", "convert_checkpoint", "experiment"),
 )
 
 setup(

@@ -13,8 +13,8 @@ ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PACKAGE = "yt8m_distill"
 SCRIPTS = ("train.py", "eval.py", "inference.py")
 COMMANDS = (
-    "train eval inference export serve beam_inference merge_predictions segment_eval verify thin flops "
-    "convert_checkpoint experiment"
+    "train eval inference export serve beam_inference merge_predictions segment_eval verify thin "
+    "quantize flops convert_checkpoint experiment"
 )
 
 # A module or folder may import whatever is on a floor below its own.

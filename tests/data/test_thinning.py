@@ -12,7 +12,7 @@ from tests.end_to_end.commands import evaluate, predict, train
 from tests.helpers import learnable_videos, sequence_example, shared_path, write_records
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.data import format_detection, reading, thinning
+from yt8m_distill.data import format_detection, reading, rewriting
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.frame_selection import frame_indices
 from yt8m_distill.data.sequence_example import regular_record, serialized_example, serialized_int64s
@@ -164,7 +164,7 @@ def test_a_stopped_run_leaves_no_half_of_a_shard(shards, tmp_path, monkeypatch):
         return framed(data)
 
     with monkeypatch.context() as patched:
-        patched.setattr(thinning, "framed", stopping)
+        patched.setattr(rewriting, "framed", stopping)
         assert thin(shards, tmp_path / "out") == 1
     assert sorted(snapshot(tmp_path / "out")) == ["train0.tfrecord", "train1.tfrecord"]
     assert thin(shards, tmp_path / "out") == 0

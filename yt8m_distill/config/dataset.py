@@ -1,6 +1,7 @@
 """The editions of the data sets: their keys, feature sizes, class counts and longest videos."""
 
-from dataclasses import InitVar, dataclass
+import math
+from dataclasses import InitVar, dataclass, field
 from typing import Literal
 
 from yt8m_distill.config.settings import Settings, setting
@@ -10,6 +11,8 @@ FRAME, VIDEO, SEGMENT = "frame", "video", "segment"
 LEVELS = (FRAME, VIDEO, SEGMENT)
 SEGMENT_FRAMES = 5  # of YouTube-8M 2019
 LONGEST_VIDEO = 300  # frames, of YouTube-8M
+DEFAULT_RANGE = (-2.0, 2.0)  # of the numbers that the bytes of published features stand for
+RANGES_FILE = "features.json"  # beside files of features with other ranges
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class DatasetSpec:
             which is read as a single frame. "segment": the records are frame-level ones with rated segments, and each
             segment is an example of its own.
         normalized: video level: each video's values, all features together, are brought to 2-norm 1.
+        feature_ranges: lowest and highest number that the bytes of each feature stand for; None: -2 and 2.
     """
 
     edition: str
@@ -69,6 +73,7 @@ class DatasetSpec:
     thin_frames: int | None = None
     level: str = FRAME
     normalized: bool = True
+    feature_ranges: tuple[tuple[float, ...], ...] | None = field(default=None, metadata={"newer": True})
 
     def __post_init__(self):
         object.__setattr__(self, "feature_names", tuple(self.feature_names))
@@ -90,6 +95,17 @@ class DatasetSpec:
             raise UserError(f"thin shards must hold at least 1 frame of each video, not {self.thin_frames}.")
         if self.level not in LEVELS:
             raise UserError(f"the level of the records must be one of {', '.join(LEVELS)}, not {self.level}.")
+        self._check_ranges()
+
+    def _check_ranges(self):
+        if self.feature_ranges is None:
+            return
+        object.__setattr__(self, "feature_ranges", tuple(map(tuple, self.feature_ranges)))
+        if len(self.feature_ranges) != len(self.feature_names):
+            raise UserError(f"there must be one range for each of {list(self.feature_names)}.")
+        for ends in self.feature_ranges:
+            if len(ends) != len(("min", "max")) or not all(map(math.isfinite, ends)) or not ends[0] < ends[1]:
+                raise UserError(f"a feature's range must be two finite numbers, the lower first, not {list(ends)}.")
 
     @property
     def frame_size(self) -> int:
@@ -109,11 +125,16 @@ class DatasetSpec:
     def describe(self) -> str:
         """One line for the log."""
         features = " + ".join(f"{n} ({s})" for n, s in zip(self.feature_names, self.feature_sizes, strict=True))
+        features += f" with values in {self.describe_ranges()}" if self.feature_ranges else ""
         frames = f"at most {self.max_frames} frames" if self.max_frames else "all frames"
         frames = "means over all frames" if self.level == VIDEO else frames
         frames = f"rated segments of {SEGMENT_FRAMES} frames" if self.level == SEGMENT else frames
         thin = f", thin shards with {self.thin_frames} frames of each video" if self.thin_frames else ""
         return f"{self.edition}: features {features}, id in '{self.id_key}', {self.num_classes} classes, {frames}{thin}"
+
+    def describe_ranges(self) -> str:
+        """The range of each feature in words."""
+        return " and ".join(f"[{low:.6g}, {high:.6g}]" for low, high in self.feature_ranges or (DEFAULT_RANGE,))
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ def to_values(value: Any) -> Any:
 
 def _is_left_out(field: dataclasses.Field, value: Any) -> bool:
     rule = field.metadata.get("setting")
-    return rule is not None and rule.newer and getattr(value, field.name) == field.default
+    newer = field.metadata.get("newer", False) if rule is None else rule.newer
+    return newer and getattr(value, field.name) == field.default
 
 
 def from_json(text: str, path: str) -> RunConfig:

@@ -22,6 +22,25 @@ class VerifyConfig(Settings):
 
 
 @dataclass(frozen=True)
+class QuantizeConfig(Settings):
+    """One rewriting of float features as bytes."""
+
+    pattern: str = setting(REQUIRED, f"Files to quantize: {VIDEOS}.", argument="IN")
+    output_dir: str = setting(REQUIRED, "Folder to write the files and features.json to.", argument="OUT_DIR")
+    ranges: str | None = setting(None, "File features.json with the ranges to use, that of the training. [fitted]")
+    feature_names: tuple[str, ...] | None = setting(None, "Names of the features to write. [all of the first record]")
+    feature_sizes: tuple[int, ...] | None = setting(
+        None, "Values per frame of each feature, where frames are strings of bytes. [the editions']", at_least=1
+    )
+    bad_records: BadRecordPolicy = group(BadRecordPolicy)
+
+    def __post_init__(self):
+        self.check_settings()
+        if self.feature_sizes and len(self.feature_sizes) != len(self.feature_names or ()):
+            raise self.error("{feature_sizes} needs {feature_names}, and as many.")
+
+
+@dataclass(frozen=True)
 class ThinConfig(Settings):
     """One rewriting of shards with fewer frames."""
 

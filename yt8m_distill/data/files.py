@@ -4,6 +4,7 @@ import glob
 import os
 from collections.abc import Callable, Iterable
 
+from yt8m_distill.config.dataset import RANGES_FILE
 from yt8m_distill.errors import UserError
 
 
@@ -30,7 +31,7 @@ def find_files(pattern: str, flag: str, matching: Callable[[str], Iterable[str]]
         paths = [part] if os.path.isfile(part) else matching(single)
         if not paths:
             raise UserError(f"{name}: no file matches '{single}'.")
-        for path in sorted(paths):
+        for path in sorted(path for path in paths if path == part or os.path.basename(path) != RANGES_FILE):
             files.setdefault(os.path.realpath(path), path)
     if not files:
         raise UserError(f"{name} is empty; give files, globs or directories, separated by commas.")

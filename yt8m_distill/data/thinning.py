@@ -6,24 +6,22 @@ context, and says there what was done: `thin_frames` (k), `thin_max_frames`, `th
 """
 
 import functools
-import itertools
 import logging
-import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from yt8m_distill.config.dataset import VIDEO, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.shards import ThinConfig
 from yt8m_distill.data import reading, record_format, sequence_example
 from yt8m_distill.data.bad_records import BadRecords, report_skipped
+from yt8m_distill.data.feature_ranges import keep_ranges
 from yt8m_distill.data.frame_selection import selected_indices
 from yt8m_distill.data.reading import Video, records_of_file
-from yt8m_distill.data.tfrecord import framed
+from yt8m_distill.data.rewriting import Rewriting, size_of
 from yt8m_distill.data.video_files import open_videos
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
@@ -79,78 +77,19 @@ def run_thinning(config: ThinConfig):
             f"IN: '{videos.files[0]}' is a thin shard already; thin shards are made from the original ones."
         )
     thinning = Thinning(videos.spec, FrameSelection(config.frames))
-    targets = _targets(videos.files, pathlib.Path(config.output_dir))
-    done = {path for path, target in targets.items() if _is_done(path, target, thinning, config.bad_records.skip)}
+    output_dir = pathlib.Path(config.output_dir)
+    rewriting = Rewriting(thinning.thin_records, "Thinning", "thin shards", f"--frames={config.frames}")
+    targets = rewriting.targets(videos.files, output_dir)
     log.info("Thinning %d files to %d frames a video; %s", len(targets), config.frames, videos.spec.describe())
-    if done:
-        log.info("%d of them exist", len(done))
-    atomic.make_directory(pathlib.Path(config.output_dir))
-    count = 0
-    with tqdm(total=videos.num_bytes, desc="Thinning", unit="B", unit_scale=True, mininterval=1.0) as bar:
-        for path, target in targets.items():
-            if path in done:
-                bar.update(_size(path))
-            else:
-                count += _write_shard(path, target, thinning, videos.bad_records, bar)
+    atomic.make_directory(output_dir)
+    keep_ranges(videos.spec, output_dir)
+    count = rewriting.write(targets, videos.bad_records)
     _print_summary(targets, count, config)
     report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
 
 
-def _targets(files: Sequence[str], output_dir: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Where the thin shard of each file goes."""
-    targets = {path: output_dir / os.path.basename(path) for path in files}
-    sources: dict[pathlib.Path, str] = {}
-    for path, target in targets.items():
-        if os.path.realpath(os.path.dirname(path)) == os.path.realpath(output_dir):
-            raise UserError(f"OUT_DIR: '{path}' is in it; thin shards need a directory of their own.")
-        if target in sources:
-            raise UserError(
-                f"IN: '{sources[target]}' and '{path}' have the same name; thin them into directories of their own."
-            )
-        sources[target] = path
-    return targets
-
-
-def _is_done(path: str, target: pathlib.Path, thinning: Thinning, skip_bad_records: bool) -> bool:
-    """Whether the thin shard exists; its first record tells, as shards appear only when complete.
-
-    Raises:
-        UserError: another file has its name.
-    """
-    if not os.path.lexists(target):
-        return False
-    first = next((data for _, _, data in records_of_file(str(target), BadRecords(skip=True), bytes)), None)
-    if first is not None and first == next(thinning.thin_records(path, BadRecords(skip_bad_records)), (0, b""))[1]:
-        return True
-    raise UserError(
-        f"OUT_DIR: '{target}' is not what --frames={thinning.selection.k} makes of '{path}'; "
-        "remove it, or give another directory."
-    )
-
-
-def _write_shard(path: str, target: pathlib.Path, thinning: Thinning, bad_records: BadRecords, bar: tqdm) -> int:
-    """Writes one thin shard; returns the number of its videos."""
-    records = thinning.thin_records(path, bad_records)
-    first = next(records, None)
-    count, done = 0, 0
-    if first is None:
-        log.warning("%s holds no good record: no thin shard is written for it", path)
-    else:
-        with atomic.file_written_beside(target, binary=True) as file:
-            for end, record in itertools.chain([first], records):
-                file.write(framed(record))
-                bar.update(end - done)
-                count, done = count + 1, end
-    bar.update(_size(path) - done)
-    return count
-
-
-def _size(path: str | os.PathLike) -> int:
-    return os.path.getsize(path) if os.path.exists(path) else 0
-
-
 def _print_summary(targets: dict[str, pathlib.Path], count: int, config: ThinConfig):
-    before, after = sum(map(_size, targets)), sum(map(_size, targets.values()))
+    before, after = sum(map(size_of, targets)), sum(map(size_of, targets.values()))
     share = 100 * after / max(before, 1)
     print(f"{count} videos written; all {len(targets)} thin shards are in {config.output_dir}.")
     print(f"They have {after:,} bytes, {share:.3g} % of the {before:,} bytes of the original shards.")

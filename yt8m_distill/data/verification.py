@@ -8,17 +8,21 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
+import numpy as np
 from tqdm import tqdm
 
-from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
+from yt8m_distill.config.dataset import VIDEO, DatasetSpec, SpecOverrides
 from yt8m_distill.config.shards import VerifyConfig
 from yt8m_distill.data import format_detection, reading, sequence_example
 from yt8m_distill.data.bad_records import BadRecords
+from yt8m_distill.data.feature_ranges import with_ranges
 from yt8m_distill.data.files import find_files
+from yt8m_distill.data.levels import LEVELS, describe_levels
 from yt8m_distill.data.reading import records_of_file
+from yt8m_distill.data.video import Video
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
 from yt8m_distill.files.text_table import aligned_table
@@ -26,6 +30,7 @@ from yt8m_distill.files.text_table import aligned_table
 log = logging.getLogger(__name__)
 
 RECORDS_TO_DETECT_BY = 16  # of several files: the first record may be the damaged one
+SAMPLED_FRAMES = 32  # of each video, whose bytes are counted
 RECORDS_OF_A_FILE = 3  # of them
 MOST_WORKERS = 32
 PROGRESS_BYTES = 1 << 24  # between two movements of the progress bar
@@ -45,6 +50,7 @@ class FileReport:
         bad_records: how many records are bad; that the file is empty or cannot be read counts as one.
         bad_bytes: that cannot be used.
         first_problem: number of the first bad record, and what is wrong with it; empty where none is.
+        levels: how often each byte occurs in each feature (features, 256), in a sample of the frames.
     """
 
     path: str
@@ -55,6 +61,7 @@ class FileReport:
     bad_records: int
     bad_bytes: int
     first_problem: str
+    levels: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 def run_verification(config: VerifyConfig) -> bool:
@@ -68,12 +75,15 @@ def run_verification(config: VerifyConfig) -> bool:
     if spec is None:
         log.warning("The format of the records is not known, so only their structure is checked (%s)", problem)
     else:
+        spec = with_ranges(spec, files)
         log.info("Checking %d files; %s", len(files), spec.describe())
     reports = _check_files(files, spec, config.num_workers or min(MOST_WORKERS, 2 * (os.cpu_count() or 1)))
     bad = [report.path for report in reports if report.bad_records]
     if spec is None and not bad:
         raise problem
     print(table(reports))
+    if spec is not None and spec.level != VIDEO:
+        print(f"\n{describe_levels(sum(report.levels for report in reports), spec)}\n")
     _write_list(pathlib.Path(config.output_file), bad)
     return not bad
 
@@ -116,6 +126,7 @@ def check_file(path: str, spec: DatasetSpec | None, progress: Callable[[int], No
     """
     bad_records = BadRecords(skip=True)
     read = functools.partial(reading.read_video, spec=spec) if spec else _check_structure
+    levels = np.zeros((len(spec.feature_names) if spec else 0, LEVELS), np.int64)
     videos = frames = without_frames = without_labels = done = 0
     for frame, _, video in records_of_file(path, bad_records, read):
         videos += 1
@@ -123,6 +134,7 @@ def check_file(path: str, spec: DatasetSpec | None, progress: Callable[[int], No
             frames += video.num_frames
             without_frames += not video.num_frames
             without_labels += not video.labels
+            _count_levels(levels, video)
         if frame.offset - done >= PROGRESS_BYTES:
             progress(frame.offset - done)
             done = frame.offset
@@ -130,7 +142,16 @@ def check_file(path: str, spec: DatasetSpec | None, progress: Callable[[int], No
     bad = bad_records.by_file().get(path, [])
     first_problem = f"record {bad[0].number}: {bad[0].problem}" if bad else ""
     num_bytes = sum(record.num_bytes for record in bad)
-    return FileReport(path, videos, frames, without_frames, without_labels, len(bad), num_bytes, first_problem)
+    counts = videos, frames, without_frames, without_labels, len(bad), num_bytes
+    return FileReport(path, *counts, first_problem, levels)
+
+
+def _count_levels(levels: np.ndarray, video: Video):
+    """Adds how often each byte occurs in some frames of a video."""
+    for counts, feature in zip(levels, video.features, strict=True):
+        if feature.dtype == np.uint8:  # no video-level record
+            sample = feature[:: -(-len(feature) // SAMPLED_FRAMES) or 1]
+            counts += np.bincount(sample.ravel(), minlength=LEVELS)
 
 
 def _check_structure(serialized: memoryview):

@@ -14,6 +14,7 @@ from yt8m_distill.config.shard import Shard
 from yt8m_distill.data.bad_records import BadRecord, BadRecords
 from yt8m_distill.data.batch_reader import BatchReader
 from yt8m_distill.data.batches import Batch, View
+from yt8m_distill.data.feature_ranges import with_ranges
 from yt8m_distill.data.files import find_files
 from yt8m_distill.data.format_detection import detect_files
 from yt8m_distill.data.reading import RecordReader
@@ -189,7 +190,7 @@ def open_videos(
     bad_records = BadRecords(skip_bad_records)
     for path, size in sizes.items():
         bad_records.note_file(path, size)
-    spec = spec or detect_files(tuple(sizes), overrides, skip_bad_records)
+    spec = with_ranges(spec or detect_files(tuple(sizes), overrides, skip_bad_records), tuple(sizes))
     return VideoFiles(tuple(sizes), spec, BadRecords(skip_bad_records), sizes=sizes)
 
 

@@ -142,11 +142,21 @@ def _input(manifest: Manifest) -> str:
     text = f"""## Input and output
 
 `frames` (videos, frames, {data.frame_size}) uint8: bytes as they are stored in the records, {features}; for float
-features `round((x + 2) * 255 / 4)` of x clipped to [-2, 2]. Do not dequantize or normalize them, the model does it.
+features {_quantized(data)}. Do not dequantize or normalize them, the model does it.
 `num_frames` (videos,) int32: the number of real frames, at the beginning; frames after them have no effect.
 `predictions` (videos, {data.num_classes}) float32: a probability for each class. LiteRT and ONNX files take exactly
 {frames} frames, the SavedModel any number."""
     return f"{text}\n\n{_selection(manifest.selection, data)}"
+
+
+def _quantized(data: DatasetSpec) -> str:
+    """How the bytes of each feature are made."""
+    ranges = data.feature_ranges
+    if ranges is None:
+        return "`round((x + 2) * 255 / 4)` of x clipped to [-2, 2]"
+    named = zip(data.feature_names, ranges, strict=True)
+    by_feature = ", ".join(f"[{low!r}, {high!r}] of `{name}`" for name, (low, high) in named)
+    return f"`round((x - low) * 255 / (high - low))` of x clipped to [low, high], which is {by_feature}"
 
 
 def _selection(selection: FrameSelection, data: DatasetSpec) -> str:

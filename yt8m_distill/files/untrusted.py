@@ -44,7 +44,19 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     Raises:
         UserError: as `read_text`, or it is not a JSON object.
     """
-    text = read_text(path)
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str, path: str | os.PathLike) -> dict[str, Any]:
+    """The object in a text.
+
+    Args:
+        text: of a file.
+        path: of the file, for messages.
+
+    Raises:
+        UserError: it is not a JSON object.
+    """
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:

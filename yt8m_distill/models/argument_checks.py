@@ -59,3 +59,18 @@ def checked_feature_sizes(feature_sizes: Sequence[int]) -> tuple[int, ...]:
     if not sizes:
         raise UserError("feature_sizes must name at least one feature size.")
     return tuple(checked_count("each of feature_sizes", size) for size in sizes)
+
+
+def checked_ranges(
+    feature_ranges: Sequence[Sequence[float]] | None, feature_sizes: Sequence[int]
+) -> tuple[tuple[float, float], ...] | None:
+    """Returns the ranges as tuples; raises UserError unless there are two finite numbers, the lower first, for each."""
+    if feature_ranges is None:
+        return None
+    ranges = tuple((float(low), float(high)) for low, high in feature_ranges)
+    if len(ranges) != len(feature_sizes) or not all(-math.inf < low < high < math.inf for low, high in ranges):
+        raise UserError(
+            f"feature_ranges must be a lowest and a highest number for each of {len(feature_sizes)} features, not "
+            f"{ranges}."
+        )
+    return ranges

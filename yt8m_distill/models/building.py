@@ -50,13 +50,20 @@ def build_one(config: RunConfig, role: str, precision: str, classifier_layer=Non
         feature_sizes=config.data.feature_sizes,
         num_classes=config.data.num_classes,
         classifier_layer=classifier_layer,
+        feature_ranges=config.data.feature_ranges,
         dtype=DTYPE_POLICIES[precision],
         **config.model_args_of(role),
     )
 
 
 def build_model(
-    name: str, *, feature_sizes: tuple[int, ...], num_classes: int, dtype: str | None = None, **model_args: Any
+    name: str,
+    *,
+    feature_sizes: tuple[int, ...],
+    num_classes: int,
+    feature_ranges: tuple[tuple[float, ...], ...] | None = None,
+    dtype: str | None = None,
+    **model_args: Any,
 ) -> VideoModel:
     """Constructs the model `name`.
 
@@ -64,6 +71,7 @@ def build_model(
         name: in `plugins.MODELS`; a trailing "Model", as the starter code writes it, is accepted.
         feature_sizes: as for `VideoModel`.
         num_classes: as for `VideoModel`.
+        feature_ranges: as for `VideoModel`.
         dtype: Keras's dtype policy; None: its default one.
         **model_args: the model's own arguments, and `classifier_layer` where the classifier is shared.
 
@@ -72,4 +80,6 @@ def build_model(
     """
     model = MODELS.get(name)
     check_argument_names(model, [argument for argument in model_args if argument != "classifier_layer"])
+    if feature_ranges is not None:
+        model_args["feature_ranges"] = feature_ranges
     return model(feature_sizes, num_classes, dtype=dtype, **model_args)

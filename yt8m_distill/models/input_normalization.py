@@ -17,7 +17,7 @@ from keras import ops
 
 from yt8m_distill.layers import l2_normalize
 from yt8m_distill.plugins import INPUT_NORMALIZATIONS, register_input_normalization
-from yt8m_distill.quantization import dequantize, reverse_whitening
+from yt8m_distill.quantization import dequantize, range_of_each_value, reverse_whitening
 
 
 @register_input_normalization("l2")
@@ -51,12 +51,18 @@ def prepared(frames: Any, mask: Any, model: keras.Model) -> Any:
     """
     raw = keras.backend.standardize_dtype(frames.dtype) == "uint8"
     if raw:
-        frames = dequantize(frames)
+        frames = _dequantized(frames, model)
     frames = _masked(frames, mask)
     if raw:
         normalized = INPUT_NORMALIZATIONS.get(model.input_normalization)(frames, model)
         frames = frames if normalized is frames else _masked(normalized, mask)
     return ops.cast(frames, model.compute_dtype)
+
+
+def _dequantized(frames: Any, model: keras.Model) -> Any:
+    if model.feature_ranges is None:
+        return dequantize(frames)
+    return dequantize(frames, *range_of_each_value(model.feature_sizes, model.feature_ranges))
 
 
 def _masked(frames: Any, mask: Any) -> Any:

@@ -105,6 +105,7 @@ class MixNeXtVLAD(VideoModel):
                 self.feature_sizes,
                 self.num_classes,
                 classifier_layer=classifier,
+                feature_ranges=self.feature_ranges,
                 name=f"branch_{index}",
                 **policy,
                 **of_branch,

@@ -11,7 +11,7 @@ from keras import ops
 from yt8m_distill.errors import UserError
 from yt8m_distill.layers import MaskedLayer, RandomFrames, frame_mask
 from yt8m_distill.models import classifier_choice, input_normalization
-from yt8m_distill.models.argument_checks import checked_choice, checked_count, checked_feature_sizes
+from yt8m_distill.models.argument_checks import checked_choice, checked_count, checked_feature_sizes, checked_ranges
 from yt8m_distill.models.arguments import keyword_defaults
 from yt8m_distill.plugins import INPUT_NORMALIZATIONS
 
@@ -31,6 +31,7 @@ class VideoModel(keras.Model, abc.ABC):
         model_args: the hyper-parameters of the subclass, resolved.
         classifier_layer: the output layer to use, for instance another model's `classifier`, so that the two share
             it; decides over those of the arguments below. It is built here unless it is already.
+        feature_ranges: lowest and highest number that the bytes of each feature stand for; None: -2 and 2.
         input_normalization: what becomes of dequantized frames, a name in `plugins.INPUT_NORMALIZATIONS`: "l2", each
             frame to 2-norm 1 over all its features; "unwhiten", the first feature gets its variances back, by the
             `eigenvalues` that are a weight of the model then, to be set by `set_eigenvalues`; "none"; or a registered
@@ -73,6 +74,7 @@ class VideoModel(keras.Model, abc.ABC):
         *,
         model_args: dict[str, Any],
         classifier_layer: keras.layers.Layer | None = None,
+        feature_ranges: Sequence[Sequence[float]] | None = None,
         input_normalization: str | None = None,
         classifier: str | None = None,
         mixtures: int = 2,
@@ -84,6 +86,7 @@ class VideoModel(keras.Model, abc.ABC):
         super().__init__(**kwargs)
         self.feature_sizes = checked_feature_sizes(feature_sizes)
         self.num_classes = checked_count("num_classes", num_classes)
+        self.feature_ranges = checked_ranges(feature_ranges, self.feature_sizes)
         self.input_normalization = self._checked_normalization(input_normalization)
         # Draws the frames that are trained on; None: all. For `build_encoder` to set.
         self.frame_sampler: RandomFrames | None = None
@@ -259,6 +262,7 @@ class VideoModel(keras.Model, abc.ABC):
             "feature_sizes": list(self.feature_sizes),
             "num_classes": self.num_classes,
             "classifier_layer": keras.saving.serialize_keras_object(self.classifier),
+            **({} if self.feature_ranges is None else {"feature_ranges": [list(ends) for ends in self.feature_ranges]}),
             **self.model_args,
         }
 

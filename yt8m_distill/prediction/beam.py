@@ -26,6 +26,7 @@ from yt8m_distill.config.dataset import SEGMENT, DatasetSpec, SpecOverrides
 from yt8m_distill.config.inference import BeamConfig, InferenceConfig
 from yt8m_distill.data import format_detection
 from yt8m_distill.data.batches import Batch, View, check_view
+from yt8m_distill.data.feature_ranges import text_of, with_ranges
 from yt8m_distill.data.files import files_here, find_files
 from yt8m_distill.data.format_detection import RECORDS_TO_DETECT_BY
 from yt8m_distill.data.tfrecord import records_of_stream
@@ -77,7 +78,8 @@ def run_beam_inference(config: BeamConfig) -> int:
     empty = [path for path, size in sizes.items() if not size]
     if empty and not config.predictions.bad_records.skip:
         raise UserError(f"{empty[0]}: the file is empty. --on_bad_record=skip leaves such files out.")
-    spec = input_spec(trained_spec, _detect(files, overrides_of(trained_spec)), FLAG)
+    detected = with_ranges(_detect(files, overrides_of(trained_spec)), files, _text_of)
+    spec = input_spec(trained_spec, detected, FLAG)
     view = View(trained.selection_for(config.predictions.selection))
     check_view(spec, view, FLAG)
     log.info("Predicting %d files with the %s from %s", len(files), trained.role, trained.source)
@@ -160,6 +162,17 @@ def _detect(files: Sequence[str], overrides: SpecOverrides) -> DatasetSpec:
                 except UserError as error:
                     problem = problem or error
     raise problem or UserError(f"--{FLAG}: the files hold no records.")
+
+
+def _text_of(path: str) -> str | None:
+    """The text of a small file, of any file system; None where there is none."""
+    if not FileSystems.get_scheme(path):
+        return text_of(path)
+    with _file_system_errors(path):
+        if not FileSystems.exists(path):
+            return None
+        with FileSystems.open(path) as file:
+            return file.read(untrusted.MOST_TEXT_BYTES).decode(errors="replace")
 
 
 @contextlib.contextmanager

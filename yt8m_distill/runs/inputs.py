@@ -81,10 +81,25 @@ def input_spec(trained: DatasetSpec, detected: DatasetSpec, flag: str) -> Datase
         flag: the setting that the files are from.
 
     Raises:
-        UserError: evaluation with a vocabulary that is not the model's.
+        UserError: evaluation with a vocabulary that is not the model's, or features quantized with other ranges.
     """
     _check_vocabulary(trained, detected, flag)
+    check_ranges(trained, detected, flag)
     return dataclasses.replace(trained, id_key=detected.id_key, thin_frames=detected.thin_frames)
+
+
+def check_ranges(trained: DatasetSpec, detected: DatasetSpec, flag: str):
+    """Checks that bytes stand for the same numbers as in training.
+
+    Raises:
+        UserError: they do not.
+    """
+    if detected.feature_ranges != trained.feature_ranges:
+        raise UserError(
+            f"--{flag}: these features were quantized to {detected.describe_ranges()}, those of the training to "
+            f"{trained.describe_ranges()}, so that the same bytes stand for other numbers: quantize both with the same "
+            "features.json (python -m yt8m_distill.quantize --ranges=FILE)."
+        )
 
 
 def _check_vocabulary(trained: DatasetSpec, detected: DatasetSpec, flag: str):

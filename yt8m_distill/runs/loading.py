@@ -104,7 +104,8 @@ def _built_for(config: RunConfig, role: str, precision: str, stored: pathlib.Pat
 def fingerprint(trained: TrainedModel) -> str:
     """A checksum of everything in the model that predictions depend on."""
     settings = trained.config.model, trained.model.compute_dtype, sorted(trained.model.model_args.items())
-    checksum = hashlib.sha256(repr(settings).encode())
+    ranges = trained.config.data.feature_ranges
+    checksum = hashlib.sha256(repr(settings if ranges is None else (*settings, ranges)).encode())
     for variable in trained.model.weights:  # without the random states of dropout, which differ at every start
         checksum.update(np.ascontiguousarray(variable.numpy()))
     return checksum.hexdigest()

@@ -90,7 +90,7 @@ def find_run(train_dir: str | os.PathLike, which: str | None = None) -> tuple[Ru
 
 def data_format(data: DatasetSpec) -> tuple:
     """What the records of two models must have in common. Segments have frames like whole videos."""
-    return data.level == VIDEO, data.feature_names, data.feature_sizes, data.num_classes
+    return data.level == VIDEO, data.feature_names, data.feature_sizes, data.feature_ranges, data.num_classes
 
 
 def join(members: Sequence[TrainedModel], run: RunDir, matched: TrainedModel | None = None) -> TrainedModel:
@@ -121,4 +121,5 @@ def join(members: Sequence[TrainedModel], run: RunDir, matched: TrainedModel | N
 
 def _features_text(data: DatasetSpec) -> str:
     sizes = zip(data.feature_names, data.feature_sizes, strict=True)
-    return f"{', '.join(f'{name} ({size})' for name, size in sizes)} and {data.num_classes} classes"
+    ranges = f" in {data.describe_ranges()}" if data.feature_ranges else ""
+    return f"{', '.join(f'{name} ({size})' for name, size in sizes)}{ranges} and {data.num_classes} classes"

@@ -165,7 +165,7 @@ def _check_data(teacher: TrainedModel, config: RunConfig):
     if data_format(theirs) != data_format(ours):
         raise UserError(
             f"the teacher in '{teacher.run_path}' was trained on {theirs.level}-level features "
-            f"{', '.join(theirs.feature_names)} of sizes {theirs.feature_sizes} and {theirs.num_classes} classes; "
-            f"this data has {ours.level}-level {', '.join(ours.feature_names)}, {ours.feature_sizes} and "
-            f"{ours.num_classes}."
+            f"{', '.join(theirs.feature_names)} of sizes {theirs.feature_sizes} with values in "
+            f"{theirs.describe_ranges()}, and {theirs.num_classes} classes; this data has {ours.level}-level "
+            f"{', '.join(ours.feature_names)}, {ours.feature_sizes}, {ours.describe_ranges()} and {ours.num_classes}."
         )

@@ -15,6 +15,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.models import VideoModel
 from yt8m_distill.models.arguments import typed_model_args
 from yt8m_distill.plugins import MODELS
+from yt8m_distill.runs.inputs import check_ranges
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ def _other_files(config: RunConfig) -> dict[str, VideoFiles]:
         flag = f"{name}_data_pattern"
         if pattern := getattr(config, flag):
             videos = open_videos(pattern, flag, overrides, skip_bad_records=config.bad_records.skip)
+            check_ranges(spec, videos.spec, flag)
             thin_frames = videos.spec.thin_frames
             files[name] = dataclasses.replace(videos, spec=dataclasses.replace(spec, thin_frames=thin_frames))
     return files
