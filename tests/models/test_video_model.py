@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 from tests.helpers import load_case
+from tests.models.test_every_model import TINY
 from yt8m_distill.errors import UserError
 from yt8m_distill.layers import LogisticClassifier
 from yt8m_distill.models import HierarchicalRNN, NetVLAD, NeXtVLAD
-from yt8m_distill.quantization import quantize
+from yt8m_distill.models.building import build_model
+from yt8m_distill.plugins import MODELS
+from yt8m_distill.quantization import quantize, range_of_each_value
 
 
 def test_l2_input_equals_what_the_starter_code_feeds():
@@ -86,3 +89,31 @@ def test_config_names_every_argument():
     assert config["name"] == "mine"
     restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
     assert restored.get_config() == config
+
+
+RANGES = ((-0.5, 0.5), (0.0, 8.0))
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS.names() if not MODELS.get(name).video_level])
+def test_bytes_stand_for_the_numbers_of_the_features_ranges(name, tmp_path):
+    """Bytes in fitted ranges give what the floats give; so does the model that is saved and loaded by Keras."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.uniform(-0.5, 0.5, (3, 5, 6)), rng.uniform(0, 8, (3, 5, 2))], axis=-1)
+    high, low = range_of_each_value((6, 2), RANGES)
+    frames, mask = quantize(values, high, low), np.ones((3, 5), bool)
+    options = {"feature_sizes": (6, 2), "num_classes": 4, "input_normalization": "none", **TINY[name]}
+    model = build_model(name, feature_ranges=RANGES, **options)
+    np.testing.assert_allclose(model.prepare_frames(frames, mask), values, atol=0.04)
+    assert np.abs(np.array(build_model(name, **options).prepare_frames(frames, mask)) - values).max() > 1
+    inputs = {"frames": frames, "num_frames": np.array([5, 5, 2])}
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again(inputs)["predictions"], model(inputs)["predictions"])
+    if name == "MixNeXtVLAD":
+        assert model.branch_model(0).feature_ranges == RANGES
+
+
+@pytest.mark.parametrize("ranges", [((0, 1),), ((0, 1), (1, 0)), ((0, 1), (0, float("inf")))])
+def test_wrong_ranges_are_refused(ranges):
+    with pytest.raises(UserError, match="feature_ranges must be a lowest and a highest number"):
+        NetVLAD((6, 2), 3, clusters=2, hidden_size=4, feature_ranges=ranges)
