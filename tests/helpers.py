@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.json import to_json
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.models import building
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.weights import weights_file
 
+# Where published features have other sizes than the published ones, these are to be given.
+TINY_FLAGS = ["--feature_names=rgb,audio", "--feature_sizes=6,2"]
 REFERENCE_DIR = pathlib.Path(__file__).parent / "reference"
+TINY_FEATURES = SpecOverrides(("rgb", "audio"), (6, 2))
 SHARED_DIR = pathlib.Path(__file__).parents[2] / "shared"
 
 

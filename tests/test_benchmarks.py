@@ -90,3 +90,12 @@ def test_distribution(run):
     assert seconds > 0
     assert processor > 0
     assert videos == pytest.approx(2 / seconds, rel=0.5)
+
+
+def test_damaged_shards(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    shards = importlib.import_module("reliability_shards")
+    outcomes = [shards.trial((0, number)) for number in range(60)]
+    assert not [outcome.note for outcome in outcomes if outcome.note]
+    assert sum(outcome.damaged for outcome in outcomes) > 60
+    assert sum(outcome.lost_whole for outcome in outcomes) <= 3

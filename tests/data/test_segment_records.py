@@ -20,6 +20,7 @@ from yt8m_distill.data.video_files import check_segments, open_videos
 from yt8m_distill.errors import UserError
 from yt8m_distill.quantization import dequantize
 
+OVERRIDES = SpecOverrides(("rgb", "audio"), (6, 2), 10, level="segment")
 CASE_SPEC = DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (16, 4), 50, 300, level="segment")
 SPEC = dataclasses.replace(CASE_SPEC, feature_sizes=(6, 2), num_classes=10)
 
@@ -113,7 +114,7 @@ def test_bad_ratings_are_explained(record, message):
 
 def test_detection():
     record = rated_video([(0, 1, 1.0)])
-    overrides = SpecOverrides(num_classes=10, level="segment")
+    overrides = OVERRIDES
     assert format_detection.detect_spec(record, "x", overrides) == SPEC
     thin = tf.train.SequenceExample.FromString(record)
     for key in ("thin_frames", "thin_max_frames"):
@@ -131,7 +132,7 @@ def videos(tmp_path):
             for i in range(12)
         ]
         write_records(tmp_path / f"{file}.tfrecord", records)
-    return open_videos(str(tmp_path), "train_data_pattern", SpecOverrides(num_classes=10, level="segment"))
+    return open_videos(str(tmp_path), "train_data_pattern", OVERRIDES)
 
 
 def keys(batches) -> list[tuple[bytes, int]]:
@@ -154,7 +155,7 @@ def test_files_without_any_segments_are_refused(tmp_path, videos):
     check_segments(videos, "x")
     path = write_records(tmp_path / "none.tfrecord", [sequence_example()])
     with pytest.raises(UserError, match="--x: none of the first videos has rated segments"):
-        check_segments(open_videos(path, "x", SpecOverrides(num_classes=10, level="segment")), "x")
+        check_segments(open_videos(path, "x", OVERRIDES), "x")
 
 
 def test_an_epoch_is_resumed_after_any_batch(videos):

@@ -5,14 +5,9 @@ import io
 
 import pytest
 
-from yt8m_distill.data.tfrecord import (
-    DamagedRecord,
-    StreamRecord,
-    framed,
-    frames_of_file,
-    records_of_bytes,
-    records_of_stream,
-)
+from yt8m_distill.data.framing import StreamRecord, records_of_stream
+from yt8m_distill.data.record_files import frames_of_file
+from yt8m_distill.data.tfrecord import DamagedRecord, framed, records_of_bytes
 
 CONTENTS = [b"first", b"", b"a longer third record"]
 FILE = b"".join(map(framed, CONTENTS))
@@ -43,11 +38,18 @@ def test_a_stream_continues_after_damaged_data():
     ]
 
 
-@pytest.mark.parametrize("content", [flipped(THIRD), flipped(THIRD + 9), FILE[:-1], FILE[: THIRD + 5]])
-def test_the_rest_of_a_stream_is_lost_after_a_record_without_an_end(content):
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (flipped(THIRD), "damaged: the checksum of its length is wrong; the rest of the file is lost"),
+        (flipped(THIRD + 9), "damaged: the checksum of its length is wrong; the rest of the file is lost"),
+        (FILE[:-1], "damaged or cut short: the file ends before it"),
+        (FILE[: THIRD + 5], "cut short"),
+    ],
+)
+def test_the_rest_of_a_stream_is_lost_after_a_last_record_without_an_end(content, problem):
     *good, lost = records_of_stream(io.BytesIO(content))
     assert [record.data for record in good] == CONTENTS[:2]
-    problem = "damaged or cut short; the rest of the file is lost"
     assert lost == StreamRecord(3, len(content) - THIRD, problem=problem)
 
 

@@ -9,14 +9,15 @@ import pytest
 import tensorflow as tf
 
 from tests.end_to_end.commands import evaluate, predict, train
-from tests.helpers import learnable_videos, sequence_example, shared_path, write_records
+from tests.helpers import TINY_FEATURES, TINY_FLAGS, learnable_videos, sequence_example, shared_path, write_records
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data import format_detection, reading, rewriting
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.frame_selection import frame_indices
+from yt8m_distill.data.record_files import frames_of_file
 from yt8m_distill.data.sequence_example import regular_record, serialized_example, serialized_int64s
-from yt8m_distill.data.tfrecord import DamagedRecord, framed, frames_of_file
+from yt8m_distill.data.tfrecord import DamagedRecord, framed
 from yt8m_distill.data.video_files import open_videos
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import read_json
@@ -31,7 +32,7 @@ K = 4
 
 
 def thin(source, target, *arguments: str, k: int = K) -> int:
-    return thin_main(["thin", str(source), str(target), f"--frames={k}", *arguments])
+    return thin_main(["thin", str(source), str(target), f"--frames={k}", *TINY_FLAGS, *arguments])
 
 
 def parsed(path) -> list[tf.train.SequenceExample]:
@@ -71,7 +72,7 @@ def test_framed_records_are_those_of_tensorflow(tmp_path):
 
 @pytest.mark.parametrize("num_frames", [0, 1, K - 1, K, K + 1, 11, 300, 301])
 def test_a_thin_record_holds_the_frames_that_a_student_sees(tmp_path, num_frames):
-    original = sequence_example("v", (7, 3, 7), num_frames, seed=num_frames)
+    original = sequence_example("v", (7, 3), num_frames, seed=num_frames)
     original.context.feature["score"].float_list.value.extend([0.5, 2.0])
     original.context.feature["uploader"].bytes_list.value.extend([b"a", b"b"])
     write_records(tmp_path / "a.tfrecord", [original])
@@ -91,7 +92,7 @@ def test_thin_shards_are_read_without_the_parser(tmp_path):
     write_records(tmp_path / "a.tfrecord", [sequence_example(num_frames=9)])
     assert thin(tmp_path, tmp_path / "out") == 0
     serialized = next(iter(tf.data.TFRecordDataset(str(tmp_path / "out" / "a.tfrecord")))).numpy()
-    spec = format_detection.detect_spec(serialized, "x", SpecOverrides())
+    spec = format_detection.detect_spec(serialized, "x", TINY_FEATURES)
     assert spec == DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (6, 2), 3862, 300, thin_frames=K)
     assert "thin shards with 4 frames" in spec.describe()
     assert "thin" not in SPEC.describe()
@@ -137,7 +138,7 @@ def test_names_and_order_are_kept_and_bytes_are_fewer(shards, tmp_path, capsys):
 
 def test_thin_shards_pass_verification(shards, tmp_path, capsys):
     assert thin(shards, tmp_path / "out") == 0
-    assert verify_main(["verify", str(tmp_path / "out"), f"--output_file={tmp_path / 'bad.txt'}"]) == 0
+    assert verify_main(["verify", str(tmp_path / "out"), *TINY_FLAGS, f"--output_file={tmp_path / 'bad.txt'}"]) == 0
     assert "all 4 files" in capsys.readouterr().out
 
 
@@ -179,7 +180,7 @@ def test_what_a_kill_leaves_is_no_shard(shards, tmp_path):
     leftover = out / ".train0.tfrecord.partial"
     leftover.write_bytes(b"half")
     assert thin(f"{shards}/train1*", out) == 0
-    assert len(open_videos(str(out), "x", SpecOverrides()).files) == 1
+    assert len(open_videos(str(out), "x", TINY_FEATURES).files) == 1
     assert thin(shards, out) == 0
     assert not leftover.exists()
 
@@ -216,7 +217,7 @@ def test_wrong_usage(shards, tmp_path, capsys, arguments, message):
     (tmp_path / "again").mkdir()
     write_records(tmp_path / "again" / "train0.tfrecord", [sequence_example()])
     filled = [each.replace("{in}", str(shards)).replace("{tmp}", str(tmp_path)) for each in arguments]
-    assert thin_main(["thin", *filled]) == 2
+    assert thin_main(["thin", *TINY_FLAGS, *filled]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -269,7 +270,7 @@ def test_selected_frames_of_thin_shards_are_those_of_the_originals(tmp_path):
     assert thin(tmp_path, tmp_path / "out") == 0
     both = []
     for folder in (tmp_path, tmp_path / "out"):
-        videos = open_videos(str(folder), "x", SpecOverrides())
+        videos = open_videos(str(folder), "x", TINY_FEATURES)
         both.append(list(videos.ordered_batches(View(FrameSelection(K)), 16)))
     for original, thin_batch in zip(*both, strict=True):
         for name in ("video_id", "labels", "num_frames", "frames"):
@@ -285,10 +286,10 @@ def test_kinds_of_shards_do_not_mix(shards, tmp_path):
         (f"{tmp_path}/four/train1*,{tmp_path}/three", "its shard is thin, with --frames=3 and --max_frames=300"),
     ]
     for pattern, message in mixtures:
-        videos = open_videos(pattern, "x", SpecOverrides())
+        videos = open_videos(pattern, "x", TINY_FEATURES)
         with pytest.raises(UserError, match=f"train0.tfrecord, record 1: .*{message}|train1.*, record 1: .*{message}"):
             list(videos.ordered_batches(View(FrameSelection(2)), 4))
-    videos = open_videos(mixtures[0][0], "x", SpecOverrides(), skip_bad_records=True)
+    videos = open_videos(mixtures[0][0], "x", TINY_FEATURES, skip_bad_records=True)
     assert sum(len(batch["video_id"]) for batch in videos.ordered_batches(View(), 4)) == 5
 
 
@@ -315,9 +316,13 @@ def test_both_ways_of_reading_agree_on_thin_records(tmp_path):
 def test_another_max_frames_than_the_shards_were_made_with_is_refused(shards, tmp_path, max_frames):
     assert thin(shards, tmp_path / "out") == 0
     with pytest.raises(UserError, match=f"made with --max_frames=300, not {max_frames}"):
-        open_videos(str(tmp_path / "out"), "x", SpecOverrides(max_frames=max_frames))
+        open_videos(
+            str(tmp_path / "out"),
+            "x",
+            SpecOverrides(("rgb", "audio"), (6, 2), max_frames=max_frames),
+        )
     assert thin(shards, tmp_path / "other", f"--max_frames={max_frames}") == 0
-    videos = open_videos(str(tmp_path / "other"), "x", SpecOverrides())
+    videos = open_videos(str(tmp_path / "other"), "x", TINY_FEATURES)
     assert (videos.spec.max_frames, videos.spec.thin_frames) == (max_frames, K)
 
 
@@ -428,7 +433,7 @@ def test_as_a_module():
 
 def test_the_real_youtube_8m_video(tmp_path):
     path = shared_path("data/yt8m_frame/SjJ3.tfrecord")
-    assert thin(path, tmp_path / "out", k=30) == 0
+    assert thin_main(["thin", str(path), str(tmp_path / "out"), "--frames=30"]) == 0
     original, record = parsed(path)[0], parsed(tmp_path / "out" / path.name)[0]
     assert rows(record, "rgb") == [rows(original, "rgb")[index] for index in frame_indices(170, k=30)]
     assert (tmp_path / "out" / path.name).stat().st_size < 0.18 * path.stat().st_size

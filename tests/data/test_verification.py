@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from tests.helpers import learnable_videos, sequence_example, shared_path, write_records
+from tests.helpers import TINY_FLAGS, learnable_videos, sequence_example, shared_path, write_records
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.data import reading, tfrecord, verification
-from yt8m_distill.data.tfrecord import frames_of_file
+from yt8m_distill.data.record_files import frames_of_file
 from yt8m_distill.data.verification import FileReport, check_file, table
 from yt8m_distill.verify import main as verify_main
 
@@ -37,7 +37,7 @@ def working_directory(tmp_path, monkeypatch):
 
 
 def verify(folder: pathlib.Path, *arguments: str) -> int:
-    return verify_main(["verify", str(folder), f"--output_file={folder.parent / 'bad.txt'}", *arguments])
+    return verify_main(["verify", str(folder), f"--output_file={folder.parent / 'bad.txt'}", *TINY_FLAGS, *arguments])
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -83,7 +83,11 @@ def cut(content: bytearray, frame: tfrecord.Frame):
     ("damage", "good", "problem"),
     [
         (flip, 6, "record 4: damaged: its checksum is wrong"),
-        (flip_length, 3, "record 4: damaged: the checksum of its length is wrong; the rest of the file is lost"),
+        (
+            flip_length,
+            6,
+            "record 4: damaged: the checksum of its length is wrong; the next record begins 153 bytes later",
+        ),
         (cut, 3, "record 4: damaged or cut short: the file ends before it"),
         (lambda content, frame: content.__setitem__(slice(None), b""), 0, "record 1: the file is empty"),
         (lambda content, frame: content.__setitem__(slice(None), b"x" * 99), 0, "record 1: the file is not a TFRecord"),
@@ -189,7 +193,7 @@ def test_damage_is_found_where_no_record_shows_the_format(tmp_path, capsys):
     assert verify_main(["verify", str(tmp_path), f"--output_file={tmp_path / 'bad.txt'}"]) == 1
     found = rows(capsys.readouterr().out)
     assert found["a.tfrecord"][-1] == "record 2: it is not a tf.train.SequenceExample"
-    assert found["b.tfrecord"][-1] == "record 1: cut short"
+    assert found["b.tfrecord"][-1] == "record 1: the file is not a TFRecord file but a text file"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +213,7 @@ def test_wrong_usage(capsys, arguments, message):
 
 def test_files_of_a_glob_that_the_shell_has_replaced(folder, capsys):
     paths = sorted(map(str, folder.glob("train[01]*")))
-    assert verify_main(["verify", "--num_workers=2", *paths]) == 0
+    assert verify_main(["verify", "--num_workers=2", *TINY_FLAGS, *paths]) == 0
     assert rows(capsys.readouterr().out)["all 2 files"][0] == "14"
 
 

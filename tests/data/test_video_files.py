@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from tests.helpers import sequence_example, shared_path, write_records
+from tests.helpers import TINY_FEATURES, sequence_example, shared_path, write_records
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data import reading_order
@@ -25,7 +25,7 @@ def videos(tmp_path) -> VideoFiles:
     for file in range(3):
         records = [sequence_example(f"f{file}_{i}", num_frames=i + 1, seed=10 * file + i) for i in range(7)]
         write_records(tmp_path / f"train{file}.tfrecord", records)
-    return open_videos(str(tmp_path), "train_data_pattern", SpecOverrides())
+    return open_videos(str(tmp_path), "train_data_pattern", TINY_FEATURES)
 
 
 def ids(batches) -> list[str]:
@@ -126,7 +126,7 @@ def test_damage_is_named_by_file_and_record(tmp_path, kind, message):
     good = write_records(tmp_path / "a.tfrecord", [sequence_example("a", num_frames=2)])
     write_records(tmp_path / "b.tfrecord", [sequence_example("same length", num_frames=2) for _ in range(5)])
     damaged(tmp_path / "b.tfrecord", kind)
-    videos = open_videos(good, "x", SpecOverrides())
+    videos = open_videos(good, "x", TINY_FEATURES)
     videos = VideoFiles((good, str(tmp_path / "b.tfrecord")), videos.spec)
     for batches in (videos.ordered_batches(View(), 2), videos.training_batches(View(), 2, seed=0, epoch=0)):
         with pytest.raises(UserError, match=message) as caught:
@@ -146,7 +146,7 @@ def test_damage_is_named_by_file_and_record(tmp_path, kind, message):
 )
 def test_a_bad_record_is_named_by_file_number_and_problem(tmp_path, bad, problem):
     path = write_records(tmp_path / "a.tfrecord", [sequence_example("good"), bad])
-    videos = open_videos(path, "x", SpecOverrides())
+    videos = open_videos(path, "x", TINY_FEATURES)
     with pytest.raises(UserError, match=rf"a\.tfrecord, record 2: .*{problem}"):
         list(videos.ordered_batches(View(), 8))
 
@@ -155,7 +155,7 @@ def test_a_bad_record_is_named_by_file_number_and_problem(tmp_path, bad, problem
 def test_files_without_records_are_refused(tmp_path, content):
     (tmp_path / "a.tfrecord").write_bytes(content)
     with pytest.raises(UserError, match=r"a\.tfrecord"):
-        open_videos(str(tmp_path), "train_data_pattern", SpecOverrides())
+        open_videos(str(tmp_path), "train_data_pattern", TINY_FEATURES)
 
 
 def test_audioset_has_every_clip_once():

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tests.helpers import TINY_FLAGS
 from yt8m_distill.cli.flags import parse
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.devices import cluster
@@ -54,6 +55,7 @@ def flags(case: str, data: pathlib.Path, folder: pathlib.Path) -> list[str]:
         f"--eval_data_pattern={data}/test.tfrecord",
         f"--train_dir={folder / case}",
         "--num_classes=10",
+        *TINY_FLAGS,
         "--batch_size=8",
         "--base_learning_rate=0.01",
         "--num_epochs=1",

@@ -34,6 +34,8 @@ from yt8m_distill.train import main as train_main
 ROOT = pathlib.Path(__file__).parents[2]
 SECONDS = 400  # that a process may take on a busy machine
 
+OVERRIDES = SpecOverrides(("rgb", "audio"), (6, 2), 10)
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> pathlib.Path:
@@ -109,9 +111,7 @@ def test_two_devices_of_one_process_end_as_one_device(data, of_one_device, tmp_p
     assert_same_weights(tmp_path / "parallel", of_one_device / "parallel")
     # With Adam, whose steps do not become smaller with gradients that are nothing but rounding.
     assert_same_curve(states(tmp_path / "teacher"), states(of_one_device / "teacher"))
-    batch = next(
-        open_videos(str(data / "test.tfrecord"), "x", SpecOverrides(num_classes=10)).ordered_batches(View(), 12)
-    )
+    batch = next(open_videos(str(data / "test.tfrecord"), "x", OVERRIDES).ordered_batches(View(), 12))
     predicted = [
         loading.load(str(folder / "teacher")).model({"frames": batch["frames"], "num_frames": batch["num_frames"]})[
             "predictions"
@@ -147,7 +147,7 @@ def test_two_processes_end_as_one_device_also_when_one_is_killed(data, of_one_de
 
 
 def test_parts_are_the_whole_batch(data):
-    videos = open_videos(f"{data}/train*", "x", SpecOverrides(num_classes=10))
+    videos = open_videos(f"{data}/train*", "x", OVERRIDES)
     view = View(FrameSelection(3, sampling="random"), with_all_frames=True)
     whole = list(videos.training_batches(view, 4, seed=1, epoch=2))
     parts = [list(videos.training_batches(view, 4, seed=1, epoch=2, shard=Shard(i, 3))) for i in range(3)]
@@ -173,7 +173,7 @@ def test_parts_are_of_the_videos_that_are_left_where_bad_records_are_skipped(dat
     content = bytearray((data / "train33.tfrecord").read_bytes())
     content[40] ^= 4
     path.write_bytes(content)
-    videos = open_videos(str(path), "x", SpecOverrides(num_classes=10), skip_bad_records=True)
+    videos = open_videos(str(path), "x", OVERRIDES, skip_bad_records=True)
     whole = list(videos.training_batches(View(), 11, seed=1, epoch=0))
     parts = [list(videos.training_batches(View(), 11, seed=1, epoch=0, shard=Shard(i, 2))) for i in range(2)]
     assert sum(videos_in(batch) for batch in whole) == 32
@@ -183,7 +183,7 @@ def test_parts_are_of_the_videos_that_are_left_where_bad_records_are_skipped(dat
 
 
 def test_a_process_reads_its_own_records_only(data, monkeypatch):
-    videos = open_videos(f"{data}/train37.tfrecord", "x", SpecOverrides(num_classes=10))
+    videos = open_videos(f"{data}/train37.tfrecord", "x", OVERRIDES)
     read = []
     monkeypatch.setattr("yt8m_distill.data.reading.read_record", lambda *place: read.append(place) or _record(*place))
     own = list(videos.training_batches(View(), 8, seed=1, epoch=0, shard=Shard(1, 2)))

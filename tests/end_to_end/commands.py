@@ -5,7 +5,8 @@ import pathlib
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from yt8m_distill.data.tfrecord import frames_of_file
+from tests.helpers import TINY_FLAGS
+from yt8m_distill.data.record_files import frames_of_file
 from yt8m_distill.eval import main as eval_main
 from yt8m_distill.inference import main as inference_main
 from yt8m_distill.train import main as train_main
@@ -29,6 +30,7 @@ def train(data: pathlib.Path, train_dir: pathlib.Path, *arguments: str, model: s
             f"--eval_data_pattern={data}/test*",
             f"--train_dir={train_dir}",
             "--num_classes=10",
+            *TINY_FLAGS,
             "--batch_size=16",
             "--base_learning_rate=0.01",
             *arguments,

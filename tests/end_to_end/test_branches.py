@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests.helpers import learnable_videos, write_records
+from tests.helpers import TINY_FLAGS, learnable_videos, write_records
 from yt8m_distill.eval import main as eval_main
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.inference import main as inference_main
@@ -25,7 +25,13 @@ def run(tmp_path_factory) -> pathlib.Path:
     """A folder with videos and, in "run", a student and its teacher."""
     folder = tmp_path_factory.mktemp("branches")
     path = write_records(folder / "a.tfrecord", learnable_videos(24))
-    options = ["--model=MixNeXtVLAD", f"--model_args={SIZES}", "--training_mode=parallel", "--num_classes=10"]
+    options = [
+        "--model=MixNeXtVLAD",
+        f"--model_args={SIZES}",
+        "--training_mode=parallel",
+        "--num_classes=10",
+        *TINY_FLAGS,
+    ]
     options += [
         "--batch_size=8",
         "--num_epochs=2",
@@ -99,7 +105,13 @@ def test_other_branches_are_refused(run, capsys, branch, message):
 
 
 def test_a_model_without_branches_is_refused(run, tmp_path, capsys):
-    options = ["--model=FrameLevelLogistic", "--training_mode=teacher", "--num_classes=10", "--num_epochs=1"]
+    options = [
+        "--model=FrameLevelLogistic",
+        "--training_mode=teacher",
+        "--num_classes=10",
+        "--num_epochs=1",
+        *TINY_FLAGS,
+    ]
     data = [f"--train_data_pattern={run}/a.tfrecord", f"--train_dir={tmp_path}"]
     assert train_main(["train.py", *options, *data]) == 0
 

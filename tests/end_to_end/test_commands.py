@@ -287,7 +287,7 @@ def test_a_model_that_does_not_fit_into_memory(data, tmp_path, capsys, monkeypat
         (["--loss_weights=rep=0,pred=0,ce=0"], "above 0"),
         (["--num_classes=0"], "at least 2"),
         (["--seed=5000000000"], "below 4294967296"),
-        (["--feature_names=flow"], "no feature list 'flow'"),
+        (["--feature_names=flow", "--feature_sizes=6"], "no feature list 'flow'"),
     ],
 )
 def test_wrong_input_is_one_sentence_and_exit_code_2(data, tmp_path, capsys, arguments, message):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import learnable_videos, sequence_example, write_records
+from tests.helpers import TINY_FLAGS, learnable_videos, sequence_example, write_records
 from tests.models.test_every_model import TINY, without_dropout
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
@@ -172,7 +172,10 @@ def train_evaluate_predict(folder: pathlib.Path, name: str, path: str, *argument
     data = [f"--train_data_pattern={path}", f"--eval_data_pattern={path}"]
     options = [f"--model={name}", f"--model_args={sizes}", f"--train_dir={run}", "--student_frames=4", "--batch_size=4"]
     options.append("--optimizer=SGD")  # compiles sooner than Adam
-    assert train_main(["train.py", *options, f"--num_classes={CLASSES}", "--num_epochs=1", *data, *arguments]) == 0
+    assert (
+        train_main(["train.py", *options, f"--num_classes={CLASSES}", "--num_epochs=1", *TINY_FLAGS, *data, *arguments])
+        == 0
+    )
     assert eval_main(["eval.py", f"--train_dir={run}", "--batch_size=3"]) == 0
     assert inference_main(["inference.py", f"--train_dir={run}", f"--output_file={output}", "--batch_size=3"]) == 0
     with open(output, newline="") as file:
@@ -198,8 +201,8 @@ def test_edge_videos_through_the_scripts(tmp_path, name):
 def test_a_data_set_without_audio_through_the_scripts(tmp_path):
     videos = [sequence_example(f"v{i}", (i % CLASSES,), 6 - i, sizes={"rgb": 6}, seed=i) for i in range(7)]
     path = write_records(tmp_path / "a.tfrecord", videos)
-
-    metrics, rows = train_evaluate_predict(tmp_path, "NetVLAD", path, "--training_mode=baseline")
+    sizes = ["--feature_names=rgb", "--feature_sizes=6"]
+    metrics, rows = train_evaluate_predict(tmp_path, "NetVLAD", path, "--training_mode=baseline", *sizes)
 
     config = read_json(tmp_path / "run" / "config.json")
     assert (config["data"]["feature_names"], config["data"]["feature_sizes"]) == (["rgb"], [6])

@@ -57,7 +57,7 @@ def run(data, teachers, tmp_path_factory) -> pathlib.Path:
 def test_the_teacher_is_the_mean_and_its_representation_that_of_the_students_family(data, teachers):
     members = [loading.load(str(teachers / name)).model for name in FAMILIES]
     ensemble = TeacherEnsemble(members, matched=1)
-    videos = open_videos(f"{data}/test*", "x", SpecOverrides(num_classes=10))
+    videos = open_videos(f"{data}/test*", "x", SpecOverrides(("rgb", "audio"), (6, 2), 10))
     batch = next(videos.ordered_batches(View(), 8))
     inputs = {name: batch[name] for name in ("frames", "num_frames")}
     found, each = ensemble(inputs), [member(inputs) for member in members]

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from tests.helpers import TINY_FLAGS
+
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 PLUGIN = "\n\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
@@ -18,7 +20,7 @@ COMMANDS = [
     for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     for line in block.replace("\\\n", " ").splitlines()
 ]
-SMALL = ["--num_classes=10", "--batch_size=16", "--num_epochs=2", "--base_learning_rate=0.01"]
+SMALL = ["--num_classes=10", "--batch_size=16", "--num_epochs=2", "--base_learning_rate=0.01", *TINY_FLAGS]
 
 pytestmark = pytest.mark.slow
 

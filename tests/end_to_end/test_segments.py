@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests.helpers import load_case, rated_video, write_records
+from tests.helpers import TINY_FLAGS, load_case, rated_video, write_records
 from yt8m_distill.eval import main as eval_main
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.files.untrusted import read_json
@@ -58,7 +58,13 @@ def data(tmp_path_factory) -> pathlib.Path:
 
 
 def train(data: pathlib.Path, train_dir: pathlib.Path, *arguments: str) -> int:
-    options = ["--model=NetVLAD", "--model_args=clusters=4,hidden_size=8", "--num_classes=4", "--batch_size=16"]
+    options = [
+        "--model=NetVLAD",
+        "--model_args=clusters=4,hidden_size=8",
+        "--num_classes=4",
+        "--batch_size=16",
+        *TINY_FLAGS,
+    ]
     patterns = [f"--train_data_pattern={data}/train*", f"--eval_data_pattern={data}/validate*"]
     rate = ["--base_learning_rate=0.02", f"--train_dir={train_dir}", "--segment_labels"]
     return train_main(["train.py", *options, *patterns, *rate, *arguments])
@@ -97,7 +103,7 @@ def test_predictions_of_all_segments_are_scored(run, data, tmp_path):
     found = dict(read_segments(output))
     assert set(found) == {0, 1, 3}
     assert len(set(found[0])) == len(found[0]) > 100  # all, as top_k is 20
-    scored = [f"--submission_file={output}", f"--eval_data_pattern={data}/validate*", "--num_classes=4"]
+    scored = [f"--submission_file={output}", f"--eval_data_pattern={data}/validate*", "--num_classes=4", *TINY_FLAGS]
     assert segment_eval_main(["segment_eval", *scored, f"--output_file={tmp_path}/map.json"]) == 0
     result = json.loads((tmp_path / "map.json").read_text())
     assert (result["classes"], result["classes_missing"]) == (4, 1)  # class 2 was not asked for
@@ -116,7 +122,7 @@ def test_whole_videos_with_a_model_of_segments(run, tmp_path):
 
 def test_verify_checks_ratings(data, tmp_path, capsys):
     path = write_records(tmp_path / "x.tfrecord", [rated_video([(0, 9, 1.0)])])
-    arguments = ["verify", "--num_classes=4", path, f"--output_file={tmp_path}/bad.txt"]
+    arguments = ["verify", "--num_classes=4", *TINY_FLAGS, path, f"--output_file={tmp_path}/bad.txt"]
     assert verify_main([*arguments, "--segment_labels"]) == 1
     assert "record 1: video 'v0': segment label 9 is outside [0, 4)" in capsys.readouterr().out
     assert verify_main(arguments) == 0
@@ -196,7 +202,7 @@ def test_a_teacher_cache_tells_segments_apart(run, data, tmp_path, capsys):
 
 
 def test_a_teacher_of_whole_videos(data, run, tmp_path):
-    where = [f"--train_data_pattern={data}/train*", "--num_classes=4", "--max_steps=2", "--batch_size=16"]
+    where = [f"--train_data_pattern={data}/train*", "--num_classes=4", "--max_steps=2", "--batch_size=16", *TINY_FLAGS]
     model = ["--model=NetVLAD", "--model_args=clusters=4,hidden_size=8", "--training_mode=teacher"]
     assert train_main(["train.py", *model, *where, f"--train_dir={tmp_path}/teacher"]) == 0
     arguments = ["--student_frames=2", f"--teacher_dir={tmp_path}/teacher", "--max_steps=2"]

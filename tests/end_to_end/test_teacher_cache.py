@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.end_to_end.commands import damage, predict, stop_after, train
-from tests.helpers import learnable_videos, sequence_example, write_records
+from tests.helpers import TINY_FLAGS, learnable_videos, sequence_example, write_records
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.files import resumable
@@ -90,7 +90,10 @@ def test_a_second_student_needs_no_teacher_pass(data, teacher, cache, tmp_path, 
 
 
 def test_thin_shards_do_for_a_student_with_a_cache(data, teacher, cache, tmp_path):
-    assert thin_main(["thin", "--frames=3", "--num_classes=10", f"{data}/train*", str(tmp_path / "thin")]) == 0
+    assert (
+        thin_main(["thin", "--frames=3", "--num_classes=10", *TINY_FLAGS, f"{data}/train*", str(tmp_path / "thin")])
+        == 0
+    )
     arguments = [*STUDENT, f"--teacher_dir={teacher}", f"--train_data_pattern={tmp_path / 'thin'}/train*"]
     assert train(data, tmp_path / "thin_run", *arguments, f"--teacher_cache={cache}") == 0
     for plain, thin in zip(student_weights(cache.parent / "run"), student_weights(tmp_path / "thin_run"), strict=True):

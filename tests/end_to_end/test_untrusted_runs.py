@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.fuzz.attempts import attempt
 from tests.fuzz.records import CHANGES, mutated
-from tests.helpers import learnable_videos, write_records
+from tests.helpers import TINY_FLAGS, learnable_videos, write_records
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.json import to_json
@@ -97,6 +97,7 @@ def _training(path: pathlib.Path, data: str) -> list[str]:
         "--training_mode=baseline",
         "--student_frames=2",
         "--num_classes=10",
+        *TINY_FLAGS,
         "--num_epochs=1",
         f"--train_data_pattern={data}",
         f"--eval_data_pattern={data}",

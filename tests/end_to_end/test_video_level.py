@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import sequence_example, video_level, write_records
+from tests.helpers import TINY_FLAGS, sequence_example, video_level, write_records
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import open_videos
@@ -22,6 +22,8 @@ from yt8m_distill.train import main as train_main
 from yt8m_distill.verify import main as verify_main
 
 pytestmark = pytest.mark.slow
+
+SIZES = ["--feature_names=mean_rgb,mean_audio", "--feature_sizes=6,2"]
 
 
 def learnable_means(count: int, classes: int = 4, seed: int = 0) -> list[bytes]:
@@ -47,19 +49,19 @@ def data(tmp_path_factory) -> pathlib.Path:
 
 
 def test_a_model_of_frames_is_refused(data, tmp_path, capsys):
-    arguments = [f"--train_data_pattern={data}/train*", f"--train_dir={tmp_path}/run", "--num_classes=10"]
+    arguments = [f"--train_data_pattern={data}/train*", f"--train_dir={tmp_path}/run", "--num_classes=10", *SIZES]
     assert train_main(["train.py", "--model=NeXtVLAD", *arguments]) == 2
     assert "these are video-level records, and NeXtVLAD takes the frames of videos" in capsys.readouterr().err
 
 
 def test_verify_counts_them_and_thin_refuses_them(data, tmp_path, capsys):
     listing = f"--output_file={tmp_path}/bad.txt"
-    assert verify_main(["verify", f"{data}/train*", "--num_classes=10", listing]) == 0
+    assert verify_main(["verify", f"{data}/train*", "--num_classes=10", *SIZES, listing]) == 0
     assert " 100 " in capsys.readouterr().out
     write_records(tmp_path / "bad.tfrecord", [*learnable_means(3), video_level({"mean_rgb": [float("nan")] * 6})])
-    assert verify_main(["verify", str(tmp_path / "bad.tfrecord"), listing]) == 1
+    assert verify_main(["verify", str(tmp_path / "bad.tfrecord"), *SIZES, listing]) == 1
     assert "record 4: video 'v0': feature 'mean_rgb' holds a number that is not finite" in capsys.readouterr().out
-    assert thin_main(["thin", f"{data}/train*", str(tmp_path / "thin")]) == 2
+    assert thin_main(["thin", *SIZES, f"{data}/train*", str(tmp_path / "thin")]) == 2
     assert "video-level records" in capsys.readouterr().err
 
 
@@ -71,7 +73,7 @@ def run(data, request, tmp_path_factory) -> pathlib.Path:
 
 
 def train(model: str, pattern: str, train_dir: pathlib.Path, *arguments: str) -> int:
-    options = ["--num_classes=10", "--batch_size=16", "--num_epochs=12", "--base_learning_rate=0.1"]
+    options = ["--num_classes=10", "--batch_size=16", "--num_epochs=12", "--base_learning_rate=0.1", *SIZES]
     where = [f"--train_data_pattern={pattern}", f"--train_dir={train_dir}"]
     return train_main(["train.py", f"--model={model}", *where, *options, *arguments])
 
@@ -105,7 +107,7 @@ def test_predictions_are_those_of_the_formula(data, tmp_path):
     assert train("Logistic", f"{data}/train0*", tmp_path / "run") == 0
     trained = load(str(tmp_path / "run"))
     weights, biases = trained.model.classifier.get_weights()
-    videos = open_videos(f"{data}/test0.tfrecord", "x", SpecOverrides(num_classes=10))
+    videos = open_videos(f"{data}/test0.tfrecord", "x", SpecOverrides(("mean_rgb", "mean_audio"), (6, 2), 10))
     batch = next(videos.ordered_batches(View(), 30))
     for row, record in zip(prediction_function(trained.model)(batch), learnable_means(30, seed=2), strict=True):
         features = tf.train.Example.FromString(record).features.feature
@@ -125,7 +127,7 @@ def test_flags_about_students_are_refused(data, tmp_path, capsys, flag):
 
 def test_records_of_frames_are_refused(run, tmp_path, capsys):
     path = write_records(tmp_path / "frames.tfrecord", [sequence_example()])
-    assert train("Moe", path, tmp_path / "run") == 2
+    assert train("Moe", path, tmp_path / "run", *TINY_FLAGS) == 2
     assert "these are frame-level records, and Moe takes video-level ones" in capsys.readouterr().err
     assert train("Moe", path, tmp_path / "run", "--noframe_features") == 2
     assert "frame-level records" in capsys.readouterr().err
@@ -149,7 +151,7 @@ def test_a_configuration_of_another_level_is_refused(run, tmp_path, capsys):
 
 def test_a_video_level_teacher_is_refused(run, tmp_path, capsys):
     path = write_records(tmp_path / "frames.tfrecord", [sequence_example()])
-    model = ["--model=NetVLAD", "--model_args=clusters=4,hidden_size=8", "--num_classes=10"]
-    arguments = [f"--train_data_pattern={path}", f"--train_dir={tmp_path}/run", f"--teacher_dir={run}"]
+    model = ["--model=NetVLAD", "--model_args=clusters=4,hidden_size=8", "--num_classes=10", *SIZES]
+    arguments = [f"--train_data_pattern={path}", f"--train_dir={tmp_path}/run", f"--teacher_dir={run}", *TINY_FLAGS]
     assert train_main(["train.py", *model, *arguments]) == 2
     assert "video-level" in capsys.readouterr().err

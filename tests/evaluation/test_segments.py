@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.helpers import load_case, rated_video, shared_path, write_records
+from tests.helpers import TINY_FLAGS, load_case, rated_video, shared_path, write_records
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation.segments import average_precision, evaluate_segments, read_label_cache
 from yt8m_distill.prediction.segments import read_segments
@@ -49,7 +49,7 @@ def test_the_command_and_its_cache(tmp_path, capsys):
     arguments = [f"--submission_file={tmp_path}/x.csv", f"--label_cache={tmp_path}/cache.csv"]
     output = f"--output_file={tmp_path}/metrics.json"
     data = f"--eval_data_pattern={path}"
-    assert segment_eval_main(["segment_eval", data, "--num_classes=10", output, *arguments]) == 0
+    assert segment_eval_main(["segment_eval", data, "--num_classes=10", *TINY_FLAGS, output, *arguments]) == 0
     # Class 1: b:10 is negative, a:0 positive at rank 2; class 2: one of two; 3 has no positives; 4 is missing.
     expected = {"MAP@100000": (1 / 2 + 1 / 2 + 0) / 3, "classes": 3, "classes_missing": 1}
     result = json.loads((tmp_path / "metrics.json").read_text())

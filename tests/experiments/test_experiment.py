@@ -8,7 +8,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorboard.plugins.projector import ProjectorConfig
 
-from tests.helpers import learnable_videos, write_records
+from tests.helpers import TINY_FLAGS, learnable_videos, write_records
 from yt8m_distill.eval import main as eval_main
 from yt8m_distill.experiment import main as experiment_main
 from yt8m_distill.experiments import figures, speed
@@ -49,6 +49,7 @@ def run(data: pathlib.Path, output: pathlib.Path, *arguments: str) -> int:
             f"--eval_data_pattern={data}/test*",
             f"--output_dir={output}",
             "--num_classes=10",
+            *TINY_FLAGS,
             "--batch_size=16",
             "--base_learning_rate=0.01",
             "--optimizer=SGD",  # compiles sooner than Adam

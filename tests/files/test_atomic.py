@@ -1,6 +1,7 @@
 """Files and folders: nothing half-written ever replaces something whole."""
 
 import errno
+import pathlib
 import shutil
 
 import pytest
@@ -64,3 +65,13 @@ def test_space_is_checked_before_writing(tmp_path, monkeypatch):
         UserError, match=r"the cache in '.*' would take at least 9\.9 MB, and 10\.0 MB are free; go away"
     ):
         atomic.check_space(tmp_path, 9_900_000, "the cache", "go away")
+
+
+def test_a_folder_of_another_machine_is_not_made_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("gs://bucket/run", "s3://b"):
+        with pytest.raises(UserError, match="is not on this machine"):
+            atomic.make_directory(pathlib.Path(name))
+    (tmp_path / "odd:").mkdir()
+    atomic.make_directory(pathlib.Path("odd:/run"))
+    assert [path.name for path in tmp_path.iterdir()] == ["odd:"]

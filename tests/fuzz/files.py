@@ -16,9 +16,10 @@ from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.batches import View
-from yt8m_distill.data.reading import read_video, records_of_file
+from yt8m_distill.data.framing import records_of_stream
+from yt8m_distill.data.reading import videos_of_file
 from yt8m_distill.data.reading_order import Position
-from yt8m_distill.data.tfrecord import frames_of_file
+from yt8m_distill.data.record_files import frames_of_file
 from yt8m_distill.data.video_files import VideoFiles, open_videos
 
 OVERRIDES = SpecOverrides(SPEC.feature_names, SPEC.feature_sizes, SPEC.num_classes, SPEC.max_frames)
@@ -41,6 +42,7 @@ class Place:
     number: int
     num_bytes: int
     data: bytes | None
+    is_gap: bool = False
 
 
 def _file(seed: int, count: int, reordering: list[tuple[str, int, int]]) -> bytes:
@@ -72,19 +74,48 @@ def _framed(data: bytes) -> bytes:
     return length + _checksum(length) + data + _checksum(data)
 
 
+def _is_record(file: bytes, begin: int) -> int | None:
+    """The end of a record at a place, by its length and the checksum of that; None where there is none."""
+    length = int.from_bytes(file[begin : begin + 8], "little")
+    end = begin + 12 + length + 4
+    fits = file[begin + 8 : begin + 12] == _checksum(file[begin : begin + 8]) and end <= len(file)
+    return end if fits else None
+
+
+def _is_undamaged(file: bytes, begin: int, end: int) -> bool:
+    return file[end - 4 : end] == _checksum(file[begin + 12 : end - 4])
+
+
+def _next_record(file: bytes, start: int) -> int:
+    """The next place with an undamaged record, byte after byte; the end of the file where there is none."""
+    for begin in range(start, len(file)):
+        end = _is_record(file, begin)
+        if end is not None and _is_undamaged(file, begin, end):
+            return begin
+    return len(file)
+
+
 def _places(file: bytes) -> list[Place]:
-    """All records up to the first whose end cannot be known, which takes the rest of the file."""
-    places, rest = [], file
-    while rest:
-        length = int.from_bytes(rest[:8], "little")
-        end = 12 + length + 4
-        if rest[8:12] != _checksum(rest[:8]) or len(rest) < end:
-            places.append(Place(len(places) + 1, len(rest), None))
-            break
-        data = rest[12 : 12 + length]
-        sound = rest[12 + length : end] == _checksum(data)
-        places.append(Place(len(places) + 1, end, data if sound else None))
-        rest = rest[end:]
+    """All records, and the gaps where there is none, up to the next record that can be told apart."""
+    places, begin = [], 0
+    while begin < len(file):
+        end = _is_record(file, begin)
+        if end is not None:
+            data = file[begin + 12 : end - 4] if _is_undamaged(file, begin, end) else None
+            places.append(Place(len(places) + 1, end - begin, data))
+            begin = end
+            continue
+        before = places[-1] if places else None
+        if before is not None and before.data is None and not before.is_gap:  # bytes may be missing from it
+            place = _next_record(file, begin - before.num_bytes + 1)
+            if place < begin:
+                begin -= places.pop().num_bytes
+                places.append(Place(len(places) + 1, place - begin, None, is_gap=True))
+                begin = place
+                continue
+        place = _next_record(file, begin + 1)
+        places.append(Place(len(places) + 1, place - begin, None, is_gap=True))
+        begin = place
     return places
 
 
@@ -123,8 +154,14 @@ def _check_framing(path: str, places: list[Place]):
     assert [frame.offset for frame in frames] == np.cumsum([0, *(each.num_bytes for each in places[:-1])]).tolist()[
         : len(frames)
     ]
+    assert [frame.is_gap for frame in frames] == [each.is_gap for each in places]
+    readable = [frame for frame in frames if not frame.problem]
     for skip in (1, 3):
-        assert list(frames_of_file(path, skip)) == frames[skip:] + [each for each in frames[:skip] if not each.sound]
+        assert list(frames_of_file(path, skip)) == [each for each in frames if each not in readable[:skip]]
+    with open(path, "rb") as stream:
+        streamed = list(records_of_stream(stream))
+    assert [record.num_bytes for record in streamed] == [frame.num_bytes for frame in frames]
+    assert [None if record.problem else record.data for record in streamed] == [place.data for place in places]
 
 
 def _described(video) -> tuple:
@@ -144,7 +181,7 @@ def _rows(batches) -> list[tuple]:
 
 
 def _check_skipping(path: str, places: list[Place], expected: list[tuple], batch_size: int):
-    one_by_one = records_of_file(path, BadRecords(skip=True), lambda data: read_video(data, SPEC))
+    one_by_one = videos_of_file(path, SPEC, BadRecords(skip=True))
     assert [_described(video) for _, _, video in one_by_one] == expected
     videos = VideoFiles((path,), SPEC, BadRecords(skip=True))
     batches = list(videos.ordered_batches(View(), batch_size))

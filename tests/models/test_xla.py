@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import learnable_videos, write_records
+from tests.helpers import TINY_FLAGS, learnable_videos, write_records
 from yt8m_distill import distiller
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
@@ -156,7 +156,7 @@ def test_a_run_keeps_its_format_and_is_evaluated_in_any(tmp_path, capsys):
     command = [
         "train.py", "--model=FrameLevelLogistic", "--student_losses=pred,ce", "--student_frames=3", "--num_classes=10",
         f"--train_data_pattern={tmp_path}/train.tfrecord", f"--eval_data_pattern={tmp_path}/test.tfrecord",
-        "--batch_size=16", "--num_epochs=2", "--base_learning_rate=0.1", f"--train_dir={tmp_path}/run",
+        *TINY_FLAGS, "--batch_size=16", "--num_epochs=2", "--base_learning_rate=0.1", f"--train_dir={tmp_path}/run",
     ]  # fmt: skip
     assert train_main([*command, "--precision=float16", "--xla"]) == 0
     for config in (RunDir(tmp_path / "run").read_config(), RunDir(tmp_path / "run" / "teacher").read_config()):

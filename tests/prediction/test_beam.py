@@ -3,10 +3,13 @@
 import csv
 import gzip
 import pathlib
+import shutil
 import struct
 import sys
+import zlib
 
 import pytest
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from tests.helpers import learnable_videos, rated_video, video_level, write_records, write_run
@@ -14,7 +17,8 @@ from yt8m_distill.beam_inference import main as beam_main
 from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.run import RunConfig
-from yt8m_distill.data.tfrecord import frames_of_file, masked_crc32c, records_of_stream
+from yt8m_distill.data.record_files import frames_of_file, records_of_any
+from yt8m_distill.data.tfrecord import masked_crc32c
 from yt8m_distill.errors import UserError
 from yt8m_distill.inference import main as inference_main
 from yt8m_distill.merge_predictions import main as merge_main
@@ -73,18 +77,19 @@ def test_predictions_are_those_of_inference_and_bad_records_are_listed(folder, c
     flags = ["--batch_size=8", "--output_shards=2"]
     assert predict(folder, "beam.csv", *flags) == 1  # too many bad ones
     told = capsys.readouterr()
-    assert "Predictions for 57 videos" in told.out
-    assert "5 bad records" in told.err
+    assert "Predictions for 58 videos" in told.out
+    assert "6 bad records" in told.err
     assert "more than --max_bad_fraction=0.01" in told.err
     assert merge_main(["merge", str(folder / "beam.csv")]) == 0
     assert_same(folder)
     with open(folder / "beam.bad_records.csv", newline="") as file:
         bad = {(pathlib.Path(row["file"]).name, int(row["record"])): row["problem"] for row in csv.DictReader(file)}
     assert sorted(bad) == [
-        ("0.tfrecord", 21), ("1.tfrecord", 2), ("1.tfrecord", 21), ("2.tfrecord", 19), ("3.tfrecord", 1)
+        ("0.tfrecord", 21), ("1.tfrecord", 2), ("1.tfrecord", 21), ("2.tfrecord", 19), ("2.tfrecord", 21),
+        ("3.tfrecord", 1),
     ]  # fmt: skip
     assert bad["1.tfrecord", 2] == "damaged: its checksum is wrong"
-    assert "the rest of the file is lost" in bad["2.tfrecord", 19]
+    assert "the next record begins" in bad["2.tfrecord", 19]
     assert not list(folder.glob("*.tgz"))  # the model travelled in it
 
 
@@ -140,12 +145,16 @@ def test_damage_that_takes_memory_or_cannot_be_unpacked(tmp_path):
     write_records(tmp_path / "0.tfrecord", learnable_videos(2))
     packed = bytearray(gzip.compress((tmp_path / "0.tfrecord").read_bytes()))
     packed[len(packed) // 2] ^= 255
-    contents = {"vast.tfrecord": vast, "0.tfrecord.gz": bytes(packed), "1.tfrecord.gz": b"no gzip"}
-    for name, content in contents.items():
+    contents = {
+        "vast.tfrecord": (vast, "damaged or cut short: the file ends before it"),
+        "0.tfrecord.gz": (bytes(packed), "the file is not a TFRecord file but a damaged gzip file"),
+        "1.tfrecord.gz": (b"no gzip", "the file is not a TFRecord file but a text file"),
+    }
+    for name, (content, problem) in contents.items():
         (tmp_path / name).write_bytes(content)
-        with FileSystems.open(str(tmp_path / name)) as file:
-            *_, last = records_of_stream(file)
-        assert last.problem == "damaged or cut short; the rest of the file is lost"
+        with FileSystems.open(str(tmp_path / name), compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            *_, last = records_of_any(file, name)
+        assert last.problem == problem
 
 
 def test_video_level_models(tmp_path):
@@ -180,3 +189,29 @@ def test_senseless_wishes_are_refused(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "yt8m_distill.prediction.beam")
     assert predict(folder, "beam.csv") == 2
     assert "pip install 'yt8m_distill[beam]'" in capsys.readouterr().err
+
+
+def test_labels_ids_and_compression_are_those_of_inference(folder, tmp_path):
+    """Labels that no model knows, an id as a number, generated ids, and compressed files without an ending."""
+    videos = learnable_videos(12)
+    for number, video in enumerate(videos):
+        labels = video.context.feature["labels"].int64_list.value
+        labels[:] = [0, 1] * 5 if number % 2 else [99999]
+        if number % 3 == 0:
+            video.context.feature["id"].int64_list.value.append(number)
+    plain = pathlib.Path(write_records(tmp_path / "0.tfrecord", videos[:4]))
+    for number, compress in ((1, gzip.compress), (2, zlib.compress)):
+        records = pathlib.Path(write_records(tmp_path / "records", videos[4 * number : 4 * number + 4])).read_bytes()
+        (tmp_path / f"{number}.tfrecord").write_bytes(compress(records))
+    shutil.copytree(folder / "run", tmp_path / "run")
+    assert predict(tmp_path, "here.csv") == 0
+    assert predict(tmp_path, "beam.csv", "--output_shards=1") == 0
+    assert merge_main(["merge", str(tmp_path / "beam.csv")]) == 0
+    assert_same(tmp_path)
+    assert {"0", "3", "6", "9", "v0_1"} <= read_predictions(tmp_path / "here.csv").keys()
+    plain.write_bytes(gzip.compress(plain.read_bytes()))
+    assert predict(tmp_path, "here.csv", "--id_key=") == 0
+    assert predict(tmp_path, "beam2.csv", "--output_shards=1", "--id_key=") == 0
+    (part,) = tmp_path.glob("beam2-*.csv")
+    assert read_predictions(part).keys() == read_predictions(tmp_path / "here.csv").keys()
+    assert "2.tfrecord:4" in read_predictions(part)

@@ -100,7 +100,7 @@ def test_an_id_that_no_line_can_hold_is_a_bad_record(made, tmp_path, capsys):
         f"--output_file={tmp_path}/x.csv",
     ]
     assert inference_main(["inference.py", *where]) == 2
-    assert "0.tfrecord, record 4: The video id 'a,b' has a comma" in capsys.readouterr().err
+    assert "0.tfrecord, record 4: video 'a,b': its id has a comma" in capsys.readouterr().err
     assert inference_main(["inference.py", *where, "--on_bad_record=skip", "--max_bad_fraction=1"]) == 0
     assert len((tmp_path / "x.csv").read_text().splitlines()) == 1 + 3
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import case_weights, learnable_videos, load_case, video_level, write_records
+from tests.helpers import TINY_FLAGS, case_weights, learnable_videos, load_case, video_level, write_records
 from yt8m_distill.config.models import ConversionConfig
 from yt8m_distill.convert_checkpoint import main as conversion_main
 from yt8m_distill.data.frame_selection import selected_indices
@@ -202,7 +202,7 @@ def test_a_converted_run_is_evaluated_applied_and_a_teacher(nextvlad, tmp_path):
     assert inference_main(["inference.py", f"--train_dir={run}", f"--input_data_pattern={videos}", output]) == 0
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 21
     sizes = "clusters=4,groups=2,hidden_size=8,gating_reduction=2"
-    options = ["--model=NeXtVLAD", f"--model_args={sizes}", f"--teacher_dir={run}", "--num_classes=10"]
+    options = ["--model=NeXtVLAD", f"--model_args={sizes}", f"--teacher_dir={run}", "--num_classes=10", *TINY_FLAGS]
     options += ["--student_frames=3", "--num_epochs=1", "--batch_size=10", f"--train_dir={tmp_path / 'student'}"]
     before = (run / "best" / "teacher.weights.h5").read_bytes()
     assert train_main(["train.py", *options, f"--train_data_pattern={videos}", f"--eval_data_pattern={videos}"]) == 0

@@ -10,6 +10,7 @@ from yt8m_distill.errors import UserError
 FRAME, VIDEO, SEGMENT = "frame", "video", "segment"
 LEVELS = (FRAME, VIDEO, SEGMENT)
 SEGMENT_FRAMES = 5  # of YouTube-8M 2019
+ID_KEY = "Key of the videos' ids; empty: ids of file name and record number. [id or video_id]"
 LONGEST_VIDEO = 300  # frames, of YouTube-8M
 DEFAULT_RANGE = (-2.0, 2.0)  # of the numbers that the bytes of published features stand for
 RANGES_FILE = "features.json"  # beside files of features with other ranges
@@ -50,7 +51,7 @@ class DatasetSpec:
 
     Attributes:
         edition: name of the edition, or "own features".
-        id_key: context feature with the video's id.
+        id_key: context feature with the video's id; empty: ids are made of file name and record number.
         feature_names: features to read, in model input order.
         feature_sizes: values a frame of each feature.
         num_classes: labels are in [0, num_classes).
@@ -130,7 +131,8 @@ class DatasetSpec:
         frames = "means over all frames" if self.level == VIDEO else frames
         frames = f"rated segments of {SEGMENT_FRAMES} frames" if self.level == SEGMENT else frames
         thin = f", thin shards with {self.thin_frames} frames of each video" if self.thin_frames else ""
-        return f"{self.edition}: features {features}, id in '{self.id_key}', {self.num_classes} classes, {frames}{thin}"
+        where = f"id in '{self.id_key}'" if self.id_key else "ids of file name and number"
+        return f"{self.edition}: features {features}, {where}, {self.num_classes} classes, {frames}{thin}"
 
     def describe_ranges(self) -> str:
         """The range of each feature in words."""
@@ -146,6 +148,8 @@ class SpecOverrides(Settings):
     num_classes: int | None = setting(None, "Number of classes in the vocabulary. [the edition's]", at_least=2)
     max_frames: int | None = setting(None, "Frames to read of a video at most; 0: all. [the edition's]", at_least=0)
     level: Literal["frame", "video", "segment"] | None = setting(None, "Level of the records.", flag=False)
+    id_key: str | None = setting(None, ID_KEY, newer=True)
+    trained_id_key: str | None = setting(None, "Key of the ids that a model was trained with.", flag=False, newer=True)
     frame_features: InitVar[bool | None] = setting(
         None, "Whether records must be frame-level (--noframe_features: video-level). [as the first record]"
     )

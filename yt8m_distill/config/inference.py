@@ -4,7 +4,7 @@ from dataclasses import InitVar, dataclass
 from typing import Literal
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
-from yt8m_distill.config.dataset import SpecOverrides
+from yt8m_distill.config.dataset import ID_KEY, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting
 from yt8m_distill.config.shard import Shard
@@ -34,6 +34,7 @@ class PredictionSettings(ChosenModel):
     segments: bool | None = setting(
         None, "Whether to use segments of videos instead of whole ones. [as the run was trained]", flag="segment_labels"
     )
+    id_key: str | None = setting(None, ID_KEY)
     bad_records: BadRecordPolicy = group(BadRecordPolicy)
 
 

@@ -27,7 +27,7 @@ class ConversionConfig(Settings):
         "Number of frames by stride of a video of n: ceil(n / j), or as the code of Bhardwaj et al. counts them.",
     )
     eigenvalues: str | None = setting(None, "File eigenvals.npy, for a model whose input has its whitening reversed.")
-    overrides: SpecOverrides = group(SpecOverrides, ("num_classes", "frame_features", "segment_labels"))
+    overrides: SpecOverrides = group(SpecOverrides, ("num_classes", "frame_features", "segment_labels", "id_key"))
     plugins: tuple[str, ...] = setting((), PLUGINS)
 
     def __post_init__(self):
@@ -46,7 +46,7 @@ class FlopsConfig(Settings):
     )
     model: str | None = setting(None, f"Name of the model (README.md). [{DEFAULT_MODEL}]")
     model_args: Mapping[str, Any] = setting({}, "Arguments of the model: clusters=64,hidden_size=512.")
-    overrides: SpecOverrides = group(SpecOverrides, ("max_frames", "frame_features", "segment_labels"))
+    overrides: SpecOverrides = group(SpecOverrides, ("max_frames", "frame_features", "segment_labels", "id_key"))
     train_dir: str | None = setting(None, "Run directory whose model to count instead of --model.")
     which: Literal["student", "teacher"] | None = setting(None, "Model of the run to count. [student, if there is one]")
     plugins: tuple[str, ...] = setting((), PLUGINS)

@@ -17,13 +17,15 @@ class BadRecord:
 
     Attributes:
         number: of the record in its file, from 1.
-        num_bytes: lost with it; where no later record can be found either, all that is left of the file.
+        num_bytes: lost with it.
         problem: in words.
+        is_gap: whether its bytes were passed over in search of the next record, or to the end of the file.
     """
 
     number: int
     num_bytes: int
     problem: str
+    is_gap: bool = False
 
 
 class BadRecords:
@@ -90,7 +92,9 @@ def describe_bad(path: str, bad: list[BadRecord]) -> str:
     """One line: how many records of a file are bad, and what is wrong with the first."""
     count = f"{len(bad)} bad record{'s' if len(bad) > 1 else ''}"
     num_bytes = sum(record.num_bytes for record in bad)
-    return f"{path}: {count}, {num_bytes:,} bytes; record {bad[0].number}: {bad[0].problem}"
+    passed = sum(record.num_bytes for record in bad if record.is_gap)
+    gaps = f", {passed:,} of them passed over where no record could be found" if passed else ""
+    return f"{path}: {count}, {num_bytes:,} bytes{gaps}; record {bad[0].number}: {bad[0].problem}"
 
 
 def report_skipped(all_files: Iterable[BadRecords], max_fraction: float):
@@ -109,7 +113,9 @@ def report_skipped(all_files: Iterable[BadRecords], max_fraction: float):
         log.warning("Skipped in %s", describe_bad(path, records))
     lost, total = sum(record.num_bytes for records in bad.values() for record in records), sum(sizes.values())
     fraction = lost / total if total else 1.0
+    passed = sum(record.num_bytes for records in bad.values() for record in records if record.is_gap)
     text = f"{lost:,} of {total:,} bytes ({100 * fraction:.2g} %) in {len(bad)} of {len(sizes)} files were skipped"
+    text += f" ({passed:,} bytes of them passed over where no record could be found)" if passed else ""
     if fraction > max_fraction:
         raise TooManyBadRecords(f"{text}, more than --max_bad_fraction={max_fraction:g}. All outputs are in place.")
     log.warning("%s.", text)

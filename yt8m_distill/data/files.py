@@ -1,23 +1,43 @@
 """File patterns: globs, files and folders."""
 
 import glob
+import itertools
+import logging
 import os
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from yt8m_distill.config.dataset import RANGES_FILE
 from yt8m_distill.errors import UserError
 
+log = logging.getLogger(__name__)
+
+_UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".download", ".aria2", "_.gstmp")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
 
 def files_here(pattern: str) -> list[str]:
-    """The files of this machine that a glob names."""
+    """The files of this machine that a glob names.
+
+    Raises:
+        UserError: they are not on this machine.
+    """
+    if _SCHEME.match(pattern):
+        raise UserError(
+            f"'{pattern}' is not on this machine. Copy the files here, or mount the bucket as a folder (gcsfuse, "
+            "s3fs); python -m yt8m_distill.beam_inference predicts them where they are."
+        )
     return [path for path in glob.glob(pattern) if os.path.isfile(path)]
 
 
 def find_files(pattern: str, flag: str, matching: Callable[[str], Iterable[str]] = files_here) -> list[str]:
     """The files that `pattern` names, each once: in the order of its parts, sorted within each.
 
+    What exists under a name that looks like a pattern is taken as that name.
+
     Args:
-        pattern: globs, files and folders, separated by commas; of a folder, its files with "tfrecord" in the name.
+        pattern: globs with *, ?, [ab] and {a,b}, files and folders, separated by commas; of a folder, its files with
+            "tfrecord" in the name. Unfinished downloads are left out unless they are named.
         flag: where the pattern comes from, for errors; in capitals where it is an argument and no flag.
         matching: the files that a glob names; may know of other file systems.
 
@@ -26,13 +46,95 @@ def find_files(pattern: str, flag: str, matching: Callable[[str], Iterable[str]]
     """
     files: dict[str, str] = {}
     name = flag if flag.isupper() else f"--{flag}"
-    for part in filter(None, (part.strip() for part in pattern.split(","))):
-        single = os.path.join(part, "*tfrecord*") if os.path.isdir(part) else part
-        paths = [part] if os.path.isfile(part) else matching(single)
-        if not paths:
-            raise UserError(f"{name}: no file matches '{single}'.")
-        for path in sorted(path for path in paths if path == part or os.path.basename(path) != RANGES_FILE):
+    for part in _parts(pattern):
+        paths = [part] if os.path.isfile(part) else _matching(part, name, matching)
+        for path in sorted(paths):
             files.setdefault(os.path.realpath(path), path)
     if not files:
         raise UserError(f"{name} is empty; give files, globs or directories, separated by commas.")
     return list(files.values())
+
+
+def _matching(part: str, name: str, matching: Callable[[str], Iterable[str]]) -> list[str]:
+    """The files that one part of a pattern names, which is not a file itself."""
+    is_folder = os.path.isdir(part)
+    single = os.path.join(glob.escape(part), "*tfrecord*") if is_folder else _with_existing_folder(part)
+    try:
+        paths = [path for path in matching(single) if os.path.basename(path) != RANGES_FILE]
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    unfinished = [path for path in paths if path.endswith(_UNFINISHED) and not part.endswith(_UNFINISHED)]
+    if unfinished and len(unfinished) < len(paths):
+        log.warning("%s: %d unfinished downloads are left out (first: %s).", name, len(unfinished), unfinished[0])
+    elif unfinished:
+        raise UserError(f"{name}: all {len(paths)} files of '{part}' are unfinished downloads (first: {paths[0]}).")
+    if not paths:
+        raise UserError(f"{name}: {_nothing_text(part, single, is_folder)}")
+    return [path for path in paths if path not in unfinished]
+
+
+def _nothing_text(part: str, single: str, is_folder: bool) -> str:
+    if os.path.exists(part) and not is_folder:
+        return f"'{part}' is neither a file nor a folder."
+    text = f"no file matches '{os.path.join(part, '*tfrecord*') if is_folder else single}'"
+    others = sorted(entry.name for entry in os.scandir(part) if entry.is_file()) if is_folder else []
+    if others:
+        return f"{text}; the folder has other files (first: {others[0]}), which '{os.path.join(part, '*')}' would name."
+    return f"{text}."
+
+
+def _parts(pattern: str) -> Iterator[str]:
+    """The parts between commas, with braces expanded."""
+    if os.path.exists(pattern):  # a name may have commas and braces itself
+        yield pattern
+        return
+    for part in filter(None, map(str.strip, _split(pattern))):
+        folder = _existing_folder(part)
+        yield from [part] if os.path.exists(part) else (folder + rest for rest in _expanded(part[len(folder) :]))
+
+
+def _split(pattern: str) -> Sequence[str]:
+    """The pieces between commas that are not in braces."""
+    depth, pieces, begin = 0, [], 0
+    for place, letter in enumerate(pattern):
+        depth = max(depth + (letter == "{") - (letter == "}"), 0)
+        if letter == "," and not depth:
+            pieces.append(pattern[begin:place])
+            begin = place + 1
+    pieces.append(pattern[begin:])
+    return pattern.split(",") if depth else pieces  # a brace that is never closed is a letter like others
+
+
+def _expanded(part: str) -> list[str]:
+    """All choices of braces, as in a shell: "a{b,c}" is "ab" and "ac"."""
+    for match in re.finditer(r"\{", part):
+        end = _closing(part, match.start())
+        choices = _split(part[match.end() : end]) if end else ()
+        if len(choices) > 1:
+            whole = (part[: match.start()] + choice + part[end + 1 :] for choice in choices)
+            return list(dict.fromkeys(itertools.chain.from_iterable(map(_expanded, whole))))
+    return [part]
+
+
+def _closing(part: str, begin: int) -> int | None:
+    """Where the brace that opens at a place is closed."""
+    depth = 0
+    for place in range(begin, len(part)):
+        depth += (part[place] == "{") - (part[place] == "}")
+        if not depth:
+            return place
+    return None
+
+
+def _with_existing_folder(part: str) -> str:
+    """A pattern in which the longest folder that exists is no pattern, whatever its name."""
+    folder = _existing_folder(part)
+    return glob.escape(folder) + part[len(folder) :]
+
+
+def _existing_folder(part: str) -> str:
+    """The longest folder at the beginning of a pattern that exists; empty where none does."""
+    folder = os.path.dirname(part)
+    while folder and folder != os.path.dirname(folder) and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder if os.path.isdir(folder) else ""

@@ -1,7 +1,8 @@
 """The format of records, detected from the first one."""
 
+import contextlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,43 +17,83 @@ from yt8m_distill.config.dataset import (
     Edition,
     SpecOverrides,
 )
+from yt8m_distill.data.record_files import open_records
 from yt8m_distill.data.record_format import (
     ID_KEYS,
+    LABELS_KEY,
+    LEARNING,
+    PREDICTION,
     THIN_FRAMES_KEY,
     THIN_MAX_FRAMES_KEY,
+    described_keys,
+    is_multi_hot,
     thinning_of,
 )
-from yt8m_distill.data.sequence_example import BYTES, FLOATS, Record, parse_record
-from yt8m_distill.data.tfrecord import DamagedRecord, Frame, frames_of_file, place_problem, read_record
+from yt8m_distill.data.sequence_example import BYTES, FLOATS, INT64S, Record, parse_record
+from yt8m_distill.data.tfrecord import DamagedRecord, read_record
 from yt8m_distill.errors import UserError
 
 RECORDS_TO_DETECT_BY = 16  # of every file, where bad ones are skipped
+_TYPES_BY_BYTES = {2: "float16", 4: "float32", 8: "float64"}
+_QUANTIZE = "python -m yt8m_distill.quantize writes such features as uint8"
 
 
-def detect_files(files: Sequence[str], overrides: SpecOverrides, skip_bad_records: bool) -> DatasetSpec:
-    """The format by the first record, or by the first that shows one where bad ones are skipped."""
+def detect_files(
+    files: Sequence[str], overrides: SpecOverrides, skip_bad_records: bool, use: str = LEARNING
+) -> DatasetSpec:
+    """The format by the first record, or by the first that shows one where bad ones are skipped.
+
+    Raises:
+        UserError: no record shows it; or where labels are needed, those of all first videos are multi-hot vectors.
+    """
     problem = None
     for path in files:
-        for frame in itertools.islice(frames_of_file(path), RECORDS_TO_DETECT_BY if skip_bad_records else 1):
+        records = _first_records(path, RECORDS_TO_DETECT_BY if skip_bad_records else 1)
+        for number, record in enumerate(records, start=1):
             try:
-                return detect_spec(_first_record(path, frame), f"{path}, record {frame.number}", overrides)
+                if isinstance(record, UserError):
+                    raise record
+                spec = detect_spec(record, f"{path}, record {number}", overrides)
             except UserError as error:
                 problem = problem or error
+            else:
+                if use != PREDICTION:
+                    _check_label_lists(path, records)
+                return spec
         if problem and not skip_bad_records:
             break
     raise problem or UserError(f"the {len(files)} files hold no records (first: {files[0]}).")
 
 
-def _first_record(path: str, frame: Frame) -> bytes:
+def _first_records(path: str, count: int) -> list[bytes | UserError]:
+    """The first records of a file, or what is wrong with them."""
+    content: list[bytes | UserError] = []
     try:
-        if problem := place_problem(path, frame):
-            raise DamagedRecord(problem)
-        with open(path, "rb", buffering=0) as file:
-            return bytes(read_record(file.fileno(), frame.offset, np.empty(frame.num_bytes, np.uint8)))
-    except DamagedRecord as error:
-        raise UserError(f"{path}, record {frame.number}: {error}.") from error
+        with open_records(path) as records:
+            for frame in itertools.islice(records.frames(), count):
+                try:
+                    if frame.problem:
+                        raise DamagedRecord(frame.problem)
+                    buffer = np.empty(frame.num_bytes, np.uint8)
+                    content.append(bytes(read_record(records.descriptor, frame.offset, buffer)))
+                except DamagedRecord as error:
+                    content.append(UserError(f"{path}, record {frame.number}: {error}."))
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+        content.append(UserError(f"{path} cannot be read: {error.strerror}."))
+    return content
+
+
+def _check_label_lists(path: str, records: Sequence[bytes | UserError]):
+    labels = []
+    for record in records:
+        with contextlib.suppress(DamagedRecord):
+            labels.append(() if isinstance(record, UserError) else parse_record(record).values(LABELS_KEY, INT64S))
+    labels = [values for values in labels if values]
+    if labels and all(map(is_multi_hot, labels)):
+        raise UserError(
+            f"{path}: the '{LABELS_KEY}' of the first videos are multi-hot vectors ({len(labels[0])} numbers, each 0 "
+            "or 1); they must be the lists of the videos' class numbers, such as [3, 17]."
+        )
 
 
 def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> DatasetSpec:
@@ -64,40 +105,56 @@ def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> Data
         overrides: what the flags say; they win, and must agree with the record.
 
     Raises:
-        UserError: no SequenceExample or Example, records of another level than the flags say, an unknown edition
-            without --feature_names and --num_classes, a feature that the record lacks or has in another size, a thin
-            shard that was made with another --max_frames.
+        UserError: no SequenceExample or Example, records of another level than the flags say, no id, an unknown edition
+            without --feature_names and --num_classes, a feature that the record lacks or has in another size than was
+            given or published, a thin shard that was made with another --max_frames.
     """
     try:
         record = parse_record(serialized)
     except DamagedRecord as error:
         raise UserError(f"{where}: {error}.") from error
     level = _detect_level(record, where, overrides)
-    id_key = next((key for key in ID_KEYS if key in record.context), None)
-    if id_key is None:
-        raise UserError(f"{where}: no video id; the context must hold one of {', '.join(ID_KEYS)}.")
+    id_key = _detect_id_key(record, where, overrides)
     available = _feature_names(record, level)
     edition = _edition_of(id_key, available, level)
-    published = dict(edition.features_of(level)) if edition else {}
-    names = overrides.feature_names or tuple(name for name in published if name in available)
+    of_edition = [name for name, _ in edition.features_of(level)] if edition else []
+    names = overrides.feature_names or tuple(name for name in of_edition if name in available)
     if not names or (edition is None and overrides.num_classes is None):
         raise UserError(
             f"{where}: unknown edition, with the {_kind(level)}s {', '.join(sorted(available))}; known are "
             f"{', '.join(edition.name for edition in EDITIONS)}. "
-            "For features of your own give --feature_names and --num_classes."
+            "For features or a vocabulary of your own give --feature_names and --num_classes."
         )
-    if not set(names) & set(published):
-        edition, published = None, {}
+    if not set(names) & set(of_edition):
+        edition = None
     thin_frames, longest = _detect_frames(record, where, level, overrides.max_frames)
     return DatasetSpec(
         edition=edition.name if edition else "own features",
         id_key=id_key,
         feature_names=names,
-        feature_sizes=_feature_sizes(record, where, names, overrides.feature_sizes, published, level),
+        feature_sizes=_feature_sizes(record, where, names, overrides.feature_sizes, level),
         num_classes=overrides.num_classes or _known_classes(edition, where),
         max_frames=_first_set(longest, overrides.max_frames, (edition or YOUTUBE_8M_2018).max_frames),
         thin_frames=thin_frames,
         level=level,
+    )
+
+
+def _detect_id_key(record: Record, where: str, overrides: SpecOverrides) -> str:
+    """The key of the video's id; empty where ids are generated."""
+    if overrides.id_key is not None:
+        candidates = [overrides.id_key]
+    else:
+        candidates = [key for key in (overrides.trained_id_key, *ID_KEYS) if key]
+        candidates += [""] if overrides.trained_id_key == "" else []
+    for key in candidates:
+        feature = record.context.get(key)
+        if not key or (feature is not None and feature.kind in (BYTES, INT64S) and len(feature.values) == 1):
+            return key
+    raise UserError(
+        f"{where}: no video id (one text or whole number) under {' or '.join(candidates)}; its keys: "
+        f"{described_keys(record)}. --id_key=KEY names the one with the id; --id_key= makes ids of file name and "
+        "number."
     )
 
 
@@ -180,21 +237,36 @@ def _feature_sizes(
     where: str,
     names: Sequence[str],
     sizes: Sequence[int] | None,
-    published: Mapping[str, int],
     level: str,
 ) -> tuple[int, ...]:
+    published = dict(itertools.chain.from_iterable(edition.features_of(level) for edition in EDITIONS))
     checked = []
     for position, name in enumerate(names):
         size_in_record = _size_in_record(record, where, name, level)
-        size = sizes[position] if sizes else size_in_record or published.get(name)
+        size = sizes[position] if sizes else published.get(name) or size_in_record
         if size is None:
             raise UserError(f"{where}: a video without frames does not show the size of '{name}'; --feature_sizes.")
         if size_in_record is not None and size_in_record != size:
-            source = "--feature_sizes, or what the model was trained on"
-            unit = "numbers" if level == VIDEO else "bytes a frame"
-            raise UserError(f"{where}: feature '{name}' has {size_in_record} {unit}, not {size} ({source}).")
+            raise UserError(f"{where}: {_other_size(name, size_in_record, size, level, given=bool(sizes))}.")
         checked.append(size)
     return tuple(checked)
+
+
+def _other_size(name: str, size_in_record: int, size: int, level: str, *, given: bool) -> str:
+    """The message where a feature has another size than was given or published."""
+    unit = "numbers" if level == VIDEO else "bytes a frame"
+    text = f"feature '{name}' has {size_in_record} {unit}, not "
+    if given:
+        return f"{text}{size} (--feature_sizes, or what the model was trained on)"
+    factor, rest = divmod(size_in_record, size)
+    guess = _TYPES_BY_BYTES.get(factor) if not rest else None
+    if level == VIDEO or rest or factor < 2:
+        guess = ""
+    elif guess:
+        guess = f": probably {size} {guess} values, where uint8 is read ({_QUANTIZE})"
+    else:
+        guess = f": probably {factor} frames in one string, where each has its own"
+    return f"{text}the published {size}{guess}. A feature of your own size needs --feature_names and --feature_sizes"
 
 
 def _size_in_record(record: Record, where: str, name: str, level: str) -> int | None:
@@ -210,5 +282,8 @@ def _size_in_record(record: Record, where: str, name: str, level: str) -> int | 
     first = frames[0]
     if first.kind != BYTES or len(first.values) != 1:
         kind = first.kind or "nothing"
-        raise UserError(f"{where}: frames of '{name}' must be one bytes string each (uint8 values), not {kind}.")
+        advice = f"; {_QUANTIZE}" if kind == FLOATS else ""
+        raise UserError(
+            f"{where}: frames of '{name}' must be one bytes string each (uint8 values), not {kind}{advice}."
+        )
     return len(first.values[0])

@@ -1,12 +1,14 @@
 """What a record holds: its keys, and the one table of rules that records must keep.
 
-A frame-level record is a `tf.train.SequenceExample`: in its context the video's id (bytes) and labels (int64), in its
-feature lists one bytes string a frame (a second) for every feature. A record of a thin shard holds only some of the
-frames, and says in its context which. A video-level record is a `tf.train.Example` with id, labels, and for every
-feature its mean over the frames, as floats. At the segment level a frame-level record's context also holds ratings of
-segments, see `video`.
+A frame-level record is a `tf.train.SequenceExample`: in its context the video's id (bytes, or a number) and labels
+(int64), in its feature lists one bytes string a frame (a second) for every feature. A record of a thin shard holds only
+some of the frames, and says in its context which. A video-level record is a `tf.train.Example` with id, labels, and for
+every feature its mean over the frames, as floats. At the segment level a frame-level record's context also holds
+ratings of segments, see `video`.
 """
 
+import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +27,10 @@ THIN_ORIGINAL_FRAMES_KEY = "thin_original_frames"  # of the video
 START_TIMES_KEY = "segment_start_times"
 SEGMENT_LABELS_KEY = "segment_labels"
 SCORES_KEY = "segment_scores"
+# What records are read for: to train and evaluate, which needs labels; to predict, which never looks at labels, and
+# writes ids into lines of text; to check whatever any of these would refuse.
+LEARNING, PREDICTION, VERIFICATION = USES = ("learning", "prediction", "verification")
+MOST_MISSING_FRAMES = 1  # of a feature: those that are computed from sound and from pictures may end a frame apart
 MOST_RATINGS = 4096  # of one video: far above all that makes sense, and keeps what a record takes bounded
 
 
@@ -36,19 +42,68 @@ class Rule:
         rule: in words.
         levels: of the records that it is for.
         problem: what is wrong with a record, in words; None where it keeps the rule.
+        uses: what the records are read for.
     """
 
     rule: str
     levels: tuple[str, ...]
     problem: Callable[[Record, DatasetSpec], str | None]
+    uses: tuple[str, ...] = USES
 
 
-def problem_of(record: Record, spec: DatasetSpec) -> str | None:
-    """What is wrong with a record, in words: the first of `RULES` that it breaks; None where it can be read."""
+def problem_of(record: Record, spec: DatasetSpec, use: str = LEARNING) -> str | None:
+    """What is wrong with a record, in words: the first of `RULES` that it breaks; None where it can be read.
+
+    Args:
+        record: its content.
+        spec: the format.
+        use: what it is read for, one of `USES`.
+    """
     for rule in RULES:
-        if spec.level in rule.levels and (problem := rule.problem(record, spec)):
-            ids = record.values(spec.id_key, BYTES)
-            return f"video '{ids[0].decode(errors='replace')}': {problem}" if len(ids) == 1 else problem
+        if spec.level in rule.levels and use in rule.uses and (problem := rule.problem(record, spec)):
+            video_id = id_of(record, spec)
+            return f"video '{video_id.decode(errors='replace')}': {problem}" if video_id else problem
+    return None
+
+
+def id_of(record: Record, spec: DatasetSpec, generated: str = "") -> bytes | None:
+    """The id of a record's video, of a number its digits; None where there is none.
+
+    Args:
+        record: its content.
+        spec: the format.
+        generated: the id where records need none (`spec.id_key` is empty).
+    """
+    if not spec.id_key:
+        return generated.encode()
+    # The editions of YouTube-8M have their ids under different keys, and may be read together.
+    for key in (spec.id_key, *ID_KEYS) if spec.id_key in ID_KEYS else (spec.id_key,):
+        feature = record.context.get(key)
+        if feature is not None and feature.kind in (BYTES, INT64S) and len(feature.values) == 1:
+            value = feature.values[0]
+            return value if isinstance(value, bytes) else b"%d" % value
+    return None
+
+
+def generated_id(path: str | os.PathLike, number: int) -> str:
+    """The id of a record without one: the file's name and the record's number, as a line of text can hold them."""
+    return f"{re.sub(r'[^!#-+.-~-]', '_', os.path.basename(path))}:{number}"
+
+
+def described_keys(record: Record) -> str:
+    """The keys of a record's context and their kinds, for messages."""
+    kinds = (f"{key} ({(feature.kind or 'empty').removesuffix('_list')})" for key, feature in record.context.items())
+    return ", ".join(sorted(kinds)) or "none"
+
+
+def id_text_problem(video_id: bytes) -> str | None:
+    """What keeps a video's id out of the lines of a CSV file, in words; None where nothing does."""
+    try:
+        text = video_id.decode()
+    except UnicodeDecodeError:
+        return "is not UTF-8 text"
+    if any(mark in text for mark in ',"\r\n'):
+        return "has a comma, a quote or a line break, which a CSV file cannot hold"
     return None
 
 
@@ -75,16 +130,47 @@ def ratings_of(record: Record) -> Ratings:
 
 
 def _id_problem(record: Record, spec: DatasetSpec) -> str | None:
-    return None if len(record.values(spec.id_key, BYTES)) == 1 else f"it has no video id in '{spec.id_key}'"
+    if id_of(record, spec) is not None:
+        return None
+    return (
+        f"it has no video id in '{spec.id_key}' (one text or whole number); its keys: {described_keys(record)}; "
+        "--id_key names the one with the id, --id_key= numbers the records"
+    )
+
+
+def _id_text_problem(record: Record, spec: DatasetSpec) -> str | None:
+    problem = id_text_problem(id_of(record, spec))
+    return problem and f"its id {problem}"
+
+
+def _segment_id_problem(record: Record, spec: DatasetSpec) -> str | None:
+    text = id_of(record, spec).decode(errors="replace")
+    if spec.id_key and (not text or any(mark.isspace() for mark in text)):
+        return "its id is empty or has a space, which a list of segments cannot hold"
+    return None
 
 
 def _labels_problem(record: Record, spec: DatasetSpec) -> str | None:
     if problem := _kind_problem(record, LABELS_KEY, INT64S):
         return problem
-    for label in record.values(LABELS_KEY, INT64S):
+    labels = record.values(LABELS_KEY, INT64S)
+    if is_multi_hot(labels):
+        return (
+            f"its {len(labels)} labels are all 0 or 1: a multi-hot vector; '{LABELS_KEY}' must be the list of the "
+            "video's class numbers"
+        )
+    for label in labels:
         if not 0 <= label < spec.num_classes:
             return f"label {label} is outside [0, {spec.num_classes}); --num_classes sets the number of classes"
+    if len(set(labels)) < len(labels):
+        label = next(label for place, label in enumerate(labels) if label in labels[:place])
+        return f"label {label} is repeated; '{LABELS_KEY}' must be the list of the video's class numbers, each once"
     return None
+
+
+def is_multi_hot(labels: Sequence[int]) -> bool:
+    """Whether labels are 0s and 1s with repetitions, so that they cannot be a list of classes."""
+    return len(labels) > 2 and set(labels) <= {0, 1}
 
 
 def _kind_problem(record: Record, key: str, kind: str) -> str | None:
@@ -142,6 +228,16 @@ def _frames_problem(record: Record, spec: DatasetSpec) -> str | None:
     return None
 
 
+def _lengths_problem(record: Record, spec: DatasetSpec) -> str | None:
+    counts = [len(record.feature_lists[name]) for name in spec.feature_names]
+    read = [min(count, spec.max_frames or count) for count in counts]
+    if max(read) - min(read) <= MOST_MISSING_FRAMES:
+        return None
+    described = " and ".join(f"{count} of '{name}'" for name, count in zip(spec.feature_names, counts, strict=True))
+    lost = "so that the video has none" if not min(read) else f"so that {max(read) - min(read)} would be dropped"
+    return f"it has {described} frames, {lost}"
+
+
 def _different_frame_sizes(frames: Frames) -> Sequence[int | None]:
     """Bytes of each frame, None where it is not one bytes string; of frames of one size only the first one's."""
     if isinstance(frames, np.ndarray):
@@ -164,12 +260,16 @@ def _means_problem(record: Record, spec: DatasetSpec) -> str | None:
 
 
 _ALL = (FRAME, VIDEO, SEGMENT)
+_FRAMES = (FRAME, SEGMENT)
 # In this order; `problem_of` reports the first one that is broken.
 RULES = (
-    Rule("one video id, bytes", _ALL, _id_problem),
-    Rule("labels, if any, int64 in [0, classes)", _ALL, _labels_problem),
+    Rule("one video id, bytes or int64, unless ids are generated", _ALL, _id_problem),
+    Rule("an id that a line of a CSV file can hold", _ALL, _id_text_problem, (PREDICTION, VERIFICATION)),
+    Rule("an id that a list of segments can hold", (SEGMENT,), _segment_id_problem, (VERIFICATION,)),
+    Rule("labels, if any, int64 in [0, classes), each once", _ALL, _labels_problem, (LEARNING, VERIFICATION)),
     Rule("all frames, or those of the thin shards that the data began with", _ALL, _thinning_problem),
     Rule("as many start times, labels and scores of segments, each in its range", (SEGMENT,), _ratings_problem),
-    Rule("every feature a list of frames, each one bytes string of the right size", (FRAME, SEGMENT), _frames_problem),
+    Rule("every feature a list of frames, each one bytes string of the right size", _FRAMES, _frames_problem),
+    Rule("features that differ by at most one frame", _FRAMES, _lengths_problem),
     Rule("every feature as many finite floats as it should have", (VIDEO,), _means_problem),
 )

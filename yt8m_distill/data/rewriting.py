@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.reading import records_of_file
+from yt8m_distill.data.record_files import name_unpacked
 from yt8m_distill.data.tfrecord import framed
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
@@ -40,7 +41,7 @@ class Rewriting:
         Raises:
             UserError: two files have the same name, or one is in the folder.
         """
-        targets = {path: output_dir / os.path.basename(path) for path in files}
+        targets = {path: output_dir / name_unpacked(path) for path in files}
         sources: dict[pathlib.Path, str] = {}
         for path, target in targets.items():
             if os.path.realpath(os.path.dirname(path)) == os.path.realpath(output_dir):

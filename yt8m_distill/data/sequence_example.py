@@ -256,6 +256,11 @@ def serialized_int64s(values: Mapping[str, int]) -> bytes:
     return b"".join(_map_entry(key.encode(), feature) for key, feature in zip(values, features, strict=True))
 
 
+def serialized_bytes(key: str, value: bytes) -> bytes:
+    """A serialized `tf.train.Features` with one bytes string."""
+    return _map_entry(key.encode(), _field(_FIRST, _field(_FIRST, value)))
+
+
 def _feature_list(frames: np.ndarray) -> bytes:
     """A feature list: each frame a feature, in it a bytes list, in it one value."""
     num_frames, size = frames.shape

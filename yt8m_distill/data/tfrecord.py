@@ -1,24 +1,23 @@
-"""Records of a TFRecord file by place: found by their framing, read one by one.
+"""The TFRecord format: records, their checksums, and a search for the next record after damage.
 
 A record is its length (8 bytes, little-endian), a checksum of those 8 bytes, the data, and a checksum of the data.
 TensorFlow's own reader can neither start in the middle of a file nor continue after damage.
 """
 
-import contextlib
-import itertools
+import functools
 import os
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
-READ_AHEAD_BYTES = 1 << 24
 MAX_RECORD_BYTES = 1 << 28  # a day of video, a frame a second; more is refused before memory is taken for it
+LENGTH_DAMAGED = "damaged: the checksum of its length is wrong"
+CHECKSUM_WRONG = "damaged: its checksum is wrong"
+FILE_ENDS = "damaged or cut short: the file ends before it"
 _MASK_DELTA = 0xA282EAD8
 
 
@@ -31,17 +30,23 @@ class Frame:
     """The place of one record in its file.
 
     Attributes:
-        number: of the record, from 1.
+        number: of the record, from 1. What lies between two records that were found counts as one record.
         offset: of its first byte.
-        num_bytes: with header and footer; where the length field is damaged or leads beyond the end of the file, all
-            that is left of the file.
-        sound: whether the length field is right, so that the next record can be found; the data may be damaged.
+        num_bytes: with header and footer.
+        problem: why the record cannot be read at its place, in words; None: it can be, though its data may be damaged.
+        is_gap: whether its end is unknown, so that the bytes up to the next record were passed over.
     """
 
     number: int
     offset: int
     num_bytes: int
-    sound: bool = True
+    problem: str | None = None
+    is_gap: bool = False
+
+    @property
+    def end(self) -> int:
+        """The offset of the byte after it."""
+        return self.offset + self.num_bytes
 
 
 def masked_crc32c(data: bytes | np.ndarray) -> int:
@@ -49,79 +54,66 @@ def masked_crc32c(data: bytes | np.ndarray) -> int:
 
     Source: the TFRecord format as TensorFlow documents it.
     """
-    crc = google_crc32c.value(data)
+    return masked(google_crc32c.value(data))
+
+
+def masked(crc: int) -> int:
+    """A CRC-32C as the TFRecord format stores it."""
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 def framed(data: bytes) -> bytes:
-    """A record as it stands in a file: the data with header and footer."""
+    """A record as it is in a file: the data with header and footer."""
     length = len(data).to_bytes(8, "little")
     checksums = (masked_crc32c(part).to_bytes(4, "little") for part in (length, data))
     return b"".join((length, next(checksums), data, next(checksums)))
 
 
-def frames_of_file(path: str | os.PathLike, skip: int = 0, *, read_ahead: bool = False) -> Iterator[Frame]:
-    """The places of the records, reading their headers only; one that is not sound is the last.
-
-    Args:
-        path: of the file.
-        skip: leave out the first sound ones.
-        read_ahead: let the system fetch the records, as they will be read, too.
-    """
-    with open(path, "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        number, offset, asked = 1, 0, 0
-        while offset < size:
-            if read_ahead and number > skip and offset >= asked:
-                asked = offset + READ_AHEAD_BYTES
-                ask_for(file.fileno(), offset, READ_AHEAD_BYTES)
-            frame = _frame_at(file.fileno(), number, offset, size)
-            if number > skip or not frame.sound:
-                yield frame
-            number, offset = number + 1, offset + frame.num_bytes
-
-
-def ask_for(file: int, offset: int, num_bytes: int):
-    """Lets the system fetch a part of an open file that will be read soon, where it takes such hints."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file, offset, num_bytes, os.POSIX_FADV_WILLNEED)
-
-
-def _frame_at(file: int, number: int, offset: int, size: int) -> Frame:
-    length = _length_in(os.pread(file, HEADER_BYTES, offset))
-    num_bytes = None if length is None else HEADER_BYTES + length + FOOTER_BYTES
-    if num_bytes is None or offset + num_bytes > size:
-        return Frame(number, offset, size - offset, sound=False)
-    return Frame(number, offset, num_bytes)
-
-
-def _length_in(header: bytes) -> int | None:
+def length_in(header: bytes) -> int | None:
     """The length of a record's data; None where the header is cut short or its checksum is wrong."""
-    if len(header) < HEADER_BYTES or masked_crc32c(header[:8]) != int.from_bytes(header[8:], "little"):
+    if len(header) < HEADER_BYTES or masked_crc32c(header[:8]) != int.from_bytes(header[8:12], "little"):
         return None
     return int.from_bytes(header[:8], "little")
 
 
-def place_problem(path: str | os.PathLike, frame: Frame) -> str | None:
-    """Why a record cannot be read at its place, in words; None: it can be."""
-    if not frame.sound:
-        return _unsound_problem(path, frame)
-    return f"longer than {MAX_RECORD_BYTES:,} bytes: no video" if frame.num_bytes > MAX_RECORD_BYTES else None
+def header_places(block: np.ndarray) -> np.ndarray:
+    """Where a header may begin: a length of at most `MAX_RECORD_BYTES`, and its checksum.
+
+    Args:
+        block: uint8 array.
+
+    Returns:
+        Increasing indices, int64.
+    """
+    count = max(len(block) - HEADER_BYTES + 1, 0)
+    byte = [block[index : index + count] for index in range(HEADER_BYTES)]
+    high = byte[4] | byte[5] | byte[6] | byte[7]
+    # The checksum of length 0 is not 0; without this test blocks of zeros would take long.
+    others = functools.reduce(np.bitwise_or, (*byte[:4], *byte[8:]))
+    places = np.flatnonzero((high == 0) & (byte[3] <= MAX_RECORD_BYTES >> 24) & (others != 0))
+    tables, crc_of_zeros = _length_checksums()
+    crcs = np.full(len(places), crc_of_zeros, np.uint32)
+    for table, values in zip(tables, byte, strict=False):
+        crcs ^= table[values[places]]
+    stored = np.zeros(len(places), np.uint32)
+    for index in range(4):
+        stored |= byte[8 + index][places].astype(np.uint32) << np.uint32(8 * index)
+    expected = (crcs >> np.uint32(15) | crcs << np.uint32(17)) + np.uint32(_MASK_DELTA)
+    return places[stored == expected]
 
 
-def _unsound_problem(path: str | os.PathLike, frame: Frame) -> str:
-    with open(path, "rb") as file:
-        file.seek(frame.offset)
-        length = int.from_bytes(file.read(8), "little")
-    if frame.num_bytes < HEADER_BYTES:
-        return "cut short"
-    if length + HEADER_BYTES + FOOTER_BYTES <= frame.num_bytes:
-        return "damaged: the checksum of its length is wrong; the rest of the file is lost"
-    return "the file is not a TFRecord file" if frame.number == 1 else "damaged or cut short: the file ends before it"
+@functools.cache
+def _length_checksums() -> tuple[np.ndarray, int]:
+    """CRC-32C of 8 bytes whose last four are 0: what each of the first four adds, and that of all zeros."""
+    zeros = google_crc32c.value(bytes(8))
+    tables = np.empty((4, 256), np.uint32)
+    for index, value in np.ndindex(*tables.shape):
+        tables[index, value] = google_crc32c.value((value << 8 * index).to_bytes(8, "little")) ^ zeros
+    return tables, zeros
 
 
 def read_record(file: int, offset: int, buffer: np.ndarray) -> memoryview:
-    """The data of a record that is sound, as a part of the buffer.
+    """The data of a record that is whole, as a part of the buffer.
 
     Args:
         file: descriptor of the open file.
@@ -131,10 +123,20 @@ def read_record(file: int, offset: int, buffer: np.ndarray) -> memoryview:
     Raises:
         DamagedRecord: its checksum is wrong, or the file has been cut short meanwhile.
     """
-    num_bytes = os.preadv(file, [buffer], offset)
-    data, footer = buffer[HEADER_BYTES:-FOOTER_BYTES], buffer[-FOOTER_BYTES:].tobytes()
-    if num_bytes != len(buffer) or masked_crc32c(data) != int.from_bytes(footer, "little"):
-        raise DamagedRecord("damaged: its checksum is wrong")
+    if os.preadv(file, [buffer], offset) != len(buffer):
+        raise DamagedRecord(CHECKSUM_WRONG)
+    return checked_data(buffer)
+
+
+def checked_data(record: np.ndarray) -> memoryview:
+    """The data of a record, a uint8 array with header and footer.
+
+    Raises:
+        DamagedRecord: its checksum is wrong.
+    """
+    data, footer = record[HEADER_BYTES:-FOOTER_BYTES], record[-FOOTER_BYTES:].tobytes()
+    if masked_crc32c(data) != int.from_bytes(footer, "little"):
+        raise DamagedRecord(CHECKSUM_WRONG)
     return memoryview(data)
 
 
@@ -146,74 +148,11 @@ def records_of_bytes(content: bytes) -> Iterator[memoryview]:
     """
     whole, offset = memoryview(content), 0
     while offset < len(whole):
-        length = _length_in(bytes(whole[offset : offset + HEADER_BYTES]))
+        length = length_in(bytes(whole[offset : offset + HEADER_BYTES]))
         if length is None:
             raise DamagedRecord("not a TFRecord file, or damaged: the checksum of a length is wrong")
-        begin = offset + HEADER_BYTES
-        offset = begin + length + FOOTER_BYTES
+        begin = offset
+        offset = begin + HEADER_BYTES + length + FOOTER_BYTES
         if offset > len(whole):
             raise DamagedRecord("cut short: the file ends before it")
-        data, footer = whole[begin : begin + length], bytes(whole[begin + length : offset])
-        if masked_crc32c(np.frombuffer(data, np.uint8)) != int.from_bytes(footer, "little"):
-            raise DamagedRecord("damaged: its checksum is wrong")
-        yield data
-
-
-@dataclass(frozen=True)
-class StreamRecord:
-    """A record of a file that is read from its beginning.
-
-    Attributes:
-        number: in its file, from 1.
-        num_bytes: with header and footer; where the next record cannot be found, all that is left of the file.
-        data: its content.
-        problem: why it cannot be read, in words; None: it can be.
-    """
-
-    number: int
-    num_bytes: int
-    data: bytes = b""
-    problem: str | None = None
-
-
-class _NoEnd(Exception):
-    """Where a record ends is not known, and so not where the next one starts."""
-
-
-def records_of_stream(file: BinaryIO) -> Iterator[StreamRecord]:
-    """The records of an open file, which may be decompressed as it is read; after one without an end there is none."""
-    start = 0
-    for number in itertools.count(1):
-        data, problem, lost = b"", None, False
-        try:
-            data = _next_data(file)
-        except DamagedRecord as error:
-            problem = str(error)
-        except (_NoEnd, EOFError, zlib.error):
-            lost, problem = True, "damaged or cut short; the rest of the file is lost"
-        if data is None:
-            return
-        with contextlib.suppress(EOFError, zlib.error):
-            while lost and file.read(1 << 20):
-                pass
-        start, before = file.tell(), start
-        yield StreamRecord(number, start - before, data, problem)
-        if lost:
-            return
-
-
-def _next_data(file: BinaryIO) -> bytes | None:
-    """The data of the next record; None at the end of the file."""
-    header = file.read(HEADER_BYTES)
-    if not header:
-        return None
-    length = _length_in(header)
-    if length is None or length > MAX_RECORD_BYTES:
-        raise _NoEnd
-    data = file.read(length + FOOTER_BYTES)
-    if len(data) < length + FOOTER_BYTES:
-        raise _NoEnd
-    data, footer = data[:length], data[length:]
-    if masked_crc32c(data) != int.from_bytes(footer, "little"):
-        raise DamagedRecord("damaged: its checksum is wrong")
-    return data
+        yield checked_data(np.frombuffer(whole[begin:offset], np.uint8))

@@ -5,7 +5,6 @@ A model that sees k uniform frames gets the same ones from a thin shard as from 
 context, and says there what was done: `thin_frames` (k), `thin_max_frames`, `thin_original_frames`.
 """
 
-import functools
 import logging
 import pathlib
 from collections.abc import Iterator
@@ -16,12 +15,13 @@ import numpy as np
 from yt8m_distill.config.dataset import VIDEO, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.shards import ThinConfig
-from yt8m_distill.data import reading, record_format, sequence_example
+from yt8m_distill.data import record_format, sequence_example
 from yt8m_distill.data.bad_records import BadRecords, report_skipped
 from yt8m_distill.data.feature_ranges import keep_ranges
 from yt8m_distill.data.frame_selection import selected_indices
-from yt8m_distill.data.reading import Video, records_of_file
+from yt8m_distill.data.reading import videos_of_file
 from yt8m_distill.data.rewriting import Rewriting, size_of
+from yt8m_distill.data.video import Video
 from yt8m_distill.data.video_files import open_videos
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
@@ -51,14 +51,14 @@ class Thinning:
             record_format.THIN_ORIGINAL_FRAMES_KEY: min(map(len, video.features)),
         }
         context = sequence_example.serialized_context(serialized) + sequence_example.serialized_int64s(described)
+        if not self.spec.id_key:  # numbers of records may differ where bad ones are left out
+            context += sequence_example.serialized_bytes(record_format.ID_KEYS[0], video.video_id)
         return sequence_example.serialized_example(context, {name: frames[indices[0]] for name, frames in features})
 
     def thin_records(self, path: str, bad_records: BadRecords) -> Iterator[tuple[int, bytes]]:
         """How far a file has been read, and a thin record, for each of its good records."""
-        for frame, serialized, video in records_of_file(
-            path, bad_records, functools.partial(reading.read_video, spec=self.spec)
-        ):
-            yield frame.offset + frame.num_bytes, self.thin_record(serialized, video)
+        for frame, serialized, video in videos_of_file(path, self.spec, bad_records):
+            yield frame.end, self.thin_record(serialized, video)
 
 
 def run_thinning(config: ThinConfig):

@@ -1,6 +1,5 @@
 """Checks shards whole, every record of every file: `run_verification`."""
 
-import functools
 import logging
 import os
 import pathlib
@@ -16,13 +15,16 @@ from tqdm import tqdm
 
 from yt8m_distill.config.dataset import VIDEO, DatasetSpec, SpecOverrides
 from yt8m_distill.config.shards import VerifyConfig
-from yt8m_distill.data import format_detection, reading, sequence_example
+from yt8m_distill.data import format_detection, sequence_example
 from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.feature_ranges import with_ranges
 from yt8m_distill.data.files import find_files
 from yt8m_distill.data.levels import LEVELS, describe_levels
-from yt8m_distill.data.reading import records_of_file
+from yt8m_distill.data.reading import records_of_file, videos_of_file
+from yt8m_distill.data.record_files import tell_of_compressed
+from yt8m_distill.data.record_format import VERIFICATION
 from yt8m_distill.data.video import Video
+from yt8m_distill.data.video_files import check_generated_ids
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
 from yt8m_distill.files.text_table import aligned_table
@@ -72,9 +74,12 @@ def run_verification(config: VerifyConfig) -> bool:
     """
     files = find_files(config.pattern, "PATTERN")
     spec, problem = _common_format(files, config.overrides)
+    tell_of_compressed(files)
     if spec is None:
-        log.warning("The format of the records is not known, so only their structure is checked (%s)", problem)
+        reason = problem or "no record can be read"
+        log.warning("The format of the records is not known, so only their structure is checked: %s", reason)
     else:
+        check_generated_ids(spec, files)
         spec = with_ranges(spec, files)
         log.info("Checking %d files; %s", len(files), spec.describe())
     reports = _check_files(files, spec, config.num_workers or min(MOST_WORKERS, 2 * (os.cpu_count() or 1)))
@@ -125,10 +130,13 @@ def check_file(path: str, spec: DatasetSpec | None, progress: Callable[[int], No
         progress: is told about bytes that are done.
     """
     bad_records = BadRecords(skip=True)
-    read = functools.partial(reading.read_video, spec=spec) if spec else _check_structure
+    if spec is None:
+        records = records_of_file(path, bad_records, _check_structure)
+    else:
+        records = videos_of_file(path, spec, bad_records, VERIFICATION)
     levels = np.zeros((len(spec.feature_names) if spec else 0, LEVELS), np.int64)
     videos = frames = without_frames = without_labels = done = 0
-    for frame, _, video in records_of_file(path, bad_records, read):
+    for frame, _, video in records:
         videos += 1
         if video is not None:
             frames += video.num_frames

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -19,7 +19,8 @@ from yt8m_distill.data.files import find_files
 from yt8m_distill.data.format_detection import detect_files
 from yt8m_distill.data.reading import RecordReader
 from yt8m_distill.data.reading_order import BEGINNING, Place, Position, ReadingOrder, in_batches
-from yt8m_distill.data.tfrecord import frames_of_file, place_problem
+from yt8m_distill.data.record_files import frames_of_file, open_records, tell_of_compressed
+from yt8m_distill.data.record_format import LEARNING
 from yt8m_distill.data.video import Video
 from yt8m_distill.errors import UserError
 
@@ -34,7 +35,7 @@ class VideoFiles:
         bad_records: what happens to bad records, and what has happened.
         fraction: share of the records that is read, always the same ones; those of a smaller share are among those of
             a larger one.
-        check: raises DamagedRecord where a video is no use for what is done with it.
+        use: what the records are read for, one of `record_format.USES`.
         sizes: of files, in bytes, by path, where they are known.
     """
 
@@ -42,7 +43,7 @@ class VideoFiles:
     spec: DatasetSpec
     bad_records: BadRecords = field(default_factory=BadRecords)
     fraction: float = 1.0
-    check: Callable[[Video], object] = lambda video: None
+    use: str = LEARNING
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
@@ -137,26 +138,26 @@ class VideoFiles:
 
     @property
     def _records(self) -> RecordReader:
-        return RecordReader(self.files, self.spec, self.bad_records, self.check)
+        return RecordReader(self.files, self.spec, self.bad_records, self.use)
 
     def _windows_in_order(self) -> Iterator[np.ndarray]:
         return ReadingOrder.of_files(len(self.files)).windows(self._places_of_file)
 
     def _places_of_file(self, file: int, skip: int = 0, *, read_ahead: bool = True) -> Iterator[Place]:
         """The places of a file's records, as far as they can be found, without the first `skip`."""
-        path = self.files[file]
-        self.bad_records.note_file(path, os.path.getsize(path))
         if self.fraction < 1:  # a record's number does not say how many of those that are read came before it
-            return itertools.islice(self._sound_places(file, 0, read_ahead), skip, None)
-        return self._sound_places(file, skip, read_ahead)
+            return itertools.islice(self._readable_places(file, 0, read_ahead), skip, None)
+        return self._readable_places(file, skip, read_ahead)
 
-    def _sound_places(self, file: int, skip: int, read_ahead: bool) -> Iterator[Place]:
+    def _readable_places(self, file: int, skip: int, read_ahead: bool) -> Iterator[Place]:
         path = self.files[file]
-        for frame in frames_of_file(path, skip, read_ahead=read_ahead):
-            if problem := place_problem(path, frame):
-                self.bad_records.note(path, BadRecord(frame.number, frame.num_bytes, problem))
-            elif self.fraction == 1 or _is_among(self.fraction, path, frame.number):
-                yield file, frame.number, frame.offset, frame.num_bytes
+        with open_records(path) as records:
+            self.bad_records.note_file(path, records.all_bytes)
+            for frame in records.frames(skip, read_ahead=read_ahead):
+                if frame.problem:
+                    self.bad_records.note(path, BadRecord(frame.number, frame.num_bytes, frame.problem, frame.is_gap))
+                elif self.fraction == 1 or _is_among(self.fraction, path, frame.number):
+                    yield file, frame.number, frame.offset, frame.num_bytes
 
 
 def _is_among(fraction: float, path: str, number: int) -> bool:
@@ -172,6 +173,7 @@ def open_videos(
     spec: DatasetSpec | None = None,
     *,
     skip_bad_records: bool = False,
+    use: str = LEARNING,
 ) -> VideoFiles:
     """Files that match `pattern`, with their format, detected from the first record unless `spec` is given.
 
@@ -181,6 +183,7 @@ def open_videos(
         overrides: what the user says about the format.
         spec: the format; None: it is detected.
         skip_bad_records: leave out what is damaged, instead of raising.
+        use: what the records are read for, one of `record_format.USES`.
 
     Raises:
         UserError: no file matches, no file holds a record, not a TFRecord, or an edition that `detect_spec` refuses;
@@ -190,8 +193,24 @@ def open_videos(
     bad_records = BadRecords(skip_bad_records)
     for path, size in sizes.items():
         bad_records.note_file(path, size)
-    spec = with_ranges(spec or detect_files(tuple(sizes), overrides, skip_bad_records), tuple(sizes))
-    return VideoFiles(tuple(sizes), spec, BadRecords(skip_bad_records), sizes=sizes)
+    tell_of_compressed(tuple(sizes))
+    spec = spec or detect_files(tuple(sizes), overrides, skip_bad_records, use)
+    spec = with_ranges(spec, tuple(sizes))
+    check_generated_ids(spec, tuple(sizes))
+    return VideoFiles(tuple(sizes), spec, BadRecords(skip_bad_records), use=use, sizes=sizes)
+
+
+def check_generated_ids(spec: DatasetSpec, files: Sequence[str]):
+    """Checks that ids of file name and record number differ, where records have none.
+
+    Raises:
+        UserError: two files have the same name.
+    """
+    seen: dict[str, str] = {}
+    for path in files if not spec.id_key else ():
+        other = seen.setdefault(os.path.basename(path), path)
+        if other != path:
+            raise UserError(f"--id_key= makes ids of file names, and '{other}' and '{path}' have the same.")
 
 
 def check_segments(videos: VideoFiles, flag: str, count: int = 256):

@@ -6,9 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES
 from yt8m_distill.data.frame_selection import fixed_indices, selected_counts
-from yt8m_distill.data.record_format import ID_KEYS, THIN_FRAMES_KEY, THIN_MAX_FRAMES_KEY, thin_frames_of
+from yt8m_distill.data.record_format import (
+    ID_KEYS,
+    MOST_MISSING_FRAMES,
+    THIN_FRAMES_KEY,
+    THIN_MAX_FRAMES_KEY,
+    thin_frames_of,
+)
 from yt8m_distill.deployment.exported_model import FRAMES_SIGNATURE, Network, portable, write_saved_model
 
 SERIALIZED_SIGNATURE = "serialized"
@@ -53,32 +60,39 @@ def _read(network: Network, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
     spec = network.spec
     strings = tf.io.FixedLenSequenceFeature([], tf.string)
     context, features, lengths = tf.io.parse_sequence_example(
-        serialized, _context_features(spec.max_frames), dict.fromkeys(spec.feature_names, strings)
+        serialized, _context_features(spec), dict.fromkeys(spec.feature_names, strings)
     )
     available = functools.reduce(tf.minimum, (lengths[name] for name in spec.feature_names))
     available = tf.minimum(available, spec.max_frames) if spec.max_frames else available
     indices, counts = _selected(network, available)
-    with tf.control_dependencies(_thin_checks(network, context)):
+    with tf.control_dependencies([*_thin_checks(network, context), _length_check(spec, lengths)]):
         sizes = zip(spec.feature_names, spec.feature_sizes, strict=True)
         parts = [_decoded(features[name], name, size, indices, counts) for name, size in sizes]
-    return _video_ids(context, spec.id_key), tf.concat(parts, axis=-1), tf.cast(counts, tf.int32)
+    return _video_ids(context, spec, tf.shape(serialized)[0]), tf.concat(parts, axis=-1), tf.cast(counts, tf.int32)
 
 
-def _context_features(max_frames: int) -> dict[str, tf.io.FixedLenFeature]:
-    features = {key: tf.io.FixedLenFeature([], tf.string, default_value="") for key in ID_KEYS}
+def _context_features(spec: DatasetSpec) -> dict[str, tf.io.FixedLenFeature]:
+    features = {key: tf.io.FixedLenFeature([], tf.string, default_value="") for key in _id_keys(spec)}
     features[THIN_FRAMES_KEY] = tf.io.FixedLenFeature([], tf.int64, default_value=0)
-    features[THIN_MAX_FRAMES_KEY] = tf.io.FixedLenFeature([], tf.int64, default_value=max_frames)
+    features[THIN_MAX_FRAMES_KEY] = tf.io.FixedLenFeature([], tf.int64, default_value=spec.max_frames)
     return features
 
 
-def _video_ids(context: Mapping[str, tf.Tensor], id_key: str) -> tf.Tensor:
+def _id_keys(spec: DatasetSpec) -> list[str]:
     """The editions of YouTube-8M have their ids under different keys; that of the training data comes first."""
-    keys = [id_key, *(key for key in ID_KEYS if key != id_key)]
+    return list(dict.fromkeys([spec.id_key, *ID_KEYS])) if spec.id_key in ID_KEYS else list(filter(None, [spec.id_key]))
+
+
+def _video_ids(context: Mapping[str, tf.Tensor], spec: DatasetSpec, videos: tf.Tensor) -> tf.Tensor:
+    """The ids of the records; their indices, where records have none."""
+    keys = _id_keys(spec)
+    if not keys:
+        return tf.strings.as_string(tf.range(videos))
     video_ids = functools.reduce(
         lambda ids, key: tf.where(tf.strings.length(ids) > 0, ids, context[key]), keys[1:], context[keys[0]]
     )
     there = tf.reduce_all(tf.strings.length(video_ids) > 0)
-    with tf.control_dependencies([tf.debugging.Assert(there, [f"a record has no video id in {' or '.join(ID_KEYS)}"])]):
+    with tf.control_dependencies([tf.debugging.Assert(there, [f"a record has no video id in {' or '.join(keys)}"])]):
         return tf.identity(video_ids)
 
 
@@ -88,6 +102,14 @@ def _thin_checks(network: Network, context: Mapping[str, tf.Tensor]) -> list[tf.
     fits = (thin == thin_frames_of(network.selection)) & (context[THIN_MAX_FRAMES_KEY] == network.spec.max_frames)
     text = "a record of a thin shard holds other frames than the model sees; thin_frames ="
     return [tf.debugging.Assert(tf.reduce_all((thin == 0) | fits), [text, thin])]
+
+
+def _length_check(spec: DatasetSpec, lengths: Mapping[str, tf.Tensor]) -> tf.Operation:
+    """Features may differ by at most `MOST_MISSING_FRAMES` frames."""
+    counts = tf.stack([lengths[name] for name in spec.feature_names])
+    counts = tf.minimum(counts, spec.max_frames) if spec.max_frames else counts
+    fits = tf.reduce_max(counts, axis=0) - tf.reduce_min(counts, axis=0) <= MOST_MISSING_FRAMES
+    return tf.debugging.Assert(tf.reduce_all(fits), ["the features of a record differ in their number of frames"])
 
 
 def _selected(network: Network, available: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -15,6 +15,7 @@ from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.reading import read_video
+from yt8m_distill.data.record_format import PREDICTION
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.deployment.exported_model import Network
 from yt8m_distill.deployment.runners import Predict
@@ -124,19 +125,21 @@ def check_serialized(name: str, folder: pathlib.Path, network: Network, referenc
 
 def _read(records: list[bytes], spec: DatasetSpec, selection: FrameSelection) -> dict[str, np.ndarray]:
     whole = dataclasses.replace(spec, thin_frames=None)
-    return View(selection).batch([read_video(record, whole) for record in records], whole, seed=0)
+    videos = [read_video(record, whole, use=PREDICTION, generated=str(place)) for place, record in enumerate(records)]
+    return View(selection).batch(videos, whole, seed=0)
 
 
 def _records(spec: DatasetSpec) -> Iterator[bytes]:
-    """Serialized random videos of all lengths, whose features differ in their number of frames."""
+    """Serialized random videos of all lengths, whose features differ by a frame."""
     rng = np.random.default_rng(1)
     longest = spec.max_frames or FRAMES_WITHOUT_LIMIT
     for index, length in enumerate((0, 1, 2, longest // 2, longest, longest + 3)):
         example = tf.train.SequenceExample()
-        example.context.feature[spec.id_key].bytes_list.value.append(b"video %d" % index)
+        if spec.id_key:
+            example.context.feature[spec.id_key].bytes_list.value.append(b"video %d" % index)
         for place, (name, size) in enumerate(zip(spec.feature_names, spec.feature_sizes, strict=True)):
             rows = example.feature_lists.feature_list[name].feature
-            for frame in rng.integers(0, 256, (length + place, size), np.uint8):
+            for frame in rng.integers(0, 256, (length + place % 2, size), np.uint8):
                 rows.add().bytes_list.value.append(frame.tobytes())
         yield example.SerializeToString(deterministic=True)
 

@@ -40,7 +40,8 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
     warn_where_slow(config.precision)
     skip = config.bad_records.skip
     level = level_of(config.segments, train_config)
-    videos = evaluation_videos(config.eval_data_pattern, train_config, "eval_data_pattern", level, skip)
+    flag = "eval_data_pattern"
+    videos = evaluation_videos(config.eval_data_pattern, train_config, flag, level, skip, id_key=config.id_key)
     check_segments(videos, "eval_data_pattern")
     consequence = "no metrics can be computed; inference.py predicts videos without labels"
     check_labels(videos, "eval_data_pattern", consequence, warn=False)  # of all of them, at the end

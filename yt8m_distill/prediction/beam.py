@@ -29,8 +29,9 @@ from yt8m_distill.data.batches import Batch, View, check_view
 from yt8m_distill.data.feature_ranges import text_of, with_ranges
 from yt8m_distill.data.files import files_here, find_files
 from yt8m_distill.data.format_detection import RECORDS_TO_DETECT_BY
-from yt8m_distill.data.tfrecord import records_of_stream
+from yt8m_distill.data.record_files import records_of_any
 from yt8m_distill.data.video import Video
+from yt8m_distill.data.video_files import check_generated_ids
 from yt8m_distill.errors import TooManyBadRecords, UserError
 from yt8m_distill.files import untrusted
 from yt8m_distill.plugins.loading import load_plugins
@@ -78,8 +79,9 @@ def run_beam_inference(config: BeamConfig) -> int:
     empty = [path for path, size in sizes.items() if not size]
     if empty and not config.predictions.bad_records.skip:
         raise UserError(f"{empty[0]}: the file is empty. --on_bad_record=skip leaves such files out.")
-    detected = with_ranges(_detect(files, overrides_of(trained_spec)), files, _text_of)
-    spec = input_spec(trained_spec, detected, FLAG)
+    detected = _detect(files, overrides_of(trained_spec, config.predictions.id_key))
+    spec = input_spec(trained_spec, with_ranges(detected, files, _text_of), FLAG)
+    check_generated_ids(spec, files)
     view = View(trained.selection_for(config.predictions.selection))
     check_view(spec, view, FLAG)
     log.info("Predicting %d files with the %s from %s", len(files), trained.role, trained.source)
@@ -152,8 +154,9 @@ def _detect(files: Sequence[str], overrides: SpecOverrides) -> DatasetSpec:
     """The format by the first record that shows one."""
     problem = None
     for path in files:
-        with _file_system_errors(path), FileSystems.open(path) as file:
-            for record in itertools.islice(records_of_stream(file), RECORDS_TO_DETECT_BY):
+        uncompressed = CompressionTypes.UNCOMPRESSED
+        with _file_system_errors(path), FileSystems.open(path, compression_type=uncompressed) as file:
+            for record in itertools.islice(records_of_any(file, path), RECORDS_TO_DETECT_BY):
                 where = f"{path}, record {record.number}"
                 try:
                     if record.problem:

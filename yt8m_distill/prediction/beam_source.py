@@ -13,10 +13,12 @@ from apache_beam.metrics import Metrics
 
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.data import reading
-from yt8m_distill.data.tfrecord import DamagedRecord, StreamRecord, records_of_stream
+from yt8m_distill.data.framing import StreamRecord
+from yt8m_distill.data.record_files import records_of_any
+from yt8m_distill.data.record_format import PREDICTION, generated_id
+from yt8m_distill.data.tfrecord import DamagedRecord
 from yt8m_distill.data.video import Video
 from yt8m_distill.errors import UserError
-from yt8m_distill.prediction import run as prediction
 
 COUNTERS = "yt8m_distill"  # their namespace
 BAD_RECORDS_HEADER = "file,record,bytes,problem"
@@ -26,17 +28,17 @@ class RecordSource(FileBasedSource):
     """The records of TFRecord files, good and bad ones; a file is read whole.
 
     Args:
-        pattern: of the files, on any file system that Beam knows; by their endings they may be compressed.
+        pattern: of the files, on any file system that Beam knows; they may be compressed, whatever their names.
     """
 
     def __init__(self, pattern: str):
-        super().__init__(pattern, splittable=False, validate=False)
+        super().__init__(pattern, compression_type=CompressionTypes.UNCOMPRESSED, splittable=False, validate=False)
 
     def read_records(self, file_name: str, range_tracker: RangeTracker) -> Iterator[StreamRecord]:
         """All records of one file."""
         offset = 0
         with self.open_file(file_name) as file:
-            for record in records_of_stream(file):
+            for record in records_of_any(file, file_name):
                 if not range_tracker.try_claim(offset):
                     return
                 offset += max(record.num_bytes, 1)
@@ -49,7 +51,7 @@ class ReadRecords(beam.PTransform):
     def expand(self, paths: beam.PCollection) -> beam.PCollection:
         read = ReadAllFiles(
             splittable=False,
-            compression_type=CompressionTypes.AUTO,
+            compression_type=CompressionTypes.UNCOMPRESSED,
             desired_bundle_size=0,
             min_bundle_size=0,
             source_from_file=RecordSource,
@@ -95,7 +97,7 @@ class ReadVideos(beam.DoFn):
         path, record = element
         self.bytes.inc(record.num_bytes)
         try:
-            video = self._video(record)
+            video = self._video(path, record)
         except DamagedRecord as error:
             if not self.skip_bad_records:
                 raise UserError(f"{path}, record {record.number}: {error}.") from error
@@ -108,12 +110,11 @@ class ReadVideos(beam.DoFn):
             self.without_frames.inc()
         yield video
 
-    def _video(self, record: StreamRecord) -> Video:
+    def _video(self, path: str, record: StreamRecord) -> Video:
         if record.problem:
             raise DamagedRecord(record.problem)
-        video = reading.read_video(record.data, self.spec)
-        prediction.check_id(video)
-        return video
+        generated = generated_id(path, record.number)
+        return reading.read_video(record.data, self.spec, use=PREDICTION, generated=generated)
 
 
 def bad_record_row(path: str, number: int, num_bytes: int, problem: object) -> str:

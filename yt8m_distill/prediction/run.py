@@ -18,8 +18,7 @@ from yt8m_distill.config.shard import Shard
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.batches import Batch, View, check_view
 from yt8m_distill.data.reading_order import BEGINNING, Position, position_after
-from yt8m_distill.data.tfrecord import DamagedRecord
-from yt8m_distill.data.video import Video
+from yt8m_distill.data.record_format import PREDICTION
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.devices.precision import warn_where_slow
 from yt8m_distill.errors import UserError
@@ -57,8 +56,15 @@ def run_inference(config: InferenceConfig) -> int:
     if config.vocabulary:
         names = vocabulary.load_vocabulary(config.vocabulary, trained.config.data.num_classes)
     level = FRAME if in_segments else level  # all segments are predicted, rated or not
-    videos = evaluation_videos(config.input_data_pattern, trained.config, "input_data_pattern", level, skip)
-    videos = dataclasses.replace(videos, check=check_id)
+    videos = evaluation_videos(
+        config.input_data_pattern,
+        trained.config,
+        "input_data_pattern",
+        level,
+        skip,
+        use=PREDICTION,
+        id_key=config.id_key,
+    )
     view = View(trained.selection_for(config.selection), in_segments=in_segments)
     check_view(videos.spec, view, "input_data_pattern")
     output_file = parts.part_path(config.output_file, config.shard) if config.shard else config.output_file
@@ -76,14 +82,6 @@ def run_inference(config: InferenceConfig) -> int:
         print(f"Predictions with class names are in {submission.listing_path(output_file)}")
     report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
     return count
-
-
-def check_id(video: Video):
-    """Raises DamagedRecord where the id of a video cannot be written into a CSV file."""
-    try:
-        submission.checked_id(video.video_id)
-    except UserError as error:
-        raise DamagedRecord(str(error).removesuffix(".")) from error
 
 
 def load_trained(config: InferenceConfig) -> TrainedModel:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from yt8m_distill.data.record_format import id_text_problem
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.resumable import ResumableFiles
 from yt8m_distill.ranking import ranked_classes
@@ -184,10 +185,7 @@ def checked_id(video_id: str | bytes) -> str:
     Raises:
         UserError: it is not UTF-8, or would break a line of a CSV file.
     """
-    try:
-        text = video_id.decode() if isinstance(video_id, bytes) else str(video_id).encode().decode()
-    except UnicodeError as error:
-        raise UserError(f"The video id {video_id!r} is not UTF-8 text.") from error
-    if any(mark in text for mark in ',"\r\n'):
-        raise UserError(f"The video id {text!r} has a comma, a quote or a line break, which a CSV file cannot hold.")
-    return text
+    encoded = video_id if isinstance(video_id, bytes) else str(video_id).encode(errors="surrogatepass")
+    if problem := id_text_problem(encoded):
+        raise UserError(f"The video id {encoded.decode(errors='backslashreplace')!r} {problem}.")
+    return encoded.decode()

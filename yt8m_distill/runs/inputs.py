@@ -5,6 +5,7 @@ import logging
 
 from yt8m_distill.config.dataset import EDITIONS, FRAME, SEGMENT, VIDEO, DatasetSpec, SpecOverrides
 from yt8m_distill.config.run import RunConfig
+from yt8m_distill.data.record_format import LEARNING
 from yt8m_distill.data.video_files import VideoFiles, open_videos
 from yt8m_distill.errors import UserError
 
@@ -35,6 +36,9 @@ def evaluation_videos(
     flag: str,
     level: str | None = None,
     skip_bad_records: bool = False,
+    *,
+    use: str = LEARNING,
+    id_key: str | None = None,
 ) -> VideoFiles:
     """Files to evaluate or predict, in the format that the model was trained on.
 
@@ -44,13 +48,16 @@ def evaluation_videos(
         flag: the setting that the pattern is from.
         level: of the records; None: as in training.
         skip_bad_records: skip bad records, instead of raising.
+        use: what they are read for, one of `record_format.USES`.
+        id_key: of the videos' ids, see `SpecOverrides`.
 
     Raises:
         UserError: no pattern, no files, or files of another format.
     """
     pattern = evaluation_pattern(pattern, train_config, flag)
     spec = dataclasses.replace(train_config.data, level=level or train_config.data.level)
-    detected = open_videos(pattern, flag, overrides_of(spec), skip_bad_records=skip_bad_records)
+    overrides = overrides_of(spec, id_key)
+    detected = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records, use=use)
     return dataclasses.replace(detected, spec=input_spec(spec, detected.spec, flag))
 
 
@@ -62,10 +69,21 @@ def evaluation_pattern(pattern: str | None, train_config: RunConfig, flag: str) 
     return pattern
 
 
-def overrides_of(trained: DatasetSpec) -> SpecOverrides:
-    """What input files must have in common with the training files, where the first video may have no frames."""
+def overrides_of(trained: DatasetSpec, id_key: str | None = None) -> SpecOverrides:
+    """What input files must have in common with the training files, where the first video may have no frames.
+
+    Args:
+        trained: what the model was trained on.
+        id_key: of the videos' ids; None: as in training, or the editions'.
+    """
     return SpecOverrides(
-        trained.feature_names, trained.feature_sizes, trained.num_classes, trained.max_frames, trained.level
+        feature_names=trained.feature_names,
+        feature_sizes=trained.feature_sizes,
+        num_classes=trained.num_classes,
+        max_frames=trained.max_frames,
+        level=trained.level,
+        id_key=id_key,
+        trained_id_key=trained.id_key,
     )
 
 
@@ -112,6 +130,6 @@ def _check_vocabulary(trained: DatasetSpec, detected: DatasetSpec, flag: str):
         f"--{flag}: these are records of {detected.edition} with {classes[detected.edition]} classes; the model was "
         f"trained on {trained.edition} with {trained.num_classes}, whose class numbers have other meanings"
     )
-    if flag == "eval_data_pattern":
+    if flag in ("eval_data_pattern", "validation_data_pattern"):
         raise UserError(f"{text}. Evaluate it on that edition.")
     log.warning("%s. The predictions have the numbers of %s.", text, trained.edition)

@@ -4,7 +4,6 @@ import dataclasses
 import io
 import itertools
 import json
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from yt8m_distill.config.dataset import SEGMENT, DatasetSpec
-from yt8m_distill.data import sequence_example
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.reading import read_video
-from yt8m_distill.data.record_format import ID_KEYS
+from yt8m_distill.data.record_format import PREDICTION
 from yt8m_distill.data.tfrecord import DamagedRecord, records_of_bytes
 from yt8m_distill.data.video import Video
 from yt8m_distill.deployment.manifest import Manifest
@@ -75,25 +73,18 @@ def _check_count(videos: int, most_videos: int):
 def _records(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
     if spec.level == SEGMENT:
         raise BadBodyError("the model was trained on segments, and records hold whole videos: send frames")
-    whole = dataclasses.replace(spec, thin_frames=None, num_classes=sys.maxsize)  # labels are ignored
+    whole = dataclasses.replace(spec, thin_frames=None)
     records = records_of_bytes(body)
     for number in itertools.count(1):
         try:
             data = next(records, None)
-            video = None if data is None else read_video(data, dataclasses.replace(whole, id_key=_id_key(data, spec)))
+            video = None if data is None else read_video(data, whole, use=PREDICTION, generated=str(number - 1))
         except DamagedRecord as error:
             raise BadBodyError(f"record {number}: {error}") from error
         if video is None:
             return
         _check_count(number, most_videos)
-        yield dataclasses.replace(video, labels=())
-
-
-def _id_key(data: memoryview, spec: DatasetSpec) -> str:
-    """The key of the record's id, which differs between the editions of YouTube-8M."""
-    record = sequence_example.regular_record(data)
-    context = {} if record is None else record.context
-    return next((key for key in (spec.id_key, *ID_KEYS) if key in context), spec.id_key)
+        yield video
 
 
 def _json(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:

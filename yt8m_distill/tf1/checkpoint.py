@@ -85,17 +85,46 @@ def _prefix(path: pathlib.Path) -> pathlib.Path:
         return path.with_name(_PART.sub("", path.name))
     prefixes = [index.with_suffix("") for index in path.glob("*.index")]
     if not prefixes:
-        raise UserError(f"--from={path}: there is no checkpoint in this folder (no file that ends in .index).")
+        parts = sorted(file.name for file in path.iterdir() if _PART.search(file.name))
+        rest = f"; there is only {', '.join(parts[:3])}" if parts else ""
+        raise UserError(f"--from={path}: there is no checkpoint in this folder (no file that ends in .index){rest}.")
     return max(prefixes, key=lambda prefix: (int(m[1]) if (m := _STEP.search(prefix.name)) else -1, prefix.name))
 
 
 def _reader(prefix: pathlib.Path) -> Any:
-    if not _files(prefix):
-        raise UserError(f"--from={prefix}: there is no checkpoint of this name.")
+    if problem := _missing_files(prefix):
+        raise UserError(f"--from={prefix}: {problem}.")
     try:
         return tf.train.load_checkpoint(str(prefix))
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise UserError(f"'{prefix}' is not a TensorFlow 1 checkpoint: {untrusted.in_short(error)}.") from error
+
+
+def _missing_files(prefix: pathlib.Path) -> str | None:
+    """What a checkpoint lacks, in words: it is an index, and one or more files with the values."""
+    if prefix.is_file():
+        return None
+    index, data = prefix.with_name(f"{prefix.name}.index"), _data_files(prefix)
+    if not index.is_file():
+        others = [*data, *(file for file in [prefix.with_name(f"{prefix.name}.meta")] if file.is_file())]
+        if not others:
+            return "there is no checkpoint of this name"
+        return f"the file {index.name} is missing; there is only {others[0].name}"
+    if not data:
+        return (
+            f"the file {prefix.name}.data-00000-of-00001 (or several) is missing, which holds the weights; "
+            f"{index.name} holds their names only"
+        )
+    count = int(data[0].name.rpartition("-")[2])
+    names = [f"{prefix.name}.data-{number:05d}-of-{count:05d}" for number in range(count)]
+    missing = sorted(set(names) - {file.name for file in data})
+    return f"{len(missing)} of {count} files with weights are missing, the first is {missing[0]}" if missing else None
+
+
+def _data_files(prefix: pathlib.Path) -> list[pathlib.Path]:
+    pattern = re.compile(re.escape(prefix.name) + r"\.data-\d{5}-of-\d{5}")
+    folder = prefix.parent
+    return sorted(file for file in folder.iterdir() if pattern.fullmatch(file.name)) if folder.is_dir() else []
 
 
 def _files(prefix: pathlib.Path) -> list[pathlib.Path]:
@@ -104,8 +133,7 @@ def _files(prefix: pathlib.Path) -> list[pathlib.Path]:
         return [prefix]
     if not prefix.with_name(f"{prefix.name}.index").is_file():
         return []
-    beginning = f"{prefix.name}.data-"
-    return [file for file in prefix.parent.iterdir() if file.name.startswith(beginning)]
+    return _data_files(prefix)
 
 
 def _check_size(prefix: pathlib.Path, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, tf.DType]):

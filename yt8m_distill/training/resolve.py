@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 
-from yt8m_distill.config.dataset import VIDEO, DatasetSpec, SpecOverrides
+from yt8m_distill.config.dataset import VIDEO, DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, DEFAULT_STUDENT_FRAMES, FrameSelection
 from yt8m_distill.config.recipes import with_recipe
 from yt8m_distill.config.run import RunConfig
@@ -15,7 +15,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.models import VideoModel
 from yt8m_distill.models.arguments import typed_model_args
 from yt8m_distill.plugins import MODELS
-from yt8m_distill.runs.inputs import check_ranges
+from yt8m_distill.runs.inputs import input_spec, overrides_of
 
 log = logging.getLogger(__name__)
 
@@ -124,14 +124,12 @@ def _fraction_of(videos: VideoFiles, fraction: float) -> VideoFiles:
 def _other_files(config: RunConfig) -> dict[str, VideoFiles]:
     """Files in the format of the training files; their own first record shows whether they are thin shards."""
     spec, files = config.data, {}
-    overrides = SpecOverrides(spec.feature_names, spec.feature_sizes, spec.num_classes, spec.max_frames, spec.level)
+    overrides = overrides_of(spec, config.overrides.id_key)
     for name in ("validation", "eval"):
         flag = f"{name}_data_pattern"
         if pattern := getattr(config, flag):
             videos = open_videos(pattern, flag, overrides, skip_bad_records=config.bad_records.skip)
-            check_ranges(spec, videos.spec, flag)
-            thin_frames = videos.spec.thin_frames
-            files[name] = dataclasses.replace(videos, spec=dataclasses.replace(spec, thin_frames=thin_frames))
+            files[name] = dataclasses.replace(videos, spec=input_spec(spec, videos.spec, flag))
     return files
 
 
