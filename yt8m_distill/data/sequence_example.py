@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
+from yt8m_distill.data.sequence_example_message import message_class
 from yt8m_distill.data.tfrecord import DamagedRecord
 
 BYTES, FLOATS, INT64S = "bytes_list", "float_list", "int64_list"  # kinds of features, as protobuf calls them
@@ -101,11 +103,9 @@ def parsed_record(data: bytes) -> Record:
 
 
 def _parsed(data: bytes) -> Any:
-    import tensorflow as tf
-
     try:
-        return tf.train.SequenceExample.FromString(data)
-    except Exception as error:  # google.protobuf.message.DecodeError; its module's name differs between versions
+        return message_class().FromString(data)
+    except DecodeError as error:
         raise DamagedRecord("it is not a tf.train.SequenceExample") from error
 
 
