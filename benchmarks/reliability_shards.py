@@ -1,6 +1,6 @@
 """What is lost of damaged shards: the part "shards" of reliability.py.
 
-    python benchmarks/reliability_shards.py --shards=10000 --seed=0      # about ten minutes on two cores
+    python benchmarks/reliability.py --parts=shards --shards=10000 --seed=0      # about ten minutes on two cores
 
 Each trial writes a shard of 5 to 40 videos, damages it one to three times (bits, bytes that are missing, inserted,
 overwritten by zeros, by others or by a part of the same shard, a cut), in one of ten compresses it by gzip before, and
@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from measuring import print_machine, print_table
 
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.data.bad_records import BadRecords
@@ -38,7 +37,6 @@ from yt8m_distill.data.video_files import VideoFiles
 SPEC = DatasetSpec("own features", "id", ("rgb", "audio"), (64, 16), 50, 300)
 MOST_SECONDS = 20  # for one shard: more is a hang
 COMPRESSED = 0.1  # of the shards
-COLUMNS = ("trials", "number", "measured", "measure", "bound")
 
 
 @dataclass(frozen=True)
@@ -234,18 +232,3 @@ def _part(chance: random.Random, content: bytearray) -> tuple[int, int]:
 DAMAGES: tuple[Callable[[random.Random, bytearray], None], ...] = (
     _flip, _flip_header, _flip_header, _delete, _insert, _zeros, _noise, _copy, _cut,
 )  # fmt: skip
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shards", type=int, default=10_000, help="damaged ones")
-    parser.add_argument("--seed", type=int, default=0, help="decides all trials")
-    arguments = parser.parse_args(argv)
-    print_machine()
-    rows = shards(arguments)
-    print_table(COLUMNS, [(name, f"{n:,}", f"{x:.4g}", text, f"{bound:g}") for name, n, x, text, bound in rows])
-    return 1 if any(measured > bound for _, _, measured, _, bound in rows) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

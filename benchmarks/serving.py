@@ -100,20 +100,29 @@ def exported(arguments: argparse.Namespace, folder: pathlib.Path) -> pathlib.Pat
 @contextlib.contextmanager
 def service(arguments: argparse.Namespace, folder: pathlib.Path) -> Iterator[int]:
     """The port of a running service."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "yt8m_distill.serve", f"--model_dir={folder}", f"--port={port}"]
+    port = free_port()
+    command = [sys.executable, "-m", "yt8m_distill.serve", f"--model_dir={folder}", f"--port={port}", "--noaccess_log"]
     command += [f"--max_waiting={arguments.max_waiting}", *([f"--file={arguments.file}"] if arguments.file else [])]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
-            while not answers_health(port):
-                if process.poll() is not None:
-                    raise SystemExit("the service has ended")
-                time.sleep(0.1)
+            wait_for_health(process, port)
             yield port
         finally:
             process.terminate()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_health(process: subprocess.Popen, port: int):
+    """Until the service answers."""
+    while not answers_health(port):
+        if process.poll() is not None:
+            raise SystemExit("the service has ended")
+        time.sleep(0.1)
 
 
 def answers_health(port: int) -> bool:

@@ -99,3 +99,11 @@ def test_damaged_shards(monkeypatch):
     assert not [outcome.note for outcome in outcomes if outcome.note]
     assert sum(outcome.damaged for outcome in outcomes) > 60
     assert sum(outcome.lost_whole for outcome in outcomes) <= 3
+
+
+def test_reliability_of_the_service(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    importlib.import_module("reliability").main(["--parts=service", "--requests=30", "--connections=8", "--clients=1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "| hostile requests | 30 | 0 | answers but 200, 4xx, 503 | 0 |" in lines
+    assert any(line.startswith("| `/health` meanwhile |") for line in lines)
