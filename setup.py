@@ -8,7 +8,7 @@ README = pathlib.Path(__file__).parent / "README.md"
 
 TENSORFLOW_RANGE = ">=2.21,<2.22"
 EXPORT = ["ai-edge-litert>=2.3,<3", "onnx>=1.23,<2", "onnxruntime>=1.31,<2", "tf2onnx>=1.17,<2"]
-SERVE = ["fastapi>=0.165,<1", "prometheus_client>=0.26,<1", "uvicorn>=0.54,<1"]
+SERVE = ["fastapi>=0.165,<1", "h11>=0.16,<1", "prometheus_client>=0.26,<1", "uvicorn>=0.54,<1"]
 BEAM = ["apache-beam>=2.77,<3"]
 COMMANDS = (
     *("train", "eval", "inference", "export", "serve", "beam_inference", "merge_predictions", "segment_eval"),
@@ -36,6 +36,7 @@ setup(
         "tensorboard>=2.21,<3",
         "tqdm>=4.66,<5",
         "google-crc32c>=1.5,<2",
+        "protobuf>=6.31.1,<8",
     ],
     extras_require={
         # ruff is held to one minor version, because `ruff format --check` compares with that version's style.

@@ -15,6 +15,7 @@ DISTRIBUTIONS = {
     "absl": "absl-py",
     "apache_beam": "apache-beam",
     "ai_edge_litert": "ai-edge-litert",
+    "google": "protobuf",
     "google_crc32c": "google-crc32c",
     "sklearn": "scikit-learn",
 }
@@ -23,7 +24,7 @@ OPTIONAL = {
     "plots": {"experiments.plots", "experiments.representations"},
     "beam": {"prediction.beam", "prediction.beam_source"},
     "export": {"deployment.onnx", "deployment.runners"},
-    "serve": {"serving.app", "serving.metrics", "serving.receiving", "serving.server"},
+    "serve": {f"serving.{name}" for name in ("answers", "app", "connections", "metrics", "receiving")},
 }
 
 

@@ -1,84 +1,24 @@
 """The HTTP service: every form of request, bad ones, requests at the same time, too many of them."""
 
-import contextlib
-import http.client
 import io
 import json
+import re
+import socket
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 
 import numpy as np
 import pytest
-import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deployment.exports import CLASSES, FRAME_SIZE, MAX_FRAMES, K, frames_of, videos
-from yt8m_distill.config.dataset import DatasetSpec
-from yt8m_distill.config.deployment import ServeConfig
-from yt8m_distill.config.frames import FrameSelection
+from tests.serving.services import JSON, NPZ, TFRECORD, ask, begun, mean_bytes, npz, one_video, serving, wait_for
 from yt8m_distill.data.frame_selection import frame_indices
 from yt8m_distill.data.tfrecord import framed
-from yt8m_distill.deployment.manifest import Manifest
-from yt8m_distill.serving import receiving
-from yt8m_distill.serving.app import create_app
-
-TFRECORD, JSON, NPZ = "application/x-tfrecord", "application/json", "application/x-npz"
-MANIFEST = Manifest(
-    model="NeXtVLAD",
-    which="student",
-    branch=None,
-    data=DatasetSpec("YouTube-8M 2018", "id", ("rgb", "audio"), (FRAME_SIZE - 2, 2), CLASSES, MAX_FRAMES),
-    selection=FrameSelection(K),
-    frames=K,
-    top_k=2,
-    class_names=tuple("abcde"),
-    files=(),
-)
-
-
-def mean_bytes(frames: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
-    """A model: the mean of the first bytes of the real frames, divided by 255."""
-    rows = [each[:count, :CLASSES].sum(axis=0) / max(count, 1) for each, count in zip(frames, num_frames, strict=True)]
-    return np.array(rows, np.float32) / 255
-
-
-@contextlib.contextmanager
-def serving(predict=mean_bytes, **limits) -> Iterator[int]:
-    """The port of a service in a thread."""
-    application = create_app(MANIFEST, predict, ServeConfig("", **limits))
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="critical"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-def ask(port: int, body: bytes | None, content_type: str = "", path: str = "/predict") -> tuple[int, str, dict]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    headers = {"Content-Type": content_type} if content_type else {}
-    connection.request("GET" if body is None else "POST", path, body, headers)
-    response = connection.getresponse()
-    result = response.status, response.read().decode(), dict(response.getheaders())
-    connection.close()
-    return result
-
-
-def npz(**arrays) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
-
-
-def one_video(value: int) -> bytes:
-    return npz(frames=np.full((1, 2, FRAME_SIZE), value, np.uint8))
+from yt8m_distill.serving import access_log, receiving
 
 
 @pytest.fixture(scope="module")
@@ -217,28 +157,13 @@ def test_metrics_are_in_the_format_of_prometheus_and_of_one_service(port):
         "yt8m_batches": "counter",
         "yt8m_videos": "counter",
         "yt8m_waiting_videos": "gauge",
+        "yt8m_label_score": "histogram",
+        "yt8m_top_score": "histogram",
+        "yt8m_labels": "counter",
     }
     assert all(family.documentation for family in families.values())
     (sample,) = families["yt8m_requests"].samples
     assert (sample.name, sample.labels, sample.value) == ("yt8m_requests_total", {"status": "200"}, 1.0)
-
-
-def wait_for(port: int, line: str):
-    """Until the metrics have it."""
-    end = time.monotonic() + 30
-    while f"yt8m_{line}\n" not in (told := ask(port, None, path="/metrics")[1]):
-        assert time.monotonic() < end, told
-        time.sleep(0.01)
-
-
-def begun(port: int, body: bytes, sent: int) -> http.client.HTTPConnection:
-    """A connection on which so many bytes of a request have been sent."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.putrequest("POST", "/predict")
-    connection.putheader("Content-Type", NPZ)
-    connection.putheader("Content-Length", str(len(body)))
-    connection.endheaders(body[:sent])
-    return connection
 
 
 def test_a_client_that_leaves_is_not_waited_for():
@@ -279,6 +204,71 @@ def test_no_more_is_received_at_a_time_than_fits(monkeypatch):
         first.close()
         assert ask(port, body, NPZ)[0] == 200
     assert set(answers) <= {200, 503}
+
+
+def test_the_interface_is_described_with_examples_that_work(port):
+    described = json.loads(ask(port, None, path="/openapi.json")[1])
+    route = described["paths"]["/predict"]["post"]
+    bodies = route["requestBody"]["content"]
+    assert set(bodies) == {JSON, NPZ, TFRECORD}
+    assert all(body["example"] and body["schema"]["type"] for body in bodies.values())
+    frame = bodies[JSON]["schema"]["properties"]["videos"]["items"]["properties"]["frames"]["items"]
+    assert (frame["minItems"], frame["maxItems"], frame["items"]["maximum"]) == (FRAME_SIZE, FRAME_SIZE, 255)
+    assert set(route["responses"]) == {"200", "400", "408", "413", "415", "503", "default"}
+    status, text, _ = ask(port, json.dumps(bodies[JSON]["example"]).encode(), JSON)
+    assert status == 200
+    shown = route["responses"]["200"]["content"][JSON]["example"]["videos"][0]
+    (video,) = json.loads(text)["videos"]
+    assert (set(video), video["id"], video["frames"]) == (set(shown), shown["id"], shown["frames"])
+    assert set(video["labels"][0]) == set(shown["labels"][0])
+    health = described["components"]["schemas"]["Health"]["properties"]
+    assert set(json.loads(ask(port, None, path="/health")[1])) == set(health)
+
+
+def test_health_identifies_the_model_and_the_package(port):
+    health = json.loads(ask(port, None, path="/health")[1])
+    version = metadata.version("yt8m_distill")
+    expected = {"status": "ok", "model": "NeXtVLAD", "which": "student", "frames": str(K)}
+    assert health == expected | {"version": version, "sha256": "0123"}
+
+
+def test_each_request_is_a_line_of_the_log(monkeypatch):
+    lines = []
+    monkeypatch.setattr(access_log.log, "info", lambda form, *values: lines.append(form % values))
+    with serving() as port:
+        ask(port, one_video(7), NPZ, "/predict?top_k=1")
+        ask(port, b"{}", "text/plain")
+        ask(port, None, path="/a%0ab%20" + "c" * 5000)
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"\x00\r\n\r\n")
+            connection.recv(100)
+    form = r"127\.0\.0\.1 (.*) (\d+) (\d+) \d+\.\d"
+    (predicted, refused, missing, bad) = (re.fullmatch(form, line).groups() for line in lines)
+    assert predicted[:2] == ("POST /predict?top_k=1", "200")
+    assert int(predicted[2]) > len('{"videos":[]}')
+    assert refused[:2] == ("POST /predict", "415")
+    assert missing[:2] == ("GET " + ("/a%0ab%20" + "c" * 5000)[:200], "404")
+    assert bad[:2] == ("- -", "400")
+
+
+def test_the_log_of_requests_can_be_turned_off(monkeypatch):
+    monkeypatch.setattr(access_log.log, "info", lambda *_: pytest.fail("a line"))
+    with serving(access_log=False) as port:
+        assert ask(port, one_video(7), NPZ)[0] == 200
+
+
+def test_labels_and_scores_in_answers_are_counted():
+    with serving() as port:
+        for value in (50, 50, 255):
+            assert ask(port, one_video(value), NPZ)[0] == 200  # all classes equal, of which the first two are answered
+        families = text_string_to_metric_families(ask(port, None, path="/metrics")[1])
+        samples = {(each.name, *each.labels.values()): each.value for family in families for each in family.samples}
+    assert samples["yt8m_labels_total", "0", "a"] == samples["yt8m_labels_total", "1", "b"] == 3
+    assert ("yt8m_labels_total", "2", "c") not in samples
+    counts = [samples["yt8m_label_score_bucket", bound] for bound in ("0.1", "0.2", "0.95", "1.0", "+Inf")]
+    assert counts == [0, 4, 4, 6, 6]
+    assert samples["yt8m_label_score_sum",] == pytest.approx(2 * (50 + 50 + 255) / 255)
+    assert (samples["yt8m_top_score_count",], samples["yt8m_top_score_bucket", "0.2"]) == (3, 2)
 
 
 def test_labels_of_records_do_not_matter(port):

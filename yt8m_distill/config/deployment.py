@@ -53,4 +53,12 @@ class ServeConfig(Settings):
     max_waiting: int = setting(256, "Largest number of waiting videos; beyond it the answer is 503.", at_least=1)
     max_connections: int = setting(512, "Largest number of connections; beyond it the answer is 503.", at_least=1)
     max_request_mb: float = setting(64.0, "Largest size of a request in MB.", above=0, at_most=2000)
+    idle_timeout: float = setting(
+        15.0, "Seconds after which a connection that has sent no complete request line and headers is closed.", above=0
+    )
+    body_timeout: float = setting(
+        30.0, "Seconds that a client has to send the body of a request, and as many to take the answer.", above=0
+    )
+    parsers: int = setting(2, "Number of processes that parse requests.", at_least=1)
+    access_log: bool = setting(True, "Log a line for each request: client, method, path, status, bytes, milliseconds.")
     plugins: tuple[str, ...] = setting((), PLUGINS)

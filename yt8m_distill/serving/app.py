@@ -1,8 +1,11 @@
 """The HTTP service: its routes, and the status of each answer."""
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from importlib import metadata
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -13,16 +16,24 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.deployment.manifest import Manifest
 from yt8m_distill.ranking import ranked_classes
+from yt8m_distill.serving.access_log import AccessLog
+from yt8m_distill.serving.answers import Labels, LabelsResponse
 from yt8m_distill.serving.batching import Batcher, OverloadedError
+from yt8m_distill.serving.limits import return_memory
 from yt8m_distill.serving.metrics import ServiceMetrics
+from yt8m_distill.serving.parser_pool import ParserPool
 from yt8m_distill.serving.receiving import ClientGoneError, Receiver, while_connected
-from yt8m_distill.serving.requests import Videos
+from yt8m_distill.serving.schema import predict_description
 
+SECONDS_BETWEEN_RETURNS = 10.0  # of memory, which takes some milliseconds
 CLIENT_HAS_GONE = 499  # as servers count it; nobody reads it
 
 
 def create_app(
-    manifest: Manifest, predict: Callable[[np.ndarray, np.ndarray], np.ndarray], config: ServeConfig
+    manifest: Manifest,
+    predict: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    config: ServeConfig,
+    checksum: str | None = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
@@ -30,24 +41,85 @@ def create_app(
         manifest: of the model.
         predict: see `runners.load`.
         config: its limits.
+        checksum: SHA-256 of the model's file; None: unknown.
     """
-    routes = _Routes(manifest, Batcher(predict, config.max_batch, config.max_waiting), config)
-    app = FastAPI(title=f"{manifest.model}, {manifest.which}")
+    parsers = ParserPool(manifest, config)
+    batcher = Batcher(predict, config.max_batch, config.max_waiting)
+    routes = _Routes(_health(manifest, checksum), manifest, config, batcher, parsers)
+    app = FastAPI(title=f"{manifest.model}, {manifest.which}", version=_version(), lifespan=_lifespan(parsers))
     app.add_exception_handler(RequestValidationError, routes.explain)
-    app.add_api_route("/health", routes.health)
+    app.add_api_route("/health", routes.health, response_model=Health)
     app.add_api_route("/metrics", routes.metrics, response_class=PlainTextResponse)
-    app.add_api_route("/predict", routes.predict, methods=["POST"])
+    app.add_api_route("/predict", routes.predict, methods=["POST"], **predict_description(manifest, config))
+    if config.access_log:
+        app.add_middleware(AccessLog)
     return app
+
+
+@dataclass(frozen=True)
+class Health:
+    """That the service runs, and its model.
+
+    Attributes:
+        model: name in the registry.
+        which: student or teacher.
+        frames: that the model sees of a video.
+        version: of yt8m_distill.
+        sha256: checksum of the model's file; of a folder, of all its files.
+        status: always "ok": a service that does not run does not answer.
+    """
+
+    model: str
+    which: str
+    frames: str
+    version: str
+    sha256: str | None
+    status: str = "ok"
+
+
+def _health(manifest: Manifest, checksum: str | None) -> Health:
+    frames = manifest.selection.describe()
+    return Health(model=manifest.model, which=manifest.which, frames=frames, version=_version(), sha256=checksum)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("yt8m_distill")
+    except metadata.PackageNotFoundError:  # run from its sources
+        return "unknown"
+
+
+def _lifespan(parsers: ParserPool) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager]:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        tidying = asyncio.create_task(_return_memory())
+        try:
+            await parsers.start()
+            yield
+        finally:
+            tidying.cancel()
+            parsers.stop()
+
+    return lifespan
+
+
+async def _return_memory():
+    """Gives back what the model and large answers leave behind, which otherwise grows with the highest load so far."""
+    while True:
+        await asyncio.sleep(SECONDS_BETWEEN_RETURNS)
+        await asyncio.to_thread(return_memory)
 
 
 class _Routes:
     """What is answered to each request."""
 
-    def __init__(self, manifest: Manifest, batcher: Batcher, config: ServeConfig):
+    def __init__(self, health: Health, manifest: Manifest, config: ServeConfig, batcher: Batcher, parsers: ParserPool):
+        self._health = health
         self._manifest = manifest
         self._batcher = batcher
-        self._receiver = Receiver(manifest, config, batcher)
-        self._metrics = ServiceMetrics(batcher)
+        self._receiver = Receiver(config, parsers, batcher)
+        self._metrics = ServiceMetrics(batcher, manifest.data.num_classes, manifest.class_names)
+        self._free = config.max_connections
 
     async def explain(self, _: Request, error: RequestValidationError) -> JSONResponse:
         """Of parameters in the address that have the wrong type."""
@@ -55,20 +127,19 @@ class _Routes:
         problems = ", ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
         return JSONResponse({"detail": problems}, status_code=400)
 
-    async def health(self) -> dict[str, Any]:
+    async def health(self) -> Health:
         """That the service runs, and its model."""
-        manifest = self._manifest
-        frames = manifest.selection.describe()
-        return {"status": "ok", "model": manifest.model, "which": manifest.which, "frames": frames}
+        return self._health
 
-    async def metrics(self) -> Response:
-        """Counts and times, for Prometheus."""
+    def metrics(self) -> Response:
+        """Counts, times, and the labels and scores in answers, for Prometheus."""
         return Response(self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def predict(self, request: Request, top_k: int | None = None) -> JSONResponse:
+    async def predict(self, request: Request, top_k: int | None = None) -> Response:
         """The best classes of each video in the body."""
         start = time.perf_counter()
         status = 500
+        self._free -= 1
         try:
             response = await self._answer(request, top_k)
             status = response.status_code
@@ -76,10 +147,15 @@ class _Routes:
             status = error.status_code
             raise
         finally:
+            self._free += 1
             self._metrics.observe_request(status, time.perf_counter() - start)
         return response
 
-    async def _answer(self, request: Request, top_k: int | None) -> JSONResponse:
+    async def _answer(self, request: Request, top_k: int | None) -> Response:
+        if self._free < 0:
+            raise HTTPException(
+                503, "too many connections; try again later", {"Retry-After": "1", "Connection": "close"}
+            )
         try:
             top_k = _checked_top_k(top_k, self._manifest)
             videos = await self._receiver.videos(request)
@@ -88,7 +164,9 @@ class _Routes:
             raise HTTPException(503, "too many videos are waiting; try again later", {"Retry-After": "1"}) from None
         except ClientGoneError:
             return JSONResponse({}, status_code=CLIENT_HAS_GONE)
-        return JSONResponse(_labels(videos, predictions, top_k, self._manifest.class_names))
+        classes, scores = ranked_classes(videos.ids, predictions, top_k)
+        self._metrics.observe_labels(classes, scores)
+        return LabelsResponse(Labels(videos.ids, videos.num_frames, classes, scores, self._manifest.class_names))
 
 
 def _checked_top_k(top_k: int | None, manifest: Manifest) -> int:
@@ -96,19 +174,3 @@ def _checked_top_k(top_k: int | None, manifest: Manifest) -> int:
     if top_k is not None and not 1 <= top_k <= classes:
         raise HTTPException(400, f"top_k must be from 1 to {classes}, not {top_k}")
     return top_k or manifest.top_k
-
-
-def _labels(videos: Videos, predictions: np.ndarray, top_k: int, names: tuple[str, ...] | None) -> dict[str, Any]:
-    classes, scores = ranked_classes(videos.ids, predictions, top_k)
-    rows = zip(videos.ids, videos.num_frames.tolist(), classes.tolist(), scores.tolist(), strict=True)
-    return {
-        "videos": [
-            {"id": video_id, "frames": frames, "labels": _named(row_classes, row_scores, names)}
-            for video_id, frames, row_classes, row_scores in rows
-        ]
-    }
-
-
-def _named(classes: list[int], scores: list[float], names: tuple[str, ...] | None) -> list[dict[str, Any]]:
-    pairs = zip(classes, scores, strict=True)
-    return [{"index": i, **({} if names is None else {"name": names[i]}), "score": score} for i, score in pairs]

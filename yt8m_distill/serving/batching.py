@@ -11,6 +11,7 @@ import numpy as np
 from yt8m_distill.serving.requests import Videos
 
 MOST_BATCH_BYTES = 1 << 30  # of frames, padded to the longest video, that requests share
+MOST_WAITING_BYTES = 1 << 28  # of frames; one request may have more
 
 
 class OverloadedError(Exception):
@@ -44,7 +45,7 @@ class Batcher:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._queue: deque[_Waiting] = deque()
-        self._waiting = 0
+        self._waiting = self._waiting_bytes = 0
         self._runner: asyncio.Task | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
 
@@ -60,11 +61,13 @@ class Batcher:
             OverloadedError: too many videos are waiting.
             Exception: raised by the model.
         """
-        if self._waiting and self._waiting + len(videos) > self._max_waiting:
+        num_bytes = self._waiting_bytes + videos.frames.nbytes
+        if self._waiting and (self._waiting + len(videos) > self._max_waiting or num_bytes > MOST_WAITING_BYTES):
             raise OverloadedError
         answer = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(videos, answer))
         self._waiting += len(videos)
+        self._waiting_bytes = num_bytes
         if self._runner is None:
             self._runner = asyncio.create_task(self._run())
         return await answer
@@ -75,23 +78,28 @@ class Batcher:
         try:
             while batch := self._next_batch():
                 try:
-                    frames, num_frames = _joined([request.videos for request in batch])
-                    predictions = await loop.run_in_executor(self._thread, self._predict, frames, num_frames)
-                    ends = np.cumsum([len(request.videos) for request in batch])[:-1]
-                    _answer(batch, np.split(predictions, ends))
+                    videos = [request.videos for request in batch]
+                    _answer(batch, await loop.run_in_executor(self._thread, self._predicted, videos))
                 except Exception as error:
                     _answer(batch, [error] * len(batch))
                     continue
                 self.batches += 1
-                self.videos += len(frames)
+                self.videos += sum(map(len, videos))
+                del batch, videos  # the memory of their frames is free while the next are waited for
         finally:
             self._runner = None
+
+    def _predicted(self, requests: list[Videos]) -> list[np.ndarray]:
+        """Predictions of each request, in the model's thread, which also joins the frames: that takes time, too."""
+        predictions = self._predict(*_joined(requests))
+        return np.split(predictions, np.cumsum(list(map(len, requests)))[:-1])
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
         while self._queue and (not batch or self._fits(batch, self._queue[0])):
             first = self._queue.popleft()
             self._waiting -= len(first.videos)
+            self._waiting_bytes -= first.videos.frames.nbytes
             if not first.answer.done():  # otherwise the client has disconnected
                 batch.append(first)
         return batch

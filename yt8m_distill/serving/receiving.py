@@ -2,19 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from fastapi import HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
 
 from yt8m_distill.config.deployment import ServeConfig
-from yt8m_distill.deployment.manifest import Manifest
 from yt8m_distill.serving.batching import Batcher, OverloadedError
-from yt8m_distill.serving.requests import PARSERS, BadBodyError, Videos, parse
+from yt8m_distill.serving.exchange import memory_file
+from yt8m_distill.serving.parser_pool import ParserPool
+from yt8m_distill.serving.requests import PARSERS, BadBodyError, Videos
 
-SECONDS_TO_SEND = 30.0  # that a client has for its request
 BODIES_AT_ONCE = 8  # of the largest size, received or parsed at a time
-PARSERS_AT_ONCE = 2
 
 Result = TypeVar("Result")
 
@@ -24,48 +22,51 @@ class ClientGoneError(Exception):
 
 
 class Receiver:
-    """Receives and parses requests, with a bound on the memory of all of them together.
+    """Receives requests, with a bound on the memory of all of them together, and has them parsed.
 
     Args:
-        manifest: of the model that is to see them.
         config: the service's limits.
+        parsers: parse the bodies.
         batcher: while it is full, nothing is parsed.
     """
 
-    def __init__(self, manifest: Manifest, config: ServeConfig, batcher: Batcher):
-        self._manifest = manifest
+    def __init__(self, config: ServeConfig, parsers: ParserPool, batcher: Batcher):
         self._config = config
+        self._parsers = parsers
         self._batcher = batcher
         self._free_bytes = int(BODIES_AT_ONCE * config.max_request_mb * 1e6)
-        self._parsers = asyncio.Semaphore(PARSERS_AT_ONCE)
 
     async def videos(self, request: Request) -> Videos:
         """The videos of a request.
 
         Raises:
             HTTPException: a bad request, with the reason.
-            OverloadedError: too many videos are waiting, or too much is being received.
+            OverloadedError: too many videos are waiting, or too much is being received or parsed.
             ClientGoneError: the client disconnected while sending.
         """
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type not in PARSERS:
-            raise HTTPException(415, f"Content-Type must be one of {', '.join(PARSERS)}, not '{content_type}'")
-        chunks: list[bytes] = []
-        try:
-            async with asyncio.timeout(SECONDS_TO_SEND):
-                await self._receive(request, chunks)
-            body = b"".join(chunks)
-            async with self._parsers:
-                return await run_in_threadpool(parse, content_type, body, self._manifest, self._config.max_batch)
-        except TimeoutError as error:
-            raise HTTPException(408, f"the request was not received within {SECONDS_TO_SEND:.0f} seconds") from error
-        except BadBodyError as error:
-            raise HTTPException(400, str(error)) from error
-        finally:
-            self._free_bytes += sum(map(len, chunks))
+            raise HTTPException(415, f"Content-Type must be one of {', '.join(PARSERS)}, not '{content_type[:100]}'")
+        with memory_file() as body:
+            try:
+                await self._receive_in_time(request, body)
+                return await self._parsers.parse(content_type, body)
+            except BadBodyError as error:
+                raise HTTPException(error.status, str(error)) from error
+            finally:
+                self._free_bytes += body.tell()
 
-    async def _receive(self, request: Request, chunks: list[bytes]):
-        """Appends the body to `chunks`; never more than the limit, whatever its header says.
+    async def _receive_in_time(self, request: Request, body: BinaryIO):
+        seconds = self._config.body_timeout
+        try:
+            async with asyncio.timeout(seconds):
+                await self._receive(request, body)
+        except TimeoutError as error:
+            problem = f"the request was not received within {seconds:g} seconds"
+            raise HTTPException(408, problem, {"Connection": "close"}) from error
+
+    async def _receive(self, request: Request, body: BinaryIO):
+        """Writes the body to a file; never more than the limit, whatever its header says.
 
         What is refused for lack of memory is still received: a client that cannot send does not read the answer.
         """
@@ -80,9 +81,10 @@ class Receiver:
             kept = kept and len(chunk) <= self._free_bytes
             if kept:
                 self._free_bytes -= len(chunk)
-                chunks.append(chunk)
+                body.write(chunk)
         if not kept:
             raise OverloadedError
+        body.flush()
 
 
 async def while_connected(request: Request, result: Awaitable[Result]) -> Result:

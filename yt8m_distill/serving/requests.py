@@ -22,9 +22,31 @@ from yt8m_distill.deployment.manifest import Manifest
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import array_files, untrusted
 
+MOST_ID_BYTES = 1000
+MOST_ARRAYS = 100  # of an .npz file, of which two are read
+_MOST_DIRECTORY_BYTES = 1 << 16  # of an .npz file
+_DIRECTORY_END, _DIRECTORY_END_BYTES = b"PK\5\6", 22  # of a zip file, before its comment of at most 65,535 bytes
+_DIRECTORY_SIZE = ((10, 2), (12, 4))  # in it, where and how long: the number of files, and the directory's bytes
+MOST_MARKS = 1_000_000  # quotes and opening brackets of a JSON body, beside those of its frames
+
 
 class BadBodyError(ValueError):
-    """A body that cannot be used; the message says why."""
+    """A body that cannot be used; the message says why.
+
+    Attributes:
+        status: of the answer.
+    """
+
+    status = 400
+
+
+class CostlyBodyError(BadBodyError):
+    """A body that takes more memory or time than one may take."""
+
+    status = 413
+
+    def __init__(self):
+        super().__init__("the request takes more memory or time to read than one may take; send fewer videos in it")
 
 
 @dataclass(frozen=True)
@@ -55,11 +77,13 @@ def parse(content_type: str, body: bytes, manifest: Manifest, most_videos: int) 
         most_videos: that a request may have.
 
     Raises:
-        BadBodyError: it does not match `content_type` or the model, has no videos or too many.
+        BadBodyError: it does not match `content_type` or the model, has no videos or too many, or long ids.
     """
     videos = list(PARSERS[content_type](body, manifest.data, most_videos))
     if not videos:
         raise BadBodyError("the request contains no videos")
+    if any(len(video.video_id) > MOST_ID_BYTES for video in videos):
+        raise BadBodyError(f"the id of a video is longer than {MOST_ID_BYTES:,} bytes")
     batch = View(manifest.selection).batch(videos, manifest.data, seed=0)
     ids = [video.video_id.decode(errors="replace") for video in videos]
     return Videos(ids, batch["frames"], batch["num_frames"])
@@ -88,6 +112,7 @@ def _records(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video
 
 
 def _json(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
+    _check_marks(body, spec)
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -101,6 +126,13 @@ def _json(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
         if not isinstance(video_id, str):
             raise BadBodyError(f"video {index}: the id must be a string")
         yield _video(video_id, _frames(video.get("frames"), index, spec), spec)
+
+
+def _check_marks(body: bytes, spec: DatasetSpec):
+    """Counts what makes a parser take much more memory than a body has bytes, before it is called."""
+    most_rows = len(body) // (2 * spec.frame_size)
+    if sum(map(body.count, (b"[", b"{", b'"'))) > most_rows + MOST_MARKS:
+        raise BadBodyError("the JSON has many more lists, objects or texts than videos need")
 
 
 def _frames(rows: Any, index: int, spec: DatasetSpec) -> np.ndarray:
@@ -134,15 +166,24 @@ def _npz(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
 
 
 def _arrays(body: bytes) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file, whose headers are checked before memory is given to them."""
+    """What is read of an .npz file, whose headers are checked before memory is given to its arrays."""
+    _check_directory(body)
     try:
         array_files.check_array_archive(io.BytesIO(body), len(body), "the .npz file")
         with np.load(io.BytesIO(body), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            return {name: stored[name] for name in ("frames", "num_frames") if name in stored.files}
     except UserError as error:
         raise BadBodyError(str(error).removesuffix(".")) from error
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise BadBodyError(f"the .npz file is damaged: {untrusted.in_short(error)}") from error
+
+
+def _check_directory(body: bytes):
+    """Checks the size of a zip file's directory, as its end states it, before all of it is read."""
+    end = body.rfind(_DIRECTORY_END, max(0, len(body) - _DIRECTORY_END_BYTES - 0xFFFF))
+    num_arrays, num_bytes = (int.from_bytes(body[end + at : end + at + size], "little") for at, size in _DIRECTORY_SIZE)
+    if end >= 0 and (num_arrays > MOST_ARRAYS or num_bytes > _MOST_DIRECTORY_BYTES):
+        raise BadBodyError(f"the .npz file has more than {MOST_ARRAYS} arrays, or too long names; send 'frames' alone")
 
 
 def _video(video_id: str, frames: np.ndarray, spec: DatasetSpec) -> Video:

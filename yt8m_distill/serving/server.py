@@ -1,5 +1,7 @@
 """Serves an exported model over HTTP: `run_service`."""
 
+import gc
+import hashlib
 import ipaddress
 import logging
 import pathlib
@@ -12,8 +14,12 @@ from yt8m_distill.deployment.manifest import ExportedFile, Manifest, read_manife
 from yt8m_distill.deployment.runners import Predict
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import in_short
+from yt8m_distill.serving.limits import allow_open_files
 
 log = logging.getLogger(__name__)
+
+FILES_PER_CONNECTION = 3  # itself, the body of a request, and what it is parsed to
+OTHER_FILES = 256
 
 
 def run_service(config: ServeConfig):
@@ -23,26 +29,21 @@ def run_service(config: ServeConfig):
         UserError: not an export, no such file in it, missing packages, an address that cannot be listened on.
     """
     try:
-        import uvicorn
-
         from yt8m_distill.serving.app import create_app
+        from yt8m_distill.serving.connections import create_server
     except ImportError as error:
         raise UserError(f"serving needs {error.name}: pip install 'yt8m_distill[serve]'") from error
     manifest, predict = load(config)
+    checksum = file_checksum(pathlib.Path(config.model_dir) / _chosen(config, manifest).path)
+    allow_open_files(FILES_PER_CONNECTION * config.max_connections + OTHER_FILES)
     if not _is_loopback(config.host):
         log.warning(
             "--host=%s: everyone who can reach this address can use the service; it has no authentication.", config.host
         )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(manifest, predict, config),
-            host=config.host,
-            port=config.port,
-            log_level="warning",
-            limit_concurrency=config.max_connections + 1,  # it counts the connection that asks, too
-        )
-    )
+    server = create_server(create_app(manifest, predict, config, checksum), config)
     print(f"Serving {manifest.model} ({manifest.which}) on http://{config.host}:{config.port}", flush=True)
+    gc.collect()
+    gc.freeze()  # garbage of requests is then found soon, without looking at all of TensorFlow
     try:
         server.run()
     except SystemExit as error:  # uvicorn has logged the reason
@@ -67,6 +68,17 @@ def load(config: ServeConfig) -> tuple[Manifest, Predict]:
         )
     log.info("Loaded %s", folder / file.path)
     return manifest, predict
+
+
+def file_checksum(path: pathlib.Path) -> str:
+    """SHA-256 of a file; of a folder, of the output of `sha256sum` for its files in the order of their paths."""
+    if path.is_file():
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    checksum = hashlib.sha256()
+    for file in sorted(each for each in path.rglob("*") if each.is_file()):
+        checksum.update(f"{file_checksum(file)}  {file.relative_to(path).as_posix()}\n".encode())
+    return checksum.hexdigest()
 
 
 def _chosen(config: ServeConfig, manifest: Manifest) -> ExportedFile:

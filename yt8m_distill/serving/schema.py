@@ -1,0 +1,95 @@
+"""The description of the interface in `/openapi.json`: what may be sent, with examples, and what is answered."""
+
+from typing import Any
+
+from yt8m_distill.config.deployment import ServeConfig
+from yt8m_distill.deployment.manifest import Manifest
+
+_EXAMPLE_FRAMES = 2
+
+
+def predict_description(manifest: Manifest, config: ServeConfig) -> dict[str, Any]:
+    """Keyword arguments of the route `/predict`: the bodies that it takes and its answers."""
+    return {
+        "summary": "Labels of videos",
+        "description": f"The best classes of up to {config.max_batch} videos. All frames of a video may be sent; those "
+        f"that the model sees ({manifest.selection.describe()}) are selected here.",
+        "openapi_extra": {"requestBody": {"required": True, "content": _bodies(manifest, config)}},
+        "responses": {200: _answer(manifest), **_refusals(config), "default": _error("any other error")},
+    }
+
+
+def _bodies(manifest: Manifest, config: ServeConfig) -> dict[str, Any]:
+    data, limit = manifest.data, f"at most {config.max_request_mb:g} MB"
+    size = data.frame_size
+    features = ", ".join(f"{n} of {name}" for name, n in zip(data.feature_names, data.feature_sizes, strict=True))
+    return {
+        "application/json": {"schema": _json_body(size, features, config.max_batch), "example": _json_example(size)},
+        "application/x-npz": _file(
+            f"a file of numpy.savez, {limit}: `frames` uint8 (videos, frames, {size}) and, where videos have fewer, "
+            "`num_frames` (videos,)",
+            f"numpy.savez(file, frames=numpy.zeros((1, 300, {size}), numpy.uint8), num_frames=[300])",
+        ),
+        "application/x-tfrecord": _file(
+            f"a TFRecord file, {limit}, of records as they are published: tf.train.SequenceExample",
+            "the bytes of test0000.tfrecord",
+        ),
+    }
+
+
+def _file(description: str, example: str) -> dict[str, Any]:
+    return {"schema": {"type": "string", "format": "binary", "description": description}, "example": example}
+
+
+def _json_body(size: int, features: str, most_videos: int) -> dict[str, Any]:
+    value = {"type": "integer", "minimum": 0, "maximum": 255}
+    frame = {"type": "array", "items": value, "minItems": size, "maxItems": size, "description": f"{features}."}
+    video = _object(
+        {"id": {"type": "string"}, "frames": {"type": "array", "items": frame}}, required=["frames"], name="a video"
+    )
+    videos = {"type": "array", "items": video, "minItems": 1, "maxItems": most_videos}
+    return _object({"videos": videos}, required=["videos"], name="videos with their quantized frames")
+
+
+def _json_example(size: int) -> dict[str, Any]:
+    frames = [[(frame + value) % 256 for value in range(size)] for frame in range(_EXAMPLE_FRAMES)]
+    return {"videos": [{"id": "mine", "frames": frames}]}
+
+
+def _answer(manifest: Manifest) -> dict[str, Any]:
+    named = manifest.class_names is not None
+    label = {"index": {"type": "integer"}, **({"name": {"type": "string"}} if named else {})}
+    labels = {"type": "array", "items": _object({**label, "score": {"type": "number"}}, name="a class")}
+    frames = {"type": "integer", "description": "the number that the model saw"}
+    video = _object({"id": {"type": "string"}, "frames": frames, "labels": labels}, name="a video")
+    example = {"index": 0, **({"name": manifest.class_names[0]} if named else {}), "score": 0.91}
+    return {
+        "description": "the best classes of each video, best first",
+        "content": {
+            "application/json": {
+                "schema": _object({"videos": {"type": "array", "items": video}}, name="the videos in their order"),
+                "example": {"videos": [{"id": "mine", "frames": _EXAMPLE_FRAMES, "labels": [example]}]},
+            }
+        },
+    }
+
+
+def _refusals(config: ServeConfig) -> dict[int, Any]:
+    descriptions = {
+        400: "the content is invalid; `detail` names file, record, video or value",
+        408: f"the body did not arrive within {config.body_timeout:g} seconds",
+        413: f"the body is larger than {config.max_request_mb:g} MB, or takes too much memory or time to read",
+        415: "another Content-Type",
+        503: "too many requests; try again later",
+    }
+    return {status: _error(description) for status, description in descriptions.items()}
+
+
+def _error(description: str) -> dict[str, Any]:
+    schema = _object({"detail": {"type": "string"}}, name="what is wrong")
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _object(properties: dict[str, Any], *, name: str, required: list[str] | None = None) -> dict[str, Any]:
+    names = list(properties) if required is None else required
+    return {"type": "object", "description": name, "properties": properties, "required": names}
