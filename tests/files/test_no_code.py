@@ -18,6 +18,7 @@ ALLOWED = {
     "models.video_model": {"deserialize_keras_object"},  # in Keras's own loading, and its safe mode
     "plugins.registry": {"import_module"},  # of this package's own modules
     "plugins.loading": {"import_module"},  # of modules that the user has named
+    "serving.parser_pool": {"subprocess"},  # of this package's own module
 }
 
 

@@ -99,8 +99,9 @@ def test_too_many_requests_at_a_time_are_refused_and_health_is_answered():
         return mean_bytes(frames, num_frames)
 
     with serving(slow, max_connections=2) as port:
-        waiting = [begun(port, one_video(value), len(one_video(value))) for value in (1, 2)]
+        waiting = [begun(port, one_video(1), len(one_video(1)))]
         assert entered.wait(30)
+        waiting.append(begun(port, one_video(2), len(one_video(2))))
         wait_for(port, "waiting_videos 1.0")
         status, text, headers = ask(port, one_video(3), NPZ)
         assert (status, headers["retry-after"], "too many connections" in text) == (503, "1", True)
