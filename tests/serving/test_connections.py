@@ -11,6 +11,7 @@ import pytest
 
 from tests.deployment.exports import FRAME_SIZE
 from tests.serving.services import JSON, NPZ, ask, begun, mean_bytes, npz, one_video, serving, wait_for
+from yt8m_distill.serving.connections import ARRIVAL_SECONDS
 
 SHORT = 0.4  # seconds
 
@@ -83,6 +84,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off():
 def test_idle_connections_make_room_for_others():
     with serving(max_connections=3) as port:
         idle = [connected(port) for _ in range(8)]
+        time.sleep(2 * ARRIVAL_SECONDS)
         assert ask(port, None, path="/health")[0] == 200
         assert ask(port, one_video(1), NPZ)[0] == 200
         assert seconds_until_closed(idle[0]) < 2

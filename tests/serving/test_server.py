@@ -79,6 +79,8 @@ def test_a_service_answers_logs_and_ends_with_its_processes(tmp_path, number):
         assert ask(port, b"PK", NPZ)[0] == 400
         processes = parsers(process.pid)
         assert len(processes) == 3
+        while " 400 " not in (tmp_path / "log").read_text():
+            time.sleep(0.1)
         os.kill(process.pid, number)
         process.wait(30)
     end = time.monotonic() + 10

@@ -21,6 +21,7 @@ from yt8m_distill.serving.access_log import log_request
 MOST_HEAD_BYTES = 1 << 14  # of a request: its line and its headers
 FREE_PIECES = 256  # of a body, before their size counts
 LEAST_PIECE_BYTES = 64  # on average
+ARRIVAL_SECONDS = 0.5  # in which a connection's request comes; until then it is not closed to make room for others
 LINGER_SECONDS = 2.0  # that a refused client has to stop sending
 _SMALL_PIECES = "the pieces of the body are too small"
 
@@ -92,17 +93,19 @@ class GuardedProtocol(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     @property
-    def idle_until(self) -> float:
-        """When it is closed, by the loop's clock, if no request comes."""
-        return self._idle.when() if self._idle is not None else float("inf")
+    def idle_seconds(self) -> float:
+        """Since when no request is being answered; 0 where one is."""
+        return self.loop.time() - self._idle.when() + self._limits.idle_timeout if self._idle is not None else 0.0
 
     def connection_made(self, transport: asyncio.Transport):
         super().connection_made(_LingeringTransport(transport, self._is_sending))
         self._watch()
-        if len(self.connections) > self._limits.max_connections:
-            longest = min(self.connections, key=lambda connection: connection.idle_until)
-            if longest.is_idle and longest is not self:
-                longest.transport.abort()
+        surplus = len(self.connections) - self._limits.max_connections
+        if surplus > 0:
+            longest_first = sorted(self.connections, key=lambda each: each.idle_seconds, reverse=True)
+            for connection in longest_first[:surplus]:
+                if connection.idle_seconds > ARRIVAL_SECONDS:
+                    connection.transport.abort()
 
     def connection_lost(self, error: Exception | None):
         self._stop_idle()
