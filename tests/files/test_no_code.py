@@ -19,6 +19,7 @@ ALLOWED = {
     "plugins.registry": {"import_module"},  # of this package's own modules
     "plugins.loading": {"import_module"},  # of modules that the user has named
     "serving.parser_pool": {"subprocess"},  # of this package's own module
+    "tf1.checkpoint": {"subprocess"},  # of this package's own module
 }
 
 

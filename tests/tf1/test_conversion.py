@@ -18,10 +18,18 @@ from yt8m_distill.inference import main as inference_main
 from yt8m_distill.models import NeXtVLAD
 from yt8m_distill.runs import loading
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.tf1 import checkpoint as tf1_checkpoint
+from yt8m_distill.tf1 import reader_process
 from yt8m_distill.tf1.architectures import Architecture, find_original
 from yt8m_distill.tf1.conversion import _spec
 from yt8m_distill.tf1.weights import placements_in
 from yt8m_distill.train import main as train_main
+
+
+@pytest.fixture(autouse=True)
+def reading_in_this_process(monkeypatch):
+    """Saves every test the import of TensorFlow in another process; test_checkpoint.py has those that need it."""
+    monkeypatch.setattr(tf1_checkpoint, "_read_in_process", reader_process.write_contents)
 
 
 def write_checkpoint(

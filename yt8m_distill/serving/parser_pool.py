@@ -14,6 +14,7 @@ from typing import BinaryIO
 from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.config.json import to_values
 from yt8m_distill.deployment.manifest import Manifest
+from yt8m_distill.files.processes import module_environment
 from yt8m_distill.serving import parser_process
 from yt8m_distill.serving.batching import OverloadedError
 from yt8m_distill.serving.exchange import memory_file, read_videos
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 LARGE_BODY_BYTES = 4_000_000  # all processes but one parse such bodies: small ones never wait for large ones only
 SECONDS_TO_WAIT = 10.0  # for a free process
+_NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # they would only take memory
 ELAPSED_PER_SECOND = 10  # of processor time, where the machine is busy
 
 
@@ -132,7 +134,8 @@ class _Parser:
         with theirs:
             command = [sys.executable, "-m", parser_process.__name__, str(theirs.fileno())]
             files = (theirs.fileno(),)
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=files, env=_environment())
+            environment = module_environment(**_NO_THREADS)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=files, env=environment)
         with contextlib.suppress(BrokenPipeError), self._process.stdin as options:
             options.write(self._options.encode())
         if await asyncio.get_running_loop().sock_recv(self._socket, 1) != parser_process.READY:
@@ -174,9 +177,3 @@ class _Parser:
                 return await asyncio.get_running_loop().sock_recv(self._socket, 1)
         except (TimeoutError, ConnectionError):
             return b""
-
-
-def _environment() -> dict[str, str]:
-    """The service's, with its module path, and without threads that would only take memory."""
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    return {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

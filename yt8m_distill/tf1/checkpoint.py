@@ -1,29 +1,26 @@
 """TensorFlow 1 checkpoints: names, shapes and values of the variables, without what training keeps beside them."""
 
 import collections
-import math
 import pathlib
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import untrusted
+from yt8m_distill.files.processes import module_environment
+from yt8m_distill.tf1 import reader_process
+from yt8m_distill.tf1.reader_process import training_state
 
 _PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _STEP = re.compile(r"-(\d{1,18})$")
-# Last parts of the names of variables that only a training has: by what they are.
-_TRAINING_STATE = {
-    "step": re.compile(r"global_step"),
-    "optimizer": re.compile(
-        r"(Adam|AdaMax|Momentum|RMSProp|Adagrad|AdagradDA|Adadelta|Ftrl)(_\d+)?|beta[12]_power(_\d+)?"
-    ),
-    "moving average of a weight": re.compile(r"ExponentialMovingAverage"),
-}
+_FIXED_SECONDS, _BYTES_PER_SECOND = 120.0, 2_000_000  # for the process that reads: ten times what it takes
 
 
 @dataclass(frozen=True)
@@ -33,30 +30,20 @@ class Tf1Checkpoint:
     Attributes:
         path: without ending.
         shapes: of every variable of the model, by name.
+        values: of those that are numbers, by name.
         training_state: how many other variables there are, by what they are.
         step: training steps done, where it is stored.
     """
 
     path: pathlib.Path
     shapes: Mapping[str, tuple[int, ...]]
+    values: Mapping[str, np.ndarray]
     training_state: Mapping[str, int]
     step: int | None
 
-    def arrays(self, names: Mapping[str, str]) -> dict[str, np.ndarray]:
-        """The values of variables.
-
-        Args:
-            names: in the checkpoint, by the names to return them under.
-        """
-        reader = _reader(self.path)
-        try:
-            return {ours: reader.get_tensor(theirs) for ours, theirs in names.items()}
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
-            raise UserError(f"the checkpoint '{self.path}' is damaged: {untrusted.in_short(error)}.") from error
-
 
 def read_checkpoint(path: str) -> Tf1Checkpoint:
-    """Names and shapes of a checkpoint.
+    """Reads a checkpoint, in a process of its own: TensorFlow ends the process where an index is damaged.
 
     Args:
         path: of the checkpoint, with or without the ending of one of its files; or of a folder, whose checkpoint with
@@ -66,18 +53,39 @@ def read_checkpoint(path: str) -> Tf1Checkpoint:
         UserError: there is none, it cannot be read, or it claims more than its files can hold.
     """
     prefix = _prefix(pathlib.Path(path))
-    reader = _reader(prefix)
-    shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
-    _check_size(prefix, shapes, reader.get_variable_to_dtype_map())
-    state, weights = collections.Counter(), {}
-    for name, shape in sorted(shapes.items()):
-        last = name.rpartition("/")[2]
-        kind = next((kind for kind, pattern in _TRAINING_STATE.items() if pattern.fullmatch(last)), None)
-        if kind is None:
-            weights[name] = shape
-        else:
-            state[kind] += 1
-    return Tf1Checkpoint(prefix, weights, dict(state), _step(prefix, reader, shapes))
+    if problem := _missing_files(prefix):
+        raise UserError(f"--from={prefix}: {problem}.")
+    with tempfile.TemporaryDirectory() as folder:
+        contents = _contents(prefix, pathlib.Path(folder))
+        with np.load(pathlib.Path(folder, reader_process.VALUES_FILE), allow_pickle=False) as stored:
+            values = {name: stored[key] for name, key in contents["keys"].items()}
+    shapes = {name: tuple(shape) for name, shape in sorted(contents["shapes"].items())}
+    state = collections.Counter(filter(None, map(training_state, shapes)))
+    weights = {name: shape for name, shape in shapes.items() if training_state(name) is None}
+    step = contents["step"]
+    if step is None and (match := _STEP.search(prefix.name)):
+        step = int(match[1])
+    return Tf1Checkpoint(prefix, weights, values, dict(state), step)
+
+
+def _contents(prefix: pathlib.Path, folder: pathlib.Path) -> Mapping[str, Any]:
+    """What the process that reads has written beside the values."""
+    try:
+        _read_in_process(str(prefix), folder, sum(file.stat().st_size for file in _files(prefix)))
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise UserError(
+            f"the checkpoint '{prefix}' is damaged: TensorFlow cannot read it. Copy it from its source again."
+        ) from error
+    contents = untrusted.read_json(folder / reader_process.CONTENTS_FILE)
+    if "problem" in contents:
+        raise UserError(f"'{prefix}' {contents['problem']}.")
+    return contents
+
+
+def _read_in_process(prefix: str, folder: pathlib.Path, num_bytes: int):
+    command = [sys.executable, "-m", reader_process.__name__, prefix, str(folder), str(num_bytes)]
+    seconds = _FIXED_SECONDS + num_bytes / _BYTES_PER_SECOND
+    subprocess.run(command, check=True, capture_output=True, timeout=seconds, env=module_environment())
 
 
 def _prefix(path: pathlib.Path) -> pathlib.Path:
@@ -89,15 +97,6 @@ def _prefix(path: pathlib.Path) -> pathlib.Path:
         rest = f"; there is only {', '.join(parts[:3])}" if parts else ""
         raise UserError(f"--from={path}: there is no checkpoint in this folder (no file that ends in .index){rest}.")
     return max(prefixes, key=lambda prefix: (int(m[1]) if (m := _STEP.search(prefix.name)) else -1, prefix.name))
-
-
-def _reader(prefix: pathlib.Path) -> Any:
-    if problem := _missing_files(prefix):
-        raise UserError(f"--from={prefix}: {problem}.")
-    try:
-        return tf.train.load_checkpoint(str(prefix))
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise UserError(f"'{prefix}' is not a TensorFlow 1 checkpoint: {untrusted.in_short(error)}.") from error
 
 
 def _missing_files(prefix: pathlib.Path) -> str | None:
@@ -134,20 +133,3 @@ def _files(prefix: pathlib.Path) -> list[pathlib.Path]:
     if not prefix.with_name(f"{prefix.name}.index").is_file():
         return []
     return _data_files(prefix)
-
-
-def _check_size(prefix: pathlib.Path, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, tf.DType]):
-    """Checks that the model needs no more memory than the checkpoint has bytes: values are never compressed."""
-    numbers = [name for name in shapes if dtypes[name] != tf.string]
-    needed = sum(math.prod(shapes[name]) * dtypes[name].size for name in numbers)
-    if needed > sum(file.stat().st_size for file in _files(prefix)):
-        raise UserError(
-            f"the checkpoint '{prefix}' is damaged: its files hold less than the {needed:,} bytes of its index."
-        )
-
-
-def _step(prefix: pathlib.Path, reader: Any, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-    if shapes.get("global_step") == ():
-        return int(reader.get_tensor("global_step"))
-    match = _STEP.search(prefix.name)
-    return int(match[1]) if match else None

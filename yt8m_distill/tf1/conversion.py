@@ -60,7 +60,7 @@ def run_conversion(config: ConversionConfig) -> bool:
     settings = _train_config(config, original.model, architecture, flags)
     model = building.build_models(settings)[settings.main_role]
     placements = placements_in(model)
-    arrays = checkpoint.arrays({name: original.names[name] for name in original.names if name in placements})
+    arrays = {name: checkpoint.values[original.names[name]] for name in original.names if name in placements}
     load_reference_weights(model, arrays)
     if config.eigenvalues is not None:
         model.set_eigenvalues(read_eigenvalues(config.eigenvalues, settings.data.feature_sizes[0]))
