@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.training import teacher_cache
 from yt8m_distill.training.teacher_cache import Contents
 
 CONTENTS = Contents("t", ("rgb",), (4,), 300, classes=5, top=2, dim=None, files=[], fraction=1.0)
@@ -25,11 +24,3 @@ def test_top_classes_and_the_mean_of_the_others():
     np.testing.assert_allclose(rows[1], [[0.9, 0.5], [0.2, 0.2]], rtol=1e-3)
     np.testing.assert_allclose(rows[2], [[0.05], [0.2]], rtol=1e-3)
     assert CONTENTS.bytes_per_video() == 8 + 2 * (4 + 2) + 2
-
-
-def test_two_trainings_do_not_write_at_once(tmp_path):
-    refused = pytest.raises(UserError, match="another training is writing")
-    with teacher_cache._no_other_writer(tmp_path), refused, teacher_cache._no_other_writer(tmp_path):
-        pass
-    with teacher_cache._no_other_writer(tmp_path):
-        pass

@@ -19,7 +19,7 @@ from yt8m_distill.data.rewriting import Rewriting, size_of
 from yt8m_distill.data.sequence_example import BYTES, FLOATS, Frames, parse_record
 from yt8m_distill.data.tfrecord import DamagedRecord
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import atomic
+from yt8m_distill.files.lock import lock_directory
 from yt8m_distill.quantization import RangeFit, quantize
 
 log = logging.getLogger(__name__)
@@ -41,13 +41,13 @@ def run_quantization(config: QuantizeConfig):
     features = _features(files, config)
     rewriting = Rewriting(lambda path, bad: _quantized(path, bad, features, ranges), "Quantizing", "these", RANGES_FILE)
     targets = rewriting.targets(files, output_dir)
-    ranges = _given_ranges(config, output_dir) or _fitted(files, features, bad_records)
-    missing = [name for name in features.sizes if name not in ranges]
-    if missing:
-        raise UserError(f"there is no range of the feature '{missing[0]}', only of {', '.join(ranges)}.")
-    atomic.make_directory(output_dir)
-    write_ranges(output_dir, {name: ranges[name] for name in features.sizes})
-    count = rewriting.write(targets, bad_records)
+    with lock_directory(output_dir):
+        ranges = _given_ranges(config, output_dir) or _fitted(files, features, bad_records)
+        missing = [name for name in features.sizes if name not in ranges]
+        if missing:
+            raise UserError(f"there is no range of the feature '{missing[0]}', only of {', '.join(ranges)}.")
+        write_ranges(output_dir, {name: ranges[name] for name in features.sizes})
+        count = rewriting.write(targets, bad_records)
     print(f"{count} videos written; all {len(targets)} files and {RANGES_FILE} are in {output_dir}.")
     for name in features.sizes:
         print("{}: bytes 0 to 255 stand for {:.6g} to {:.6g}".format(name, *ranges[name]))

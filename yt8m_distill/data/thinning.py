@@ -24,7 +24,7 @@ from yt8m_distill.data.rewriting import Rewriting, size_of
 from yt8m_distill.data.video import Video
 from yt8m_distill.data.video_files import open_videos
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import atomic
+from yt8m_distill.files.lock import lock_directory
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +81,9 @@ def run_thinning(config: ThinConfig):
     rewriting = Rewriting(thinning.thin_records, "Thinning", "thin shards", f"--frames={config.frames}")
     targets = rewriting.targets(videos.files, output_dir)
     log.info("Thinning %d files to %d frames a video; %s", len(targets), config.frames, videos.spec.describe())
-    atomic.make_directory(output_dir)
-    keep_ranges(videos.spec, output_dir)
-    count = rewriting.write(targets, videos.bad_records)
+    with lock_directory(output_dir):
+        keep_ranges(videos.spec, output_dir)
+        count = rewriting.write(targets, videos.bad_records)
     _print_summary(targets, count, config)
     report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
 

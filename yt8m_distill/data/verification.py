@@ -27,6 +27,7 @@ from yt8m_distill.data.video import Video
 from yt8m_distill.data.video_files import check_generated_ids
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
+from yt8m_distill.files.lock import lock_files
 from yt8m_distill.files.text_table import aligned_table
 
 log = logging.getLogger(__name__)
@@ -210,5 +211,6 @@ def _counts(reports: Sequence[FileReport]) -> list[str]:
 def _write_list(path: pathlib.Path, bad: Sequence[str]):
     """The bad files, one a line. An older list is replaced also where no file is bad, as it would be wrong."""
     if bad or path.exists():
-        atomic.write_text(path, "".join(f"{file}\n" for file in bad))
+        with lock_files(path):
+            atomic.write_text(path, "".join(f"{file}\n" for file in bad))
     print(f"Bad files: {len(bad)}, listed in {path}" if bad else "No bad files.")

@@ -20,6 +20,7 @@ from yt8m_distill.deployment.manifest import ExportedFile, Manifest, write_manif
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.files import atomic
+from yt8m_distill.files.lock import lock_files
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.plugins import FRAME_SAMPLINGS
 from yt8m_distill.prediction.predict import prediction_function
@@ -76,7 +77,15 @@ def run_export(config: ExportConfig) -> Manifest:
     """
     _check_packages(config)
     target = pathlib.Path(os.path.abspath(config.output_dir))
-    _check_target(target)
+    with lock_files(target):
+        _check_target(target)
+        manifest = _write_export(config, target)
+    print(model_card.table(manifest))
+    print(f"The export is in {target}; {target / 'README.md'} says how to use it.")
+    return manifest
+
+
+def _write_export(config: ExportConfig, target: pathlib.Path) -> Manifest:
     _use_no_gpu()
     trained = loading.load(config.train_dir, config.which, branch=config.branch)
     network = of_trained(trained, config.selection)
@@ -100,8 +109,6 @@ def run_export(config: ExportConfig) -> Manifest:
         )
         write_manifest(manifest, folder)
         model_card.write(manifest, trained, config.train_dir, folder)
-    print(model_card.table(manifest))
-    print(f"The export is in {target}; {target / 'README.md'} says how to use it.")
     return manifest
 
 

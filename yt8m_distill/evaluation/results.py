@@ -40,8 +40,7 @@ def write_metrics(
     Returns:
         The path of the JSON file.
     """
-    is_teacher_of_student = trained.role == "teacher" and run.read_config().main_role != "teacher"
-    default = run.metrics_file(of_teacher=is_teacher_of_student, branch=trained.branch)
+    default = metrics_file(run, trained.role, trained.branch)
     target = pathlib.Path(output_file or default)
     step = trained.step if trained.step is not None else best_step(RunDir(trained.run_path))
     described = {
@@ -60,6 +59,18 @@ def write_metrics(
         write_scalars(result)
     writer.close()
     return target
+
+
+def metrics_file(run: RunDir, which: str | None, branch: int | None) -> pathlib.Path:
+    """Where the metrics of a model are, unless another file is asked for.
+
+    Args:
+        run: run directory.
+        which: "student" or "teacher"; None: the run's own.
+        branch: index, of a branch of a mixture.
+    """
+    is_teacher_of_student = which == "teacher" and run.read_config().main_role != "teacher"
+    return run.metrics_file(of_teacher=is_teacher_of_student, branch=branch)
 
 
 def best_step(run: RunDir) -> int | None:

@@ -14,7 +14,8 @@ from yt8m_distill.data.video_files import VideoFiles, check_segments
 from yt8m_distill.devices.precision import warn_where_slow
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation.evaluate import evaluate
-from yt8m_distill.evaluation.results import write_metrics, write_per_class
+from yt8m_distill.evaluation.results import metrics_file, write_metrics, write_per_class
+from yt8m_distill.files.lock import lock_files
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import checkpoints, loading
@@ -45,11 +46,9 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
     check_segments(videos, "eval_data_pattern")
     consequence = "no metrics can be computed; inference.py predicts videos without labels"
     check_labels(videos, "eval_data_pattern", consequence, warn=False)  # of all of them, at the end
-    if config.follow:
-        result = _follow(config, videos)
-    else:
-        trained = _load(config)
-        result = _evaluate_once(config, trained, videos)
+    target = config.output_file or metrics_file(RunDir(config.train_dir), config.which, config.branch)
+    with lock_files(target, config.per_class_file):
+        result = _follow(config, videos) if config.follow else _evaluate_once(config, _load(config), videos)
     report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
     return result
 

@@ -16,6 +16,7 @@ from yt8m_distill.data.video_files import open_videos
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
 from yt8m_distill.files.delimited import read_rows, whole_number
+from yt8m_distill.files.lock import lock_files
 from yt8m_distill.prediction.segments import read_segments, segment_name
 
 log = logging.getLogger(__name__)
@@ -31,11 +32,12 @@ def run_segment_evaluation(config: SegmentEvalConfig) -> dict[str, float]:
         UserError: there are no rated segments, the submission or cache has another format, or a record is bad.
         TooManyBadRecords: at the end, if more of the input than allowed was skipped.
     """
-    result = evaluate_segments(_rated(config), config.submission_file, config.top_n)
-    for name, value in result.items():
-        print(f"{name:24} {value:.6g}")
-    if config.output_file:
-        atomic.write_json(pathlib.Path(config.output_file), {"submission_file": config.submission_file, **result})
+    with lock_files(config.output_file):
+        result = evaluate_segments(_rated(config), config.submission_file, config.top_n)
+        for name, value in result.items():
+            print(f"{name:24} {value:.6g}")
+        if config.output_file:
+            atomic.write_json(pathlib.Path(config.output_file), {"submission_file": config.submission_file, **result})
     return result
 
 
@@ -140,9 +142,10 @@ def _rated(config: SegmentEvalConfig) -> Rated:
         return read_label_cache(cache)
     if config.eval_data_pattern is None:
         raise UserError("--eval_data_pattern is needed: records with rated segments.")
-    rated = _rated_in_records(config)
-    if cache is not None:
-        write_label_cache(cache, rated)
+    with lock_files(cache):
+        rated = _rated_in_records(config)
+        if cache is not None:
+            write_label_cache(cache, rated)
     return rated
 
 

@@ -17,7 +17,8 @@ from yt8m_distill.experiments import figures, results, speed, tables
 from yt8m_distill.experiments.plan import Run, plan, runs_folder
 from yt8m_distill.experiments.results import Result
 from yt8m_distill.files import atomic
-from yt8m_distill.runs import directory as run_dir
+from yt8m_distill.files.lock import lock_directory
+from yt8m_distill.runs import directory
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.training.matching import check_buildable
 from yt8m_distill.training.opening import changed_settings, has_trained
@@ -44,19 +45,19 @@ def run_experiment(config: ExperimentConfig) -> pathlib.Path:
         figures.check_installed()
     if config.start_new_model:
         _move_aside(config, folder)
-    atomic.make_directory(folder)
-    _check_runs(runs)
-    _run_all(config, runs, folder)
-    measured = _measured(runs, config.full_map)
-    speeds = speed.measure(measured, folder / "speed.json") if config.measure_speed else {}
-    _write(config, runs, folder)
-    figures.draw(config, measured, speeds, folder / "figures")
+    with lock_directory(folder):
+        _check_runs(runs)
+        _run_all(config, runs, folder)
+        measured = _measured(runs, config.full_map)
+        speeds = speed.measure(measured, folder / "speed.json") if config.measure_speed else {}
+        _write(config, runs, folder)
+        figures.draw(config, measured, speeds, folder / "figures")
     return folder
 
 
 def _move_aside(config: ExperimentConfig, folder: pathlib.Path):
     for path in dict.fromkeys((folder, runs_folder(config))):
-        if moved := run_dir.move_aside(RunDir(path)):
+        if moved := directory.move_aside(RunDir(path)):
             log.info("The earlier content of %s is now in %s", path, moved)
 
 
@@ -88,10 +89,10 @@ def _check_run(run: Run, started: bool):
 
 
 def _refuse_changed(run: Run, resolved: TrainConfig):
-    directory = RunDir(run.config.train_dir)
-    if not has_trained(directory):
+    started = RunDir(run.config.train_dir)
+    if not has_trained(started):
         return
-    if changed := changed_settings(directory.read_config(), resolved):
+    if changed := changed_settings(started.read_config(), resolved):
         raise UserError(
             f"it was started with other settings ({'; '.join(changed)}). "
             "Give another --output_dir, or --start_new_model to move what is there aside."
@@ -122,7 +123,8 @@ def _train_and_measure(run: Run, full_map: bool):
         finally:
             if RunDir(run.config.train_dir).path.is_dir():
                 results.add_seconds(run, time.monotonic() - start)
-    results.measure(run, full_map)
+    with lock_directory(run.config.train_dir):
+        results.measure(run, full_map)
 
 
 class _Clock:

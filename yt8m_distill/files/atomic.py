@@ -43,7 +43,7 @@ def file_written_beside(path: pathlib.Path, *, binary: bool = False) -> Iterator
     partial = path.with_name(f".{path.name}{_PARTIAL}")
     try:
         with (
-            _full_disk_named(path),
+            full_disk_named(path),
             open(partial, "wb" if binary else "w", encoding=None if binary else "utf-8") as file,
         ):
             yield file
@@ -76,7 +76,7 @@ def directory_written_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
         shutil.rmtree(leftover, ignore_errors=True)
     make_directory(partial)
     try:
-        with _full_disk_named(path):
+        with full_disk_named(path):
             yield partial
             _sync_files(partial)
     except BaseException:
@@ -89,7 +89,7 @@ def directory_written_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def _full_disk_named(path: pathlib.Path):
+def full_disk_named(path: pathlib.Path):
     try:
         yield
     except Exception as error:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.lock import lock_files
 
 
 class ResumableFiles:
@@ -18,7 +19,8 @@ class ResumableFiles:
     A context manager. Content is written to `<path>.partial`; `save` stores in `<first path>.partial.json` the size of
     each of them. If that file exists and belongs to the same work, writing resumes there: content after these sizes is
     cut off. `finish` renames the files in their order, replacing older ones. If a path ends in `.gz`, `finish`
-    compresses the file; the same content gives the same bytes. Missing folders are created.
+    compresses the file; the same content gives the same bytes. Missing folders are created. Within the context, no
+    other command writes the files.
 
     Args:
         paths: of the files.
@@ -29,7 +31,8 @@ class ResumableFiles:
         other_work: whether there were partial files of other work.
 
     Raises:
-        UserError: on entering and later, if a file cannot be written or the disk is full.
+        UserError: on entering, if another command writes a file; then and later, if one cannot be written or the disk
+            is full.
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike], work: Any):
@@ -38,23 +41,29 @@ class ResumableFiles:
         self._note = self._partial[0].with_name(f"{self._partial[0].name}.json")
         self._work = json.loads(json.dumps(work))
         self._files: list[BinaryIO] = []
+        self._locks = contextlib.ExitStack()
         self.state: Any = None
         self.other_work = False
 
     def __enter__(self) -> "ResumableFiles":
+        # Renaming onto a folder would fail only at the end, and renaming onto a device would replace the device.
+        if others := [path for path in self._paths if path.exists() and not path.is_file()]:
+            raise UserError(f"{others[0]} is not a regular file: the name of a file is needed.")
+        with contextlib.ExitStack() as locks:
+            locks.enter_context(lock_files(*self._paths))
+            self._open()
+            self._locks = locks.pop_all()
+        return self
+
+    def _open(self):
         sizes = self._sizes_to_resume()
         for path, partial, size in zip(self._paths, self._partial, sizes, strict=True):
-            # Renaming onto a folder would fail only at the end, and renaming onto a device would replace the device.
-            if path.exists() and not path.is_file():
-                raise UserError(f"{path} is not a regular file: the name of a file is needed.")
             with _user_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                file = open(partial, "r+b" if size else "wb")
+                file = open(partial, "r+b" if size else "wb")  # noqa: SIM115 - __exit__ closes it
                 self._files.append(file)
                 if size:
                     file.truncate(size)
                     file.seek(size)
-        return self
 
     def _sizes_to_resume(self) -> list[int]:
         """The number of bytes of each partial file that are kept."""
@@ -103,13 +112,14 @@ class ResumableFiles:
             leftover.unlink(missing_ok=True)
 
     def __exit__(self, error_type, error, traceback):
-        for file in self._files:
-            with contextlib.suppress(OSError):
-                file.close()
-        self._files = []
-        if not self._note.exists():  # nothing to resume
-            for partial in self._partial:
-                partial.unlink(missing_ok=True)
+        with self._locks:
+            for file in self._files:
+                with contextlib.suppress(OSError):
+                    file.close()
+            self._files = []
+            if not self._note.exists():  # nothing to resume
+                for partial in self._partial:
+                    partial.unlink(missing_ok=True)
 
 
 def _compress(source: pathlib.Path, target: pathlib.Path):

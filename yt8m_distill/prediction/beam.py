@@ -34,6 +34,7 @@ from yt8m_distill.data.video import Video
 from yt8m_distill.data.video_files import check_generated_ids
 from yt8m_distill.errors import TooManyBadRecords, UserError
 from yt8m_distill.files import untrusted
+from yt8m_distill.files.lock import lock_files
 from yt8m_distill.plugins.loading import load_plugins
 from yt8m_distill.prediction import run as prediction
 from yt8m_distill.prediction import submission
@@ -85,8 +86,10 @@ def run_beam_inference(config: BeamConfig) -> int:
     view = View(trained.selection_for(config.predictions.selection))
     check_view(spec, view, FLAG)
     log.info("Predicting %d files with the %s from %s", len(files), trained.role, trained.source)
-    _check_output(config.predictions.output_file)
-    with _packed_beside(config.predictions.output_file, trained) as model_file:
+    output = config.predictions.output_file
+    is_remote = FileSystems.get_scheme(output) is not None
+    with lock_files(None if is_remote else output), _packed_beside(output, trained) as model_file:
+        _check_output(output)
         handler = VideoModelHandler(model_file, config.predictions, spec, view, trained.config.learning.seed)
         counts = _run(lambda: _pipeline(config, options, files, empty, handler))
     return _report(config, {**counts, "bad": counts.get("bad", 0) + len(empty)})

@@ -22,6 +22,7 @@ from yt8m_distill.data.record_format import PREDICTION
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.devices.precision import warn_where_slow
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.lock import lock_files
 from yt8m_distill.prediction import parts, submission, vocabulary
 from yt8m_distill.prediction.predict import prediction_function, predictions
 from yt8m_distill.prediction.segments import SegmentsWriter
@@ -70,7 +71,8 @@ def run_inference(config: InferenceConfig) -> int:
     output_file = parts.part_path(config.output_file, config.shard) if config.shard else config.output_file
     log.info("Predicting %s with the %s from %s", _files_text(videos, config.shard), trained.role, trained.source)
     if config.output_model_tgz:
-        packing.pack(trained, config.output_model_tgz)
+        with lock_files(config.output_model_tgz):
+            packing.pack(trained, config.output_model_tgz)
         print(f"The model is packed in {config.output_model_tgz}")
     if in_segments:
         count = _predict_segments(config, trained, videos, view)

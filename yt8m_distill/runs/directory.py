@@ -8,6 +8,7 @@ from yt8m_distill.config.json import from_json
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import untrusted
+from yt8m_distill.files.lock import lock_directory
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,16 @@ class RunDir:
 
 
 def move_aside(run: RunDir) -> pathlib.Path | None:
-    """Renames a run directory to the first free `<name>.old-N`, and returns that path; None where there is no run."""
+    """Renames a run directory to the first free `<name>.old-N`, and returns that path; None where there is no run.
+
+    Raises:
+        UserError: another command writes there.
+    """
     if not run.path.exists():
         return None
-    number = 1
-    while (target := run.path.with_name(f"{run.path.name}.old-{number}")).exists():
-        number += 1
-    os.rename(run.path, target)
+    with lock_directory(run.path):
+        number = 1
+        while (target := run.path.with_name(f"{run.path.name}.old-{number}")).exists():
+            number += 1
+        os.rename(run.path, target)
     return target

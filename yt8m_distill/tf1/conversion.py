@@ -15,6 +15,7 @@ from yt8m_distill.config.recipes import with_recipe
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.files.lock import DIRECTORY_LOCK, lock_directory
 from yt8m_distill.models import building, cost
 from yt8m_distill.models.arguments import typed_model_args
 from yt8m_distill.plugins import MODELS
@@ -51,8 +52,13 @@ def run_conversion(config: ConversionConfig) -> bool:
             or arguments that do not fit it, or a directory that is not empty.
     """
     run = RunDir(config.train_dir)
-    if run.path.exists() and any(run.path.iterdir()):
-        raise UserError(f"--train_dir={run.path} is not empty; give a new one.")
+    with lock_directory(run.path):
+        if any(path.name != DIRECTORY_LOCK for path in run.path.iterdir()):
+            raise UserError(f"--train_dir={run.path} is not empty; give a new one.")
+        return _convert(config, run)
+
+
+def _convert(config: ConversionConfig, run: RunDir) -> bool:
     checkpoint = read_checkpoint(config.path)
     flags = _model_flags(checkpoint.path.parent)
     original = find_original(checkpoint.shapes, config.model, config.scope, flags)

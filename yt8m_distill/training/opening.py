@@ -1,13 +1,15 @@
 """Opening a run directory: a new one, or one that is resumed with the same settings."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from yt8m_distill.config.json import to_json, to_values
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
+from yt8m_distill.files.lock import lock_directory
 from yt8m_distill.runs import checkpoints, directory
 from yt8m_distill.runs.directory import RunDir
 
@@ -25,19 +27,26 @@ RUNNING_FIELDS = (
 )
 
 
-def open_run(config: RunConfig, start_new_model: bool) -> RunDir:
-    """Opens the run directory of a configuration, and writes `config.json`.
+@contextlib.contextmanager
+def open_run(config: RunConfig, start_new_model: bool) -> Iterator[RunDir]:
+    """Opens the run directory of a configuration, and writes `config.json`; nobody else writes there meanwhile.
 
     Args:
         config: of the run; its directory is new, or has a run with the same settings, which is resumed.
         start_new_model: move an existing run aside first.
 
     Raises:
-        UserError: it holds a run with other settings, or cannot be written to.
+        UserError: it holds a run with other settings, another command writes there, or it cannot be written to.
     """
     run = RunDir(config.train_dir)
     if start_new_model and (moved := directory.move_aside(run)):
         log.info("The earlier run is now in %s", moved)
+    with lock_directory(run.path):
+        _open(run, config)
+        yield run
+
+
+def _open(run: RunDir, config: RunConfig):
     run.check()
     if run.config_file.exists() and has_trained(run):
         changed = changed_settings(run.read_config(), config)
@@ -46,9 +55,7 @@ def open_run(config: RunConfig, start_new_model: bool) -> RunDir:
                 f"'{run.path}' holds a run with other settings ({'; '.join(changed)}). "
                 "Give another --train_dir, or --start_new_model to move that run aside."
             )
-    atomic.make_directory(run.path)
     atomic.write_text(run.config_file, to_json(config))
-    return run
 
 
 def has_trained(run: RunDir) -> bool:

@@ -1,5 +1,6 @@
 """Trains teachers, baselines and students: `run_training`."""
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Mapping
@@ -84,8 +85,16 @@ def _train(
     devices.check_same(cluster.described(config, names_and_sizes(files["train"])))
     check_buildable(config)
     eigenvalues = _eigenvalues(config)
+    opened = open_run(config, start_new_model) if devices.is_chief else contextlib.nullcontext(RunDir(config.train_dir))
+    with opened as run:
+        return _train_in(run, config, files, eigenvalues, devices)
+
+
+def _train_in(
+    run: RunDir, config: RunConfig, files: Mapping[str, VideoFiles], eigenvalues: np.ndarray | None, devices: Devices
+) -> Report | None:
+    """Trains or resumes a run in its open directory."""
     # 2. A run that has finished is at most evaluated on other videos.
-    run = open_run(config, start_new_model) if devices.is_chief else RunDir(config.train_dir)
     report = Report.read(run.report_file) if devices.is_chief and run.report_file.exists() else None
     finished = devices.from_chief(report is not None)
     if finished:

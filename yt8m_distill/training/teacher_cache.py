@@ -4,15 +4,13 @@ A cache is a folder: `cache.json` describes what it holds and of which teacher, 
 array, with one row per video in the order of the training files. Videos are looked up by their ids.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +24,7 @@ from yt8m_distill.data.reading_order import BEGINNING, Position, position_after
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.files.lock import lock_directory
 from yt8m_distill.files.resumable import ResumableFiles
 from yt8m_distill.prediction.predict import predictions
 from yt8m_distill.ranking import top_classes
@@ -224,8 +223,7 @@ def open_cache(config: RunConfig, teacher: TrainedModel, videos: VideoFiles) -> 
     stored = _stored_contents(folder, needed)
     if stored is None:
         check_view(videos.spec, View(), "train_data_pattern")  # thin shards do not hold what the teacher sees
-        atomic.make_directory(folder)
-        with _no_other_writer(folder):
+        with lock_directory(folder):
             stored = _stored_contents(folder, needed)  # another training may have completed it just now
             if stored is None:
                 _write(folder, needed, teacher, videos)
@@ -301,20 +299,6 @@ def _check_files(folder: pathlib.Path, stored: Contents, needed: Contents, *, th
             f"the teacher cache in '{folder}' holds --train_fraction={stored.fraction:g} of the videos; "
             f"{needed.fraction:g} needs another --teacher_cache."
         )
-
-
-@contextlib.contextmanager
-def _no_other_writer(folder: pathlib.Path) -> Iterator[None]:
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another training is writing the teacher cache in '{folder}' now. Start this one when it is complete."
-            ) from error
-        except OSError:  # a file system without locks
-            log.warning("'%s' cannot be locked: no other training should write it now.", folder)
-        yield
 
 
 def _write(folder: pathlib.Path, contents: Contents, teacher: TrainedModel, videos: VideoFiles):
