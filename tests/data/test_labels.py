@@ -1,10 +1,13 @@
 """Checks that videos have labels: none, few, few files, and ratings of segments."""
 
+import dataclasses
+
 import pytest
 
 from tests.helpers import rated_video, sequence_example, write_records
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.data import labels
+from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.labels import check_labels
 from yt8m_distill.data.video_files import open_videos
 from yt8m_distill.errors import UserError
@@ -60,3 +63,11 @@ def test_segments_need_a_positive_rating(tmp_path, caplog):
     assert "have a label" not in caplog.text
     with pytest.raises(UserError, match="none of the 2 videos has a segment rated positive"):
         check_labels(opened(tmp_path, [negative, negative], segments=True), "x", "y")
+
+
+def test_no_video_at_all_is_an_error(tmp_path):
+    videos = opened(tmp_path, [video(1)])
+    write_records(tmp_path / "00.tfrecord", [b"no record"])
+    skipping = dataclasses.replace(videos, bad_records=BadRecords(skip=True))
+    with pytest.raises(UserError, match=r"--x: no video could be read; .*verify"):
+        check_labels(skipping, "x", "y")

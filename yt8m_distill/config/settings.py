@@ -249,7 +249,7 @@ class Settings:
             elif part.flag_default is not REQUIRED:
                 fields[name] = part.flag_default
             elif part.default is REQUIRED:
-                raise cls.error(f"{{{name}}} is required: {{}}", part.help)
+                raise cls.error(f"{{{name}}} is required ({{}})", part.help.removesuffix("."))
         return cls(**fields)
 
     @classmethod

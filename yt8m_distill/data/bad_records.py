@@ -114,7 +114,7 @@ def report_skipped(all_files: Iterable[BadRecords], max_fraction: float):
     lost, total = sum(record.num_bytes for records in bad.values() for record in records), sum(sizes.values())
     fraction = lost / total if total else 1.0
     passed = sum(record.num_bytes for records in bad.values() for record in records if record.is_gap)
-    text = f"{lost:,} of {total:,} bytes ({100 * fraction:.2g} %) in {len(bad)} of {len(sizes)} files were skipped"
+    text = f"{lost:,} of {total:,} bytes ({100 * fraction:.3g} %) in {len(bad)} of {len(sizes)} files were skipped"
     text += f" ({passed:,} bytes of them passed over where no record could be found)" if passed else ""
     if fraction > max_fraction:
         raise TooManyBadRecords(f"{text}, more than --max_bad_fraction={max_fraction:g}. All outputs are in place.")

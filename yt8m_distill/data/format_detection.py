@@ -145,7 +145,7 @@ def _detect_id_key(record: Record, where: str, overrides: SpecOverrides) -> str:
     if overrides.id_key is not None:
         candidates = [overrides.id_key]
     else:
-        candidates = [key for key in (overrides.trained_id_key, *ID_KEYS) if key]
+        candidates = [key for key in dict.fromkeys((overrides.trained_id_key, *ID_KEYS)) if key]
         candidates += [""] if overrides.trained_id_key == "" else []
     for key in candidates:
         feature = record.context.get(key)

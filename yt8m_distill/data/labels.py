@@ -24,7 +24,7 @@ def check_labels(videos: VideoFiles, flag: str, consequence: str, *, warn: bool 
         warn: whether to say how many of a sample of whole videos have none.
 
     Raises:
-        UserError: no video has a label.
+        UserError: no video has a label, or there is none.
     """
     level = videos.spec.level
     sampled = [_is_labelled(video, level) for video in _sample(videos)]
@@ -37,7 +37,9 @@ def check_labels(videos: VideoFiles, flag: str, consequence: str, *, warn: bool 
             labelled = int(_is_labelled(video, level))
             if labelled:
                 break
-    if seen and not labelled:
+    if not seen:
+        raise UserError(f"--{flag}: no video could be read; python -m yt8m_distill.verify lists what is wrong.")
+    if not labelled:
         what = "segment rated positive ('segment_scores')" if level == SEGMENT else "label ('labels')"
         raise UserError(f"--{flag}: none of the {seen:,} videos has a {what}, so {consequence}.")
     if warn and labelled < seen and level != SEGMENT:
