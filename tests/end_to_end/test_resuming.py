@@ -1,5 +1,6 @@
 """Stopped or killed at any step and started again, a training ends as one that was never stopped, bit for bit."""
 
+import itertools
 import pathlib
 import shutil
 import signal
@@ -11,14 +12,15 @@ import numpy as np
 import pytest
 
 from tests.end_to_end.commands import ROOT, kill_after, scalars, stop_after, train
-from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs.checkpoints import checkpoints
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.training import run as training_run
 
 pytestmark = pytest.mark.slow
 
 TIMES = {"videos_per_second", "share_of_time_waiting_for_input"}
 AVERAGES = ["--ema_momentum=0.9", "--weight_decay=0.01"]
+PARALLEL = ["--training_mode=parallel", "--checkpoint_every_steps=1"]
 # Four steps an epoch; stopped: saved at this step; killed: only the checkpoint of every fifth step remains.
 CASES = {
     "baseline of random frames, averages": (
@@ -48,13 +50,28 @@ def curves(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
+    """The bytes of all files of a run but its event files, which have times and host in names and content."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("events."))
+    of_events = "logs.json"  # the sizes of these files
+    return {
+        str(path.relative_to(folder)): path.read_bytes().replace(str(folder).encode(), b"RUN")
+        for path in files
+        if path.name != of_events
+    }
+
+
 def assert_same_end(run: pathlib.Path, whole: pathlib.Path):
-    """Weights, optimizer, random states, position, metrics and curves equal those of a run never stopped."""
+    """Files and curves equal those of a run never stopped."""
     last, expected = (checkpoints(RunDir(folder))[-1] for folder in (run, whole))
     assert last.progress() == expected.progress()
     assert_same_arrays(last.arrays(""), expected.arrays(""))
-    assert read_json(run / "eval" / "metrics.json") == read_json(whole / "eval" / "metrics.json")
+    files, expected_files = contents(run), contents(whole)
+    assert files.keys() == expected_files.keys()
+    assert [name for name in files if files[name] != expected_files[name]] == []
     assert curves(run) == curves(whole)
+    if (whole / "teacher").exists():
+        assert curves(run / "teacher") == curves(whole / "teacher")
     assert any(len(curve) > 1 for curve in curves(whole).values())
 
 
@@ -81,6 +98,24 @@ def test_a_stopped_run_ends_as_one_never_stopped(data, tmp_path, arguments, inte
     assert_same_end(tmp_path / "stopped", tmp_path / "whole")
 
 
+def test_killed_within_the_report(data, tmp_path, monkeypatch):
+    """Everything is evaluated again, and no curve has a point twice."""
+    arguments = [*options(data), "--student_losses=ce", "--num_epochs=2"]
+    assert train(data, tmp_path / "whole", *arguments) == 0
+    calls, make_report = itertools.count(), training_run.make_report
+
+    def killed(*arguments):
+        report = make_report(*arguments)
+        if next(calls) in (0, 2):  # the teacher's; and the student's, after the teacher's again
+            raise KeyboardInterrupt
+        return report
+
+    monkeypatch.setattr(training_run, "make_report", killed)
+    assert [train(data, tmp_path / "killed", *arguments) for _ in range(3)] == [1, 1, 0]
+    assert_same_end(tmp_path / "killed", tmp_path / "whole")
+    assert len(scalars(tmp_path / "killed" / "logs" / "eval_teacher")["GAP@20"]) == 1
+
+
 def test_stages_with_averages_are_resumed_exactly(data, tmp_path):
     """The teacher as saved, which is its average, gives the student that the teacher at hand gave."""
     arguments = [*options(data), "--student_losses=rep", "--num_epochs=2", *AVERAGES]
@@ -98,19 +133,19 @@ def test_stages_with_averages_are_resumed_exactly(data, tmp_path):
 def parallel_run(data, tmp_path_factory) -> pathlib.Path:
     """A finished run of teacher and student together."""
     folder = tmp_path_factory.mktemp("parallel") / "whole"
-    assert train(data, folder, "--training_mode=parallel", *options(data)) == 0
+    assert train(data, folder, *options(data), *PARALLEL) == 0
     return folder
 
 
 def test_a_stopped_parallel_run_ends_as_one_never_stopped(data, parallel_run, tmp_path):
-    arguments = ["--training_mode=parallel", *options(data)]
+    arguments = [*options(data), *PARALLEL]
     train_with_interruptions(data, tmp_path / "stopped", arguments, [(stop_after, 4), (kill_after, 13)])
     assert_same_end(tmp_path / "stopped", parallel_run)
 
 
 def test_killed_in_earnest(data, parallel_run, tmp_path):
     """`kill -9` at whatever it is doing, three times."""
-    arguments = ["--training_mode=parallel", *options(data), "--checkpoint_every_steps=1"]
+    arguments = [*options(data), *PARALLEL]
     script = (
         "import pathlib, sys; from tests.end_to_end.commands import train; "
         "sys.exit(train(*map(pathlib.Path, sys.argv[1:3]), *sys.argv[3:]))"

@@ -33,6 +33,17 @@ def test_a_kill_between_the_two_renames_loses_nothing(tmp_path):
     assert (target / "weights").read_text() == "old"
 
 
+def test_what_a_kill_left_is_cleared(tmp_path):
+    for name in ("step-1", ".step-1.old", ".step-2.partial", ".step-3.old", "of others"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text(name)
+    (tmp_path / ".report.json.partial").write_text("{")
+    (tmp_path / ".hidden").touch()
+    atomic.clear_all_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "of others", "step-1", "step-3"]
+    assert [(tmp_path / name / "weights").read_text() for name in ("step-1", "step-3")] == ["step-1", ".step-3.old"]
+
+
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_content(tmp_path):
     target = tmp_path / "best"
     with atomic.directory_written_beside(target) as folder:

@@ -306,3 +306,23 @@ def test_regularization_is_that_of_the_classifier(name):
     )
 
     np.testing.assert_allclose(sum(map(float, model.losses)), model.classifier_l2 * squares / 2, rtol=1e-5)
+
+
+def test_weights_files_do_not_depend_on_earlier_models(name, tmp_path):
+    """A resumed training has made other models before than one that was never stopped, and writes the same bytes."""
+    contents = []
+    for number in range(2):
+        keras.utils.set_random_seed(2)
+        model = _build(name)
+        model.save_weights(tmp_path / f"{number}.weights.h5")
+        contents.append((tmp_path / f"{number}.weights.h5").read_bytes())
+        for _ in range(11):  # "dense_11" has another length than "dense_1"
+            keras.layers.Dense(1)
+            _build(name)
+    assert contents[0] == contents[1]
+    assert [variable.path for variable in _build(name).variables] == [variable.path for variable in model.variables]
+
+
+def test_names_of_others_go_on():
+    before, _, after = keras.layers.Dense(1), _build("Logistic"), keras.layers.Dense(1)
+    assert before.name != after.name

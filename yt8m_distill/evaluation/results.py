@@ -16,6 +16,8 @@ from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.trained_model import TrainedModel
 
+_OF_REPORT = ".report.v2"  # the end of the names of its event files
+
 
 def write_metrics(
     run: RunDir,
@@ -25,6 +27,8 @@ def write_metrics(
     eval_data_pattern: str,
     level: str,
     output_file: str | None = None,
+    *,
+    of_report: bool = False,
 ) -> pathlib.Path:
     """Writes the metrics of an evaluation into a run directory, as JSON and for TensorBoard.
 
@@ -36,6 +40,7 @@ def write_metrics(
         eval_data_pattern: the videos.
         level: of the records; whether whole videos or rated segments were evaluated.
         output_file: another path for the JSON file.
+        of_report: it belongs to the run's final table, whose curves replace those of an earlier attempt.
 
     Returns:
         The path of the JSON file.
@@ -54,7 +59,10 @@ def write_metrics(
         "level": level,
     }
     atomic.write_json(target, {**described, **result})
-    writer = tf.summary.create_file_writer(str(run.logs / "_".join(default.parent.relative_to(run.path).parts)))
+    logs = run.logs / "_".join(default.parent.relative_to(run.path).parts)
+    for earlier in logs.glob(f"*{_OF_REPORT}") if of_report else ():
+        earlier.unlink()
+    writer = tf.summary.create_file_writer(str(logs), filename_suffix=_OF_REPORT if of_report else None)
     with writer.as_default(step or 0):
         write_scalars(result)
     writer.close()

@@ -13,6 +13,7 @@ from typing import IO, Any
 from yt8m_distill.errors import UserError
 
 _PARTIAL = ".partial"
+_OLD = ".old"
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # gs://bucket, whose slashes pathlib makes one
 SPACE_FACTOR = 1.02  # size of a file of arrays, divided by that of the arrays
 
@@ -40,7 +41,7 @@ def file_written_beside(path: pathlib.Path, *, binary: bool = False) -> Iterator
     Until then its name begins with a dot, so that a pattern that matches `path` does not match it.
     """
     make_directory(path.parent)
-    partial = path.with_name(f".{path.name}{_PARTIAL}")
+    partial, _ = _hidden(path)
     try:
         with (
             full_disk_named(path),
@@ -65,15 +66,38 @@ def write_json(path: pathlib.Path, values: Mapping[str, Any]):
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
+def clear_leftovers(path: pathlib.Path):
+    """Removes what a killed process has left beside a file or folder that it was writing.
+
+    A folder that it had moved away, and not yet replaced, is there again.
+    """
+    partial, old = _hidden(path)
+    if old.exists() and not path.exists():  # killed between the two renames of `directory_written_beside`
+        os.rename(old, path)
+    for leftover in (partial, old):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def clear_all_leftovers(folder: pathlib.Path):
+    """`clear_leftovers` of everything in a folder in which nobody else has hidden files."""
+    hidden = (path.name for path in folder.glob(".*") if path.name.endswith((_PARTIAL, _OLD)))
+    for name in {name[1:].rpartition(".")[0] for name in hidden}:
+        clear_leftovers(folder / name)
+
+
+def _hidden(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """What is being written, and what it replaces. Hidden: NAME.old may be somebody's copy of NAME."""
+    return path.with_name(f".{path.name}{_PARTIAL}"), path.with_name(f".{path.name}{_OLD}")
+
+
 @contextlib.contextmanager
 def directory_written_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """An empty folder that replaces `path` and its content when the context ends without an error."""
-    # Hidden names, as whatever is left under them is removed: NAME.old may be somebody's copy of NAME.
-    partial, old = path.with_name(f".{path.name}{_PARTIAL}"), path.with_name(f".{path.name}.old")
-    if old.exists() and not path.exists():  # killed between the two renames below
-        os.rename(old, path)
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    partial, old = _hidden(path)
+    clear_leftovers(path)
     make_directory(partial)
     try:
         with full_disk_named(path):

@@ -39,6 +39,7 @@ class ResumableFiles:
         self._paths = [pathlib.Path(path) for path in paths]
         self._partial = [path.with_name(f"{path.name}.partial") for path in self._paths]
         self._note = self._partial[0].with_name(f"{self._partial[0].name}.json")
+        self._new_note = self._note.with_name(f"{self._note.name}.new")
         self._work = json.loads(json.dumps(work))
         self._files: list[BinaryIO] = []
         self._locks = contextlib.ExitStack()
@@ -93,9 +94,8 @@ class ResumableFiles:
                 os.fsync(file.fileno())
             sizes = [file.tell() for file in self._files]
             text = json.dumps({"work": self._work, "sizes": sizes, "state": state})
-            beside = self._note.with_name(f"{self._note.name}.new")
-            beside.write_text(text, encoding="utf-8")
-            os.replace(beside, self._note)
+            self._new_note.write_text(text, encoding="utf-8")
+            os.replace(self._new_note, self._note)
 
     def finish(self):
         """Completes the files and gives them their names."""
@@ -108,7 +108,7 @@ class ResumableFiles:
                     _compress(partial, path)
                 else:
                     os.replace(partial, path)
-        for leftover in (self._note, *self._partial):
+        for leftover in (self._note, self._new_note, *self._partial):
             leftover.unlink(missing_ok=True)
 
     def __exit__(self, error_type, error, traceback):

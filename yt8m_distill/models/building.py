@@ -1,8 +1,11 @@
 """Builds models: by name, and those of a run."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state  # Keras has no public way to the counters of names
 
 from yt8m_distill.config.dataset import VIDEO
 from yt8m_distill.config.run import RunConfig
@@ -67,6 +70,9 @@ def build_model(
 ) -> VideoModel:
     """Constructs the model `name`.
 
+    Its layers are named alike however many models the process has made before: names are part of weights files, and a
+    resumed training writes the same files as one that was never stopped.
+
     Args:
         name: in `plugins.MODELS`; a trailing "Model", as the starter code writes it, is accepted.
         feature_sizes: as for `VideoModel`.
@@ -82,4 +88,17 @@ def build_model(
     check_argument_names(model, [argument for argument in model_args if argument != "classifier_layer"])
     if feature_ranges is not None:
         model_args["feature_ranges"] = feature_ranges
-    return model(feature_sizes, num_classes, dtype=dtype, **model_args)
+    with _numbered_from_the_start():
+        return model(feature_sizes, num_classes, dtype=dtype, **model_args)
+
+
+@contextlib.contextmanager
+def _numbered_from_the_start() -> Iterator[None]:
+    """Within the context, Keras numbers what has no name of its own (dense, dense_1) as in a new process."""
+    counters = "object_name_uids"
+    former = global_state.get_global_attribute(counters)
+    global_state.set_global_attribute(counters, None)  # Keras makes new ones
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(counters, former)

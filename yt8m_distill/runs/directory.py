@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from yt8m_distill.config.json import from_json
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import untrusted
+from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.lock import lock_directory
 
 
@@ -62,6 +62,14 @@ class RunDir:
         """`eval/metrics.json`; in `eval/teacher/` for the teacher of a student, in `branch_0/` there for a branch."""
         folder = self.path / "eval" / ("teacher" if of_teacher else "") / ("" if branch is None else f"branch_{branch}")
         return folder / "metrics.json"
+
+    def clear_leftovers(self):
+        """Removes what a killed training has left half written; nobody else may be writing into the run directory."""
+        for path in (self.config_file, self.report_file, self.best):
+            atomic.clear_leftovers(path)
+        metrics = (self.metrics_file(of_teacher=of_teacher).parent for of_teacher in (False, True))
+        for folder in (self.checkpoints, self.finished_stages, *metrics):
+            atomic.clear_all_leftovers(folder)
 
     def check(self):
         """Checks that files written into the run directory, which may be from elsewhere, stay in it.

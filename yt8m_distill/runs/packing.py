@@ -1,6 +1,7 @@
 """Packing a trained model as one file."""
 
 import dataclasses
+import gzip
 import pathlib
 import tarfile
 import tempfile
@@ -35,10 +36,18 @@ def pack(trained: TrainedModel, path: str):
         write_config(RunDir(folder), trained)
         with (
             atomic.file_written_beside(target, binary=True) as packed,
-            tarfile.open(fileobj=packed, mode="w:gz") as archive,
+            gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as compressed,
+            tarfile.open(fileobj=compressed, mode="w") as archive,
         ):
             for file in (RunDir(folder).config_file, weights.weights_file(best, trained.role)):
-                archive.add(file, arcname=str(file.relative_to(folder)))
+                archive.add(file, arcname=str(file.relative_to(folder)), filter=_anonymous)
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """A member without time and owner: the same model gives the same bytes."""
+    member.mtime = member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
 
 
 def write_config(run: RunDir, trained: TrainedModel):

@@ -48,6 +48,7 @@ def open_run(config: RunConfig, start_new_model: bool) -> Iterator[RunDir]:
 
 def _open(run: RunDir, config: RunConfig):
     run.check()
+    run.clear_leftovers()
     if run.config_file.exists() and has_trained(run):
         changed = changed_settings(run.read_config(), config)
         if changed:

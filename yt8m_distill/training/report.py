@@ -129,7 +129,8 @@ def _metrics(trained: TrainedModel, config: RunConfig, run: RunDir, eval_videos)
         seed=config.learning.seed,
         description=f"Evaluating the {trained.role}",
     )
-    write_metrics(run, trained, trained.selection, result, config.eval_data_pattern, eval_videos.spec.level)
+    level = eval_videos.spec.level
+    write_metrics(run, trained, trained.selection, result, config.eval_data_pattern, level, of_report=True)
     return result
 
 
