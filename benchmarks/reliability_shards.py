@@ -1,6 +1,6 @@
 """What is lost of damaged shards: the part "shards" of reliability.py.
 
-    python benchmarks/reliability.py --parts=shards --shards=10000 --seed=0      # about ten minutes on two cores
+    python benchmarks/reliability.py --parts=shards --shards=10000 --seed=0      # four minutes on two cores
 
 Each trial writes a shard of 5 to 40 videos, damages it one to three times (bits, bytes that are missing, inserted,
 overwritten by zeros, by others or by a part of the same shard, a cut), in one of ten compresses it by gzip before, and
@@ -84,7 +84,7 @@ def shards(arguments: argparse.Namespace) -> list[tuple[str, int, float, str, fl
     lost = (sums["damaged"] + sums["lost_whole"]) / max(sums["damaged"], 1)
     faults = (("crashes", "crashes"), ("hangs", "hangs"), ("wrong", "wrong records"), ("silent", "lost silently"))
     rows = [("damaged shards", len(outcomes), float(sums[name]), text, 0.0) for name, text in faults]
-    return [*rows, ("damaged records", sums["damaged"], lost, "records lost per damaged one", 1.05)]
+    return [*rows, ("damaged records", sums["damaged"], lost, "whole and damaged ones lost, per damaged one", 1.05)]
 
 
 def trial(job: tuple[int, int]) -> Outcome:
