@@ -93,6 +93,20 @@ def test_service_loads_a_file_of_the_export(exported):
         server.load(ServeConfig(str(folder.parent)))
 
 
+@pytest.mark.parametrize("name", ["saved_model/variables/variables.data-00000-of-00001", "litert/int8.tflite"])
+def test_service_refuses_a_flipped_bit(exported, name):
+    path, content = exported[0] / name, (exported[0] / name).read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 4
+    path.write_bytes(flipped)
+    try:
+        file = "saved_model" if name.startswith("saved_model") else name
+        with pytest.raises(UserError, match=f"{file}' is damaged: .* Export it again"):
+            server.load(ServeConfig(str(exported[0]), file))
+    finally:
+        path.write_bytes(content)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_predicts_what_keras_does(exported, name):
     folder, model = exported

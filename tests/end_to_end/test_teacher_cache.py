@@ -125,6 +125,7 @@ def test_top_cache_from_the_command_line(data, teacher, tmp_path, caplog, capsys
         "top_classes.bin": 64 * 12,
         "top_predictions.bin": 64 * 6,
         "mean_of_others.bin": 64 * 2,
+        "checksums.bin": 64 * 4,
     }
     assert train(data, tmp_path / "b", *arguments) == 0
     assert "has no representations" in caplog.text
@@ -169,11 +170,11 @@ def test_killed_writing_is_resumed(data, teacher, cache, tmp_path, monkeypatch, 
     monkeypatch.setattr(teacher_cache, "SECONDS_BETWEEN_SAVES", -1.0)
     rows_of, batches = teacher_cache.Contents.rows_of, []
 
-    def stopped(self, outputs):
+    def stopped(self, keys, outputs):
         batches.append(len(outputs["predictions"]))
         if len(batches) == 4:
             raise KeyboardInterrupt  # as a kill: nothing more is written
-        return rows_of(self, outputs)
+        return rows_of(self, keys, outputs)
 
     monkeypatch.setattr(teacher_cache.Contents, "rows_of", stopped)
     assert train(data, tmp_path / "run", *arguments) == 1

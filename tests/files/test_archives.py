@@ -115,3 +115,19 @@ def test_damaged_archives(tmp_path_factory, changes):
         (folder / str(number)).mkdir()
         _, message = attempt(lambda: unpack(path, folder / str(number), NAMES))  # noqa: B023
         assert message is None or "model.tgz" in message
+
+
+def test_every_flipped_bit_of_the_content_is_found(tmp_path):
+    content = bytes(range(256)) * 4
+    _archive(tmp_path / "model.tgz", _member("config.json"), _member("best/student.weights.h5", content))
+    packed = (tmp_path / "model.tgz").read_bytes()
+    for place in range(8 * len(packed)):
+        flipped = bytearray(packed)
+        flipped[place // 8] ^= 1 << place % 8
+        (tmp_path / "model.tgz").write_bytes(flipped)
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        _, message = attempt(lambda: unpack(tmp_path / "model.tgz", folder, NAMES))  # noqa: B023
+        if message is None:  # not all bits say something about the content: the time, codes that do not occur
+            assert (folder / "config.json").read_bytes() == b"{}"
+            assert (folder / "best" / "student.weights.h5").read_bytes() == content

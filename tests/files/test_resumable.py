@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import json
 import pathlib
 
 import pytest
@@ -114,3 +115,40 @@ def test_a_full_disk_is_reported(tmp_path, name):
         files.write("text")
         files.finish()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flipped_bit_is_not_resumed(tmp_path):
+    path = tmp_path / "x.csv"
+
+    def stop():
+        with ResumableFiles([path], work="w") as files:
+            if files.state is None:
+                files.write("a,0.25\n")
+                files.save({"rows": 1})
+            return files.state
+
+    stop()
+    assert stop() == {"rows": 1}
+    for file in (tmp_path / "x.csv.partial", tmp_path / "x.csv.partial.json"):
+        content = file.read_bytes()
+        for place in range(8 * len(content)):
+            flipped = bytearray(content)
+            flipped[place // 8] ^= 1 << place % 8
+            file.write_bytes(flipped)
+            state = stop()
+            assert state is None or (state == {"rows": 1} and file.suffix == ".json")  # a bit that says the same
+            stop()
+
+
+def test_a_note_of_an_earlier_version_is_resumed(tmp_path):
+    (tmp_path / "x.csv.partial").write_text("a\nb\n")
+    note = {"work": "w", "sizes": [2], "state": 7}
+    (tmp_path / "x.csv.partial.json").write_text(json.dumps(note))
+    with ResumableFiles([tmp_path / "x.csv"], work="w") as files:
+        assert files.state == 7
+        files.write("c\n")
+        files.save(8)
+    with ResumableFiles([tmp_path / "x.csv"], work="w") as files:
+        assert files.state == 8
+        files.finish()
+    assert (tmp_path / "x.csv").read_text() == "a\nc\n"

@@ -20,6 +20,7 @@ from yt8m_distill.deployment.manifest import ExportedFile, Manifest, write_manif
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.files import atomic
+from yt8m_distill.files.checksums import file_checksum
 from yt8m_distill.files.lock import lock_files
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.plugins import FRAME_SAMPLINGS
@@ -226,6 +227,7 @@ def _checked_file(folder: pathlib.Path, planned: _Planned, reference: _Reference
         bound=bound,
         milliseconds=validation.milliseconds(predict, reference.probes[0]),
         gap=gap,
+        sha256=file_checksum(path),
     )
 
 

@@ -27,6 +27,7 @@ class ExportedFile:
         bound: largest difference allowed.
         milliseconds: for one video, measured at the export.
         gap: GAP@20; None: not measured.
+        sha256: checksum, see `file_checksum`; None: of an export that has none.
     """
 
     path: str
@@ -38,6 +39,7 @@ class ExportedFile:
     bound: float
     milliseconds: float
     gap: float | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,18 @@ def unpack(path: str | os.PathLike, folder: str | os.PathLike, names: Collection
                     remaining.remove(member.name)
                     limit -= member.size
                     _extract(archive, member, reads, folder)
+            _read_to_end(stream)
     except (OSError, EOFError, ValueError, RecursionError, zlib.error, tarfile.TarError) as error:
-        raise UserError(f"'{path}' is not a model packed by --output_model_tgz: {in_short(error)}.") from error
+        raise UserError(
+            f"'{path}' is not a model packed by --output_model_tgz, or damaged: {in_short(error)}."
+        ) from error
+
+
+def _read_to_end(stream: BinaryIO):
+    """At the end of the stream is the checksum of all of it, which tarfile would not look at."""
+    if len(stream.read(_MOST_HEADER_BYTES)) == _MOST_HEADER_BYTES:
+        raise tarfile.ReadError("there is more after its end")
+    stream.read(1)
 
 
 def _size(path: str | os.PathLike) -> int:

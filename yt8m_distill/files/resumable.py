@@ -6,11 +6,14 @@ import json
 import os
 import pathlib
 import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.lock import lock_files
+
+_PIECE_BYTES = 1 << 20
 
 
 class ResumableFiles:
@@ -28,7 +31,7 @@ class ResumableFiles:
 
     Attributes:
         state: the argument of the last `save` for this work; None: there is nothing to resume.
-        other_work: whether there were partial files of other work.
+        other_work: whether there were partial files of other work, or damaged ones.
 
     Raises:
         UserError: on entering, if another command writes a file; then and later, if one cannot be written or the disk
@@ -42,6 +45,7 @@ class ResumableFiles:
         self._new_note = self._note.with_name(f"{self._note.name}.new")
         self._work = json.loads(json.dumps(work))
         self._files: list[BinaryIO] = []
+        self._checksums = [0] * len(self._paths)  # CRC-32 of what was written into each
         self._locks = contextlib.ExitStack()
         self.state: Any = None
         self.other_work = False
@@ -71,20 +75,24 @@ class ResumableFiles:
         nothing = [0] * len(self._paths)
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
+            checksum = note.pop("checksum", None)
             sizes = [int(size) for size in note["sizes"]]
-            whole = [partial.stat().st_size >= size for partial, size in zip(self._partial, sizes, strict=True)]
-        except (OSError, ValueError, TypeError, KeyError):
+            found = [_checksum_of(partial, size) for partial, size in zip(self._partial, sizes, strict=True)]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return nothing
-        if note.get("work") != self._work or not all(whole):
+        is_whole = checksum in (None, _checksum(note)) and found == note.get("checksums", found) and None not in found
+        if note.get("work") != self._work or not is_whole:
             self.other_work = True
             return nothing
-        self.state = note.get("state")
+        self.state, self._checksums = note.get("state"), found
         return sizes
 
     def write(self, content: str | bytes, file: int = 0):
         """Appends text or bytes to a file, by its index in `paths`."""
+        encoded = content.encode() if isinstance(content, str) else content
         with _user_errors(self._paths[file]):
-            self._files[file].write(content.encode() if isinstance(content, str) else content)
+            self._files[file].write(encoded)
+        self._checksums[file] = zlib.crc32(encoded, self._checksums[file])
 
     def save(self, state: Any):
         """Makes the files resumable after everything written so far, with this state (JSON)."""
@@ -93,7 +101,8 @@ class ResumableFiles:
                 file.flush()
                 os.fsync(file.fileno())
             sizes = [file.tell() for file in self._files]
-            text = json.dumps({"work": self._work, "sizes": sizes, "state": state})
+            note = {"work": self._work, "sizes": sizes, "checksums": self._checksums, "state": state}
+            text = json.dumps({**note, "checksum": _checksum(note)})
             self._new_note.write_text(text, encoding="utf-8")
             os.replace(self._new_note, self._note)
 
@@ -122,13 +131,27 @@ class ResumableFiles:
                     partial.unlink(missing_ok=True)
 
 
+def _checksum(note: dict[str, Any]) -> int:
+    """The same of what is written and of what is read again."""
+    return zlib.crc32(json.dumps(note, sort_keys=True).encode())
+
+
+def _checksum_of(path: pathlib.Path, size: int) -> int | None:
+    """That of the first bytes of a file; None where it has fewer."""
+    checksum, left = 0, size
+    with open(path, "rb") as file:
+        while left and (piece := file.read(min(left, _PIECE_BYTES))):
+            checksum, left = zlib.crc32(piece, checksum), left - len(piece)
+    return None if left else checksum
+
+
 def _compress(source: pathlib.Path, target: pathlib.Path):
     beside = target.with_name(f"{target.name}.compressed")
     try:
         with open(source, "rb") as text, open(beside, "wb") as file:
             # No file name and no time in the header.
             with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as compressed:
-                shutil.copyfileobj(text, compressed, 1 << 20)
+                shutil.copyfileobj(text, compressed, _PIECE_BYTES)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)

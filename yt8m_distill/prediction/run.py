@@ -231,7 +231,7 @@ def _describe_work(trained: TrainedModel, view: View, videos: VideoFiles, names)
 def _start(writer: submission.PredictionsWriter, videos: VideoFiles) -> Position:
     """The position to resume at, or the start."""
     if writer.other_work:
-        log.info("There are incomplete predictions of another model, input or setting: restarting.")
+        log.info("There are incomplete predictions of another model, input or setting, or damaged ones: restarting.")
     if writer.position is None:
         return BEGINNING
     log.info("Resuming after %d videos that are already predicted", writer.rows)

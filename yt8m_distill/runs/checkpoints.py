@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import array_files
+from yt8m_distill.files import array_files, checksums
 from yt8m_distill.files.atomic import check_space, directory_written_beside, make_directory
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs.directory import RunDir
@@ -32,6 +32,15 @@ class Checkpoint:
 
     path: pathlib.Path
     step: int
+
+    def check(self):
+        """Checks the files by their checksums, where these were stored.
+
+        Raises:
+            UserError: one is damaged.
+        """
+        for path in (self.state_file, self.path / "progress.json"):
+            checksums.check_file(path, f"Remove the folder '{self.path}', and the checkpoint before it is used")
 
     def progress(self) -> dict[str, Any]:
         """The position in the training, as given to `save_checkpoint`."""
@@ -91,6 +100,7 @@ def save_checkpoint(
         np.savez(Checkpoint(folder, step).state_file, **arrays)
         for name, values in (("progress", progress), ("logs", log_sizes)):
             (folder / f"{name}.json").write_text(json.dumps(values), encoding="utf-8")
+        checksums.write_checksums(folder, leave_out=["logs.json"])  # its names of event files differ from run to run
     for old in checkpoints(run)[:-keep]:
         shutil.rmtree(old.path, ignore_errors=True)
 

@@ -11,12 +11,11 @@ import numpy as np
 
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import array_files
 from yt8m_distill.models.building import build_one
 from yt8m_distill.runs import checkpoints
 from yt8m_distill.runs.teachers import ENSEMBLE, find_run, join, teacher_runs
 from yt8m_distill.runs.trained_model import TrainedModel
-from yt8m_distill.runs.weights import load_arrays, load_weights, weights_file
+from yt8m_distill.runs.weights import check_weights, load_arrays, load_weights, weights_file
 
 
 def load(
@@ -51,12 +50,13 @@ def load(
         checkpoint = stored[-1]
     selection = config.selection_of(role).for_evaluation()
     if checkpoint is not None:
+        checkpoint.check()
         model = _built_for(config, role, precision, checkpoint.state_file)
         load_arrays(model, checkpoint, role)
         trained = TrainedModel(model, config, role, selection, run.path, checkpoint.path, checkpoint.step)
         return _branch_of(trained, branch)
     path = weights_file(run.best, role)
-    array_files.check_weights(path)
+    check_weights(path)
     model = _built_for(config, role, precision, path)
     load_weights(model, path)
     return _branch_of(TrainedModel(model, config, role, selection, run.path, run.best, None), branch)

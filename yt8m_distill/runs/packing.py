@@ -9,12 +9,13 @@ import tempfile
 from yt8m_distill.config.json import to_json
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import archives, atomic
+from yt8m_distill.files.checksums import CHECKSUMS_FILE
 from yt8m_distill.models.ensemble import TeacherEnsemble
 from yt8m_distill.runs import weights
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.trained_model import TrainedModel
 
-PACKED_FILES = ("config.json", "best/student.weights.h5", "best/teacher.weights.h5")
+PACKED_FILES = ("config.json", "best/student.weights.h5", "best/teacher.weights.h5", f"best/{CHECKSUMS_FILE}")
 
 
 def pack(trained: TrainedModel, path: str):
@@ -31,15 +32,14 @@ def pack(trained: TrainedModel, path: str):
     atomic.make_directory(target.parent)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         best = RunDir(folder).best
-        best.mkdir()
-        weights.save_weights(trained.model, best, trained.role)
+        weights.save_all({trained.role: trained.model}, best)
         write_config(RunDir(folder), trained)
         with (
             atomic.file_written_beside(target, binary=True) as packed,
             gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as compressed,
             tarfile.open(fileobj=compressed, mode="w") as archive,
         ):
-            for file in (RunDir(folder).config_file, weights.weights_file(best, trained.role)):
+            for file in (RunDir(folder).config_file, weights.weights_file(best, trained.role), best / CHECKSUMS_FILE):
                 archive.add(file, arcname=str(file.relative_to(folder)), filter=_anonymous)
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.files import array_files, atomic, checksums, untrusted
 from yt8m_distill.runs.checkpoints import Checkpoint
 
 
@@ -46,6 +46,18 @@ def save_all(models: Mapping[str, keras.Model], folder: pathlib.Path, descriptio
             save_weights(model, written, role)
         if description is not None:
             atomic.write_json(written / "best.json", description)
+        checksums.write_checksums(written)
+
+
+def check_weights(path: pathlib.Path):
+    """Checks a file of weights before a model is built for it: by its checksum, where it has one, and its headers.
+
+    Raises:
+        UserError: it is missing, damaged, or not such a file.
+    """
+    if path.is_file():
+        checksums.check_file(path, "Restore it from a copy, or train the model again")
+    array_files.check_weights(path)
 
 
 def load_weights(model: keras.Model, path: pathlib.Path):

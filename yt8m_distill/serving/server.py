@@ -1,7 +1,6 @@
 """Serves an exported model over HTTP: `run_service`."""
 
 import gc
-import hashlib
 import ipaddress
 import logging
 import pathlib
@@ -13,6 +12,7 @@ from yt8m_distill.deployment import runners
 from yt8m_distill.deployment.manifest import ExportedFile, Manifest, read_manifest
 from yt8m_distill.deployment.runners import Predict
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.checksums import check_file_against, file_checksum
 from yt8m_distill.files.untrusted import in_short
 from yt8m_distill.serving.limits import allow_open_files
 
@@ -55,6 +55,8 @@ def load(config: ServeConfig) -> tuple[Manifest, Predict]:
     folder = pathlib.Path(config.model_dir)
     manifest = read_manifest(folder)
     file = _chosen(config, manifest)
+    if file.sha256 is not None:
+        check_file_against(folder / file.path, file.sha256, "Export it again, or restore it from a copy")
     predict = runners.load(folder / file.path)
     size = manifest.data.frame_size
     try:  # also because the first call is slow
@@ -68,17 +70,6 @@ def load(config: ServeConfig) -> tuple[Manifest, Predict]:
         )
     log.info("Loaded %s", folder / file.path)
     return manifest, predict
-
-
-def file_checksum(path: pathlib.Path) -> str:
-    """SHA-256 of a file; of a folder, of the output of `sha256sum` for its files in the order of their paths."""
-    if path.is_file():
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    checksum = hashlib.sha256()
-    for file in sorted(each for each in path.rglob("*") if each.is_file()):
-        checksum.update(f"{file_checksum(file)}  {file.relative_to(path).as_posix()}\n".encode())
-    return checksum.hexdigest()
 
 
 def _chosen(config: ServeConfig, manifest: Manifest) -> ExportedFile:

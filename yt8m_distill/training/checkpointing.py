@@ -128,6 +128,7 @@ class Checkpointer:
         Raises:
             UserError: the run was started with other training files; or no position is stored.
         """
+        checkpoint.check()
         progress = from_values(Progress, checkpoint.progress(), str(checkpoint.path / "progress.json"))
         if progress.train_files != start.train_files:
             raise UserError(

@@ -10,7 +10,8 @@ import json
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 WRITING_BATCH_SIZE = 128
 SECONDS_BETWEEN_SAVES = 10.0
 _KEYS = "keys"  # 8 bytes of a checksum of each video's id
+_CHECKSUMS = "checksums"  # CRC-32 of the rows of a video in all other files
 _DESCRIPTION = "cache.json"
 
 
@@ -55,6 +57,7 @@ class Contents:
         fraction: share of their videos that is stored.
         level: of the records: whether videos or their rated segments are stored.
         videos: rows of every array; None until they are counted.
+        with_checksums: whether every row has one; those of earlier versions have none.
     """
 
     teacher: str
@@ -68,6 +71,7 @@ class Contents:
     fraction: float
     level: str = FRAME
     videos: int | None = None
+    with_checksums: bool = False
 
     def arrays(self) -> dict[str, tuple[np.dtype, int]]:
         """Type and values per video of each array, by the name of its file."""
@@ -76,26 +80,29 @@ class Contents:
         if self.dim is not None:
             arrays["representation"] = (half, self.dim)
         if self.top is None:
-            return {**arrays, "predictions": (half, self.classes)}
-        return {
-            **arrays,
-            "top_classes": (np.dtype("<i4"), self.top),
-            "top_predictions": (half, self.top),
-            "mean_of_others": (half, 1),
-        }
+            arrays["predictions"] = (half, self.classes)
+        else:
+            arrays["top_classes"] = (np.dtype("<i4"), self.top)
+            arrays["top_predictions"] = (half, self.top)
+            arrays["mean_of_others"] = (half, 1)
+        return {**arrays, _CHECKSUMS: (np.dtype("<u4"), 1)} if self.with_checksums else arrays
 
     def bytes_per_video(self) -> int:
         """Disk space of one video."""
         return sum(dtype.itemsize * width for dtype, width in self.arrays().values())
 
-    def rows_of(self, outputs: Batch) -> list[np.ndarray]:
-        """The teacher's outputs for some videos as they are stored, in the order of `arrays`, without the keys.
+    def rows_of(self, keys: np.ndarray, outputs: Batch) -> list[np.ndarray]:
+        """The teacher's outputs for some videos as they are stored, in the order of `arrays`.
+
+        Args:
+            keys: of the videos (videos,), see `_keys_of`.
+            outputs: of the teacher.
 
         Raises:
             UserError: a value beyond the range of float16.
         """
         scores = outputs["predictions"]
-        rows = [] if self.dim is None else [outputs["representation"]]
+        rows = [keys] if self.dim is None else [keys, outputs["representation"]]
         if self.top is None:
             rows.append(scores)
         else:
@@ -108,8 +115,15 @@ class Contents:
                 "the teacher's representation has values beyond 65504, which a cache of float16 cannot hold; leave out "
                 "--teacher_cache."
             )
-        types = [dtype for dtype, _ in list(self.arrays().values())[1:]]
-        return [row.astype(dtype) for row, dtype in zip(rows, types, strict=True)]
+        forms = [form for name, form in self.arrays().items() if name != _CHECKSUMS]
+        rows = [row.astype(dtype).reshape(-1, width) for row, (dtype, width) in zip(rows, forms, strict=True)]
+        return [*rows, row_checksums(rows)] if self.with_checksums else rows
+
+
+def row_checksums(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """CRC-32 (videos, 1) of the rows of each video in all arrays (videos, width), one after another."""
+    joined = np.concatenate([np.ascontiguousarray(array).view(np.uint8) for array in rows], axis=1)
+    return np.array([zlib.crc32(row) for row in joined], "<u4")[:, np.newaxis]
 
 
 class TeacherCache:
@@ -153,7 +167,7 @@ class TeacherCache:
         """The same video may be in two files; two videos with one id cannot be told apart later."""
         for place in np.flatnonzero(self._keys[1:] == self._keys[:-1]):
             first, second = self._order[place : place + 2]
-            one, other = (self._predictions(np.array([row])) for row in (first, second))
+            one, other = (self._predictions(self._rows(np.array([row]))) for row in (first, second))
             if not np.allclose(one, other, atol=0.01):
                 raise UserError(
                     f"the training videos number {first + 1} and {second + 1}, in the order of the files, have the "
@@ -182,21 +196,32 @@ class TeacherCache:
                 f"the video '{name}' is not in the teacher cache in '{self._folder}': the training files are no longer "
                 "those that it was written from. Give another --teacher_cache."
             )
-        rows = self._order[places]
-        outputs = {"teacher_predictions": self._predictions(rows)}
+        stored = self._rows(self._order[places])
+        outputs = {"teacher_predictions": self._predictions(stored)}
         if self._contents.dim is not None:
-            outputs["teacher_representation"] = self._arrays["representation"][rows].astype(np.float32)
+            outputs["teacher_representation"] = stored["representation"].astype(np.float32)
         return outputs
 
-    def _predictions(self, rows: np.ndarray) -> np.ndarray:
+    def _rows(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Some rows of every array."""
+        stored = {name: array[rows] for name, array in self._arrays.items()}
+        checksums = stored.pop(_CHECKSUMS, None)
+        if checksums is not None and not np.array_equal(checksums, row_checksums(list(stored.values()))):
+            raise self._damaged()
+        return stored
+
+    def _damaged(self) -> UserError:
+        return UserError(f"the teacher cache in '{self._folder}' is damaged. Remove it; it is then written again.")
+
+    def _predictions(self, stored: Mapping[str, np.ndarray]) -> np.ndarray:
         if self._contents.top is None:
-            return self._arrays["predictions"][rows].astype(np.float32)
-        others = self._arrays["mean_of_others"][rows].astype(np.float32)
+            return stored["predictions"].astype(np.float32)
+        others = stored["mean_of_others"].astype(np.float32)
         scores = np.repeat(others, self._contents.classes, axis=1)
-        best = self._arrays["top_predictions"][rows].astype(np.float32)
-        classes = self._arrays["top_classes"][rows].astype(np.int64)
+        best = stored["top_predictions"].astype(np.float32)
+        classes = stored["top_classes"].astype(np.int64)
         if classes.size and not 0 <= classes.min() <= classes.max() < self._contents.classes:
-            raise UserError(f"the teacher cache in '{self._folder}' is damaged. Remove it; it is then written again.")
+            raise self._damaged()
         np.put_along_axis(scores, classes, best, axis=1)
         return scores
 
@@ -251,6 +276,7 @@ def _needed_contents(config: RunConfig, teacher: TrainedModel, videos: VideoFile
         files=names_and_sizes(videos),
         fraction=videos.fraction,
         level=data.level,
+        with_checksums=True,
     )
 
 
@@ -324,7 +350,7 @@ def _write(folder: pathlib.Path, contents: Contents, teacher: TrainedModel, vide
             done=done,
         )
         for batch, outputs in batches:
-            for number, rows in enumerate([_keys_of(example_ids(batch)), *contents.rows_of(outputs)]):
+            for number, rows in enumerate(contents.rows_of(_keys_of(example_ids(batch)), outputs)):
                 files.write(rows.tobytes(), number)
             done += len(batch["video_id"])
             if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
@@ -341,7 +367,9 @@ def _write(folder: pathlib.Path, contents: Contents, teacher: TrainedModel, vide
 def _start(files: ResumableFiles, videos: VideoFiles) -> tuple[Position, int]:
     """Where to start, and how many videos are stored already."""
     if files.other_work:
-        log.info("There is an incomplete teacher cache of another teacher or other videos: starting again.")
+        log.info(
+            "There is an incomplete teacher cache of another teacher or other videos, or a damaged one: starting again."
+        )
     if files.state is None:
         return BEGINNING, 0
     done = files.state["videos"]
