@@ -14,9 +14,11 @@ import numpy as np
 
 from yt8m_distill.config.dataset import SEGMENT, DatasetSpec
 from yt8m_distill.data.batches import View
+from yt8m_distill.data.compression import HEAD_BYTES, compression_of
+from yt8m_distill.data.foreign_files import kind_of_file
 from yt8m_distill.data.reading import read_video
 from yt8m_distill.data.record_format import PREDICTION
-from yt8m_distill.data.tfrecord import DamagedRecord, records_of_bytes
+from yt8m_distill.data.tfrecord import HEADER_BYTES, DamagedRecord, length_in, records_of_bytes
 from yt8m_distill.data.video import Video
 from yt8m_distill.deployment.manifest import Manifest
 from yt8m_distill.errors import UserError
@@ -104,11 +106,19 @@ def _records(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video
             data = next(records, None)
             video = None if data is None else read_video(data, whole, use=PREDICTION, generated=str(number - 1))
         except DamagedRecord as error:
-            raise BadBodyError(f"record {number}: {error}") from error
+            raise BadBodyError(f"record {number}: {_foreign_kind(body) or error}") from error
         if video is None:
             return
         _check_count(number, most_videos)
         yield video
+
+
+def _foreign_kind(body: bytes) -> str | None:
+    """What a body is that is not a TFRecord file, in words; None where it begins with a record."""
+    if length_in(body[:HEADER_BYTES]) is not None:
+        return None
+    kind = compression_of(body[:HEAD_BYTES])
+    return f"the body is compressed ({kind}); send it unpacked" if kind else kind_of_file(body)
 
 
 def _json(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
