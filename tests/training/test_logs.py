@@ -67,3 +67,10 @@ def test_event_files_are_cut_back(tmp_path):
     assert scalars(tmp_path / "train")["loss"] == [(1, 1.0)]
     logs.cut_back({})
     assert not list((tmp_path / "train").iterdir())
+
+
+def test_curves_that_cannot_be_written(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "train").write_text("a file")
+    with pytest.raises(UserError, match=r"the curves in '.*train' cannot be written: "):
+        TrainingLogs(tmp_path / "logs", ("train",)).writer("train")

@@ -9,6 +9,8 @@ from typing import Any
 from yt8m_distill.cli import flags
 from yt8m_distill.config.settings import SettingError, Settings
 from yt8m_distill.errors import Interrupted, LostWorker, TooManyBadRecords, UserError
+from yt8m_distill.files.atomic import is_full_disk
+from yt8m_distill.files.untrusted import in_short, in_words
 
 
 def command(kind: type[Settings]) -> Callable[[Callable[[Any], int | None]], Callable[..., int]]:
@@ -47,11 +49,19 @@ def _run(kind: type[Settings], function: Callable[[Any], int | None], argv: Sequ
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    except (Interrupted, LostWorker, TooManyBadRecords, OSError) as error:
+    except (Interrupted, LostWorker, TooManyBadRecords) as error:
         print(f"{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if is_full_disk(error):  # which any library may notice
+            print(f"Error: no space left on the disk: {in_short(error)}. Make room, and start again.", file=sys.stderr)
+            return 1
+        if not isinstance(error, OSError):
+            raise
+        print(f"Error: {in_words(error)}.", file=sys.stderr)
         return 1
 
 

@@ -1,10 +1,12 @@
 """Output files of an evaluation."""
 
+import contextlib
 import csv
 import dataclasses
 import io
+import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +17,8 @@ from yt8m_distill.files import atomic, checksums, untrusted
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.trained_model import TrainedModel
+
+log = logging.getLogger(__name__)
 
 _OF_REPORT = ".report.v2"  # the end of the names of its event files
 
@@ -60,13 +64,38 @@ def write_metrics(
     }
     atomic.write_json(target, {**described, **result})
     logs = run.logs / "_".join(default.parent.relative_to(run.path).parts)
+    try:
+        with curves_named(logs):
+            _write_curves(logs, result, step or 0, of_report)
+    except UserError as error:
+        if target == default:
+            raise
+        log.warning("Only for TensorBoard: %s", error)  # the run may be somebody else's
+    return target
+
+
+def _write_curves(logs: pathlib.Path, result: Mapping[str, float], step: int, of_report: bool):
     for earlier in logs.glob(f"*{_OF_REPORT}") if of_report else ():
         earlier.unlink()
     writer = tf.summary.create_file_writer(str(logs), filename_suffix=_OF_REPORT if of_report else None)
-    with writer.as_default(step or 0):
+    with writer.as_default(step):
         write_scalars(result)
     writer.close()
-    return target
+
+
+@contextlib.contextmanager
+def curves_named(folder: pathlib.Path) -> Iterator[None]:
+    """Names a folder of TensorBoard files that cannot be written.
+
+    Raises:
+        UserError: TensorFlow cannot write them.
+    """
+    try:
+        with atomic.full_disk_named(folder):
+            yield
+    except (tf.errors.OpError, OSError) as error:
+        problem = untrusted.in_short(error).partition("}} ")[2] or untrusted.in_short(error)
+        raise UserError(f"the curves in '{folder}' cannot be written: {problem}.") from error
 
 
 def metrics_file(run: RunDir, which: str | None, branch: int | None) -> pathlib.Path:

@@ -114,14 +114,24 @@ def directory_written_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def full_disk_named(path: pathlib.Path):
+    """Names what is written where the disk is full.
+
+    Raises:
+        UserError: it is.
+    """
     try:
         yield
     except Exception as error:
-        numbers = errno.ENOSPC, errno.EDQUOT
-        # Errors of TensorFlow and HDF5 have the message, not the number.
-        if getattr(error, "errno", None) not in numbers and not any(os.strerror(n) in str(error) for n in numbers):
+        if not is_full_disk(error):
             raise
         raise UserError(f"no space left on the disk for '{path}'; what was written before is intact.") from error
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether an error says that a disk, or somebody's share of it, is full."""
+    numbers = errno.ENOSPC, errno.EDQUOT
+    # Errors of TensorFlow and HDF5 have the message, not the number.
+    return getattr(error, "errno", None) in numbers or any(os.strerror(n) in str(error) for n in numbers)
 
 
 def _sync_files(folder: pathlib.Path):

@@ -14,6 +14,7 @@ import os
 import pathlib
 import shlex
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -163,6 +164,8 @@ class _Lock:
             except FileNotFoundError:
                 return None
         try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise UserError(f"{self.what} cannot be locked: '{self.path}' is not a regular file; remove it.")
             if not (self._by_flock(file) if _flock(file, self._refuse) else self._by_owner(file, is_new)):
                 os.close(file)
                 return None
@@ -179,13 +182,13 @@ class _Lock:
         # Some network file systems keep such locks from other machines.
         if owner and owner.pid != here.pid and (not owner.is_on(here) or owner.is_running()):
             self._refuse(owner)
-        _write(file, here)
+        self._take(file)
         return True
 
     def _by_owner(self, file: int, is_new: bool) -> bool:
         """Takes a file without locks, which is new or whose owner is gone."""
         if is_new:
-            _write(file, Owner.here())
+            self._take(file)
             return True
         takeover = f"{self.path.name}.takeover"  # only one at a time looks, and writes what it has decided
         try:
@@ -198,10 +201,20 @@ class _Lock:
                 self._refuse(owner)
             if not self._is_in_place(file):
                 return False
-            _write(file, Owner.here())
+            self._take(file)
             return True
         finally:
             os.unlink(takeover, dir_fd=self.folder)
+
+    def _take(self, file: int):
+        content = json.dumps(dataclasses.asdict(Owner.here())).encode()
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, content, 0)
+            os.fsync(file)
+        except OSError:
+            os.unlink(self.path.name, dir_fd=self.folder)
+            raise
 
     def _is_in_place(self, file: int) -> bool:
         """Whether the open file is still the one under the name: its owner may have removed it just now."""
@@ -241,13 +254,6 @@ def _read(file: int) -> Owner | None:
         return None
     is_whole = all(type(getattr(owner, field.name)) is field.type for field in dataclasses.fields(Owner))
     return owner if is_whole else None
-
-
-def _write(file: int, owner: Owner):
-    content = json.dumps(dataclasses.asdict(owner)).encode()
-    os.ftruncate(file, 0)
-    os.pwrite(file, content, 0)
-    os.fsync(file)
 
 
 def _boot() -> str:

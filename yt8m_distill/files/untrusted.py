@@ -114,3 +114,14 @@ def in_short(error: Exception) -> str:
         'bad magic number'
     """
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def in_words(error: OSError) -> str:
+    """An error of the system without its number.
+
+    Example:
+        >>> in_words(FileNotFoundError(2, "No such file or directory", "a.csv"))
+        "'a.csv': No such file or directory"
+    """
+    names = [f"'{os.fsdecode(name)}'" for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    return f"{' and '.join(names)}: {error.strerror}" if names else error.strerror or in_short(error)

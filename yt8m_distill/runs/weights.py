@@ -12,6 +12,8 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.files import array_files, atomic, checksums, untrusted
 from yt8m_distill.runs.checkpoints import Checkpoint
 
+_BYTES_AROUND_ARRAY = 4096  # its header and the groups that it is in; at most, in a file of HDF5
+
 
 def weights_file(folder: pathlib.Path, role: str) -> pathlib.Path:
     """The file with the weights of the "student" or "teacher" in a folder."""
@@ -24,7 +26,7 @@ def save_weights(model: keras.Model, folder: pathlib.Path, role: str):
     Raises:
         UserError: the disk has not enough space, which HDF5 would not survive.
     """
-    num_bytes = 4 * sum(math.prod(variable.shape) for variable in model.variables)
+    num_bytes = sum(4 * math.prod(variable.shape) + _BYTES_AROUND_ARRAY for variable in model.variables)
     atomic.check_space(folder, num_bytes, "the model's weights")
     model.save_weights(weights_file(folder, role))
 

@@ -15,6 +15,7 @@ from yt8m_distill.data.batches import Batch, View, videos_in
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.distiller import LabelTrainer, student_view
 from yt8m_distill.errors import UserError
+from yt8m_distill.evaluation.results import curves_named
 from yt8m_distill.runs import checkpoints
 from yt8m_distill.runs.directory import RunDir
 
@@ -42,13 +43,15 @@ class TrainingLogs:
         if self._silent:
             return tf.summary.create_noop_writer()
         if name not in self._writers:
-            self._writers[name] = tf.summary.create_file_writer(str(self._folder / name))
+            with curves_named(self._folder / name):
+                self._writers[name] = tf.summary.create_file_writer(str(self._folder / name))
         return self._writers[name]
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every event file, with all that was logged until now."""
-        for writer in self._writers.values():
-            writer.flush()
+        for name, writer in self._writers.items():
+            with curves_named(self._folder / name):
+                writer.flush()
         return {str(path.relative_to(self._folder)): path.stat().st_size for path in self._files()}
 
     def cut_back(self, sizes: Mapping[str, int]):
@@ -62,8 +65,9 @@ class TrainingLogs:
 
     def close(self):
         """Closes all writers."""
-        for writer in self._writers.values():
-            writer.close()
+        for name, writer in self._writers.items():
+            with curves_named(self._folder / name):
+                writer.close()
 
     def _files(self) -> list[pathlib.Path]:
         return [path for name in self._names for path in sorted((self._folder / name).glob("events.out.tfevents.*"))]
