@@ -196,3 +196,11 @@ def test_inference_restarts_when_something_changed(data, run, tmp_path, monkeypa
     other = [arguments[0], f"--output_file={tmp_path / 'y.csv'}", arguments[2]]  # the same batches, to the last digit
     assert predict(*other, *more, f"--train_dir={chosen}") == 0
     assert output.read_text() == (tmp_path / "y.csv").read_text()
+
+
+def test_weights_that_are_not_finite_are_not_saved(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(data, run, "--training_mode=baseline", "--max_steps=1", "--base_learning_rate=1e39") == 2
+    assert "after step 1 the weights of the student are not finite (the first: " in capsys.readouterr().err
+    assert not (run / "best").exists()
+    assert checkpoints(RunDir(run)) == []

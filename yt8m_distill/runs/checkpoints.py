@@ -105,6 +105,12 @@ def save_checkpoint(
         shutil.rmtree(old.path, ignore_errors=True)
 
 
+def describe_last(run: RunDir) -> str:
+    """Where the last checkpoint is, as the beginning of a sentence."""
+    stored = checkpoints(run)
+    return f"The last good state is {stored[-1].path}" if stored else "No checkpoint was written before"
+
+
 def checkpoints(run: RunDir) -> list[Checkpoint]:
     """All complete checkpoints of a run, by step."""
     if not run.checkpoints.is_dir():

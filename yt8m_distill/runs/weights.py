@@ -2,7 +2,7 @@
 
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,11 +24,19 @@ def save_weights(model: keras.Model, folder: pathlib.Path, role: str):
     """Writes a model's weights into a folder.
 
     Raises:
-        UserError: the disk has not enough space, which HDF5 would not survive.
+        UserError: one of them is NaN or infinite; or the disk has not enough space, which HDF5 would not survive.
     """
+    if bad := first_not_finite(model.variables):
+        raise UserError(f"the weights of the {role} are not finite (the first: '{bad}'), so they are not written.")
     num_bytes = sum(4 * math.prod(variable.shape) + _BYTES_AROUND_ARRAY for variable in model.variables)
     atomic.check_space(folder, num_bytes, "the model's weights")
     model.save_weights(weights_file(folder, role))
+
+
+def first_not_finite(variables: Iterable[keras.Variable]) -> str | None:
+    """The path of the first variable with a value that is NaN or infinite; None where there is none."""
+    numbers = (variable for variable in variables if "float" in str(variable.dtype))
+    return next((v.path for v in numbers if not np.isfinite(v.numpy()).all()), None)
 
 
 def save_all(models: Mapping[str, keras.Model], folder: pathlib.Path, description: Mapping[str, Any] | None = None):

@@ -143,12 +143,28 @@ class Checkpointer:
         by_steps = self._settings.every_steps is not None and step % self._settings.every_steps == 0
         return by_steps or time.monotonic() - self._saved_at > 60 * self._settings.every_minutes
 
+    def check_finite(self, step: int, step_model: LabelTrainer):
+        """Checks what a training would save: the loss before the last update says nothing of the weights after it.
+
+        Raises:
+            UserError: weights, or the state of the optimizer, are NaN or infinite.
+        """
+        named = {f"weights of the {role}": model.variables for role, model in self._models.items()}
+        for name, variables in {**named, "values of the optimizer": step_model.optimizer.variables}.items():
+            if bad := weights.first_not_finite(variables):
+                raise UserError(
+                    f"after step {step} the {name} are not finite (the first: '{bad}'); nothing of this is saved. "
+                    f"{checkpoints.describe_last(self._run)}; a lower --base_learning_rate may help, with "
+                    "--start_new_model."
+                )
+
     def save(self, progress: Progress, step_model: LabelTrainer):
         """Writes a checkpoint: weights, state of the optimizer, running means, position, sizes of the event files.
 
         Raises:
-            UserError: the disk has not enough space.
+            UserError: something of this is not finite, or the disk has not enough space.
         """
+        self.check_finite(progress.step, step_model)
         optimizer, arrays = step_model.optimizer, {}
         if optimizers.averages(optimizer):
             for role, model in self._models.items():

@@ -154,8 +154,7 @@ class StepLog:
         return terms
 
     def _describe_bad_loss(self, step: int, terms: Mapping[str, float]) -> str:
-        stored = checkpoints.checkpoints(self._run)
-        state = f"The last good state is {stored[-1].path}" if stored else "No checkpoint was written before"
+        state = checkpoints.describe_last(self._run)
         bad = ", ".join(name for name, value in terms.items() if not math.isfinite(value))
         first = next((done for done in self._steps if not math.isfinite(float(done.loss))), None)
         where = f"at step {step}"

@@ -126,6 +126,7 @@ class TrainingLoop:
         self.step_log.finite_means(self.progress.step, step_model)
         self.progress = self.progress.next_epoch(epoch=self.progress.epoch + 1, epoch_examples=self.progress.examples)
         if self.devices.is_chief:
+            self.checkpointer.check_finite(self.progress.step, step_model)
             with optimizers.averaged(step_model.optimizer, step_model.trained_variables()):
                 log_histograms(self.models, self.files["train"], stage.view, self.progress.step)
                 self._validate()
