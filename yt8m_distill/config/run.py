@@ -29,6 +29,7 @@ class RunConfig(TrainConfig):
     Attributes:
         training_mode: as in `TrainConfig`, but never None.
         data: the format of the records.
+        working_directory: that relative paths are from, see `runs.locations`; None: there are none, or it is not known.
 
     Example:
         >>> data = DatasetSpec("my data", "id", ("rgb",), (4,), num_classes=3, max_frames=50)
@@ -39,6 +40,7 @@ class RunConfig(TrainConfig):
 
     training_mode: TrainingMode = setting("serial", "Models that are trained.")
     data: DatasetSpec = field(kw_only=True)
+    working_directory: str | None = field(default=None, kw_only=True, metadata={"newer": True})
 
     @classmethod
     def of(cls, config: TrainConfig, **resolved: Any) -> "RunConfig":

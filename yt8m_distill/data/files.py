@@ -55,6 +55,27 @@ def find_files(pattern: str, flag: str, matching: Callable[[str], Iterable[str]]
     return list(files.values())
 
 
+def in_folder(pattern: str, folder: str) -> str:
+    """A pattern whose relative parts begin in a folder.
+
+    Example:
+        >>> in_folder("a*.tfrecord,/data/b", "/home/me")
+        '/home/me/a*.tfrecord,/data/b'
+    """
+    if set(folder) & set(",{}"):  # that would be taken for parts of the pattern
+        return pattern
+    whole = os.path.join(folder, pattern)
+    if os.path.exists(whole):
+        return os.path.normpath(whole)
+    parts = (part.strip() for part in _split(pattern))
+    return ",".join(part if _SCHEME.match(part) else os.path.normpath(os.path.join(folder, part)) for part in parts)
+
+
+def is_any_file(pattern: str) -> bool:
+    """Whether anything has the name that a pattern, or a part of it, gives."""
+    return any(os.path.exists(part) or any(glob.iglob(_with_existing_folder(part))) for part in _parts(pattern))
+
+
 def _matching(part: str, name: str, matching: Callable[[str], Iterable[str]]) -> list[str]:
     """The files that one part of a pattern names, which is not a file itself."""
     is_folder = os.path.isdir(part)

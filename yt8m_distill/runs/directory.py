@@ -9,6 +9,7 @@ from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.lock import lock_directory
+from yt8m_distill.runs.locations import located
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class RunDir:
         untrusted.check_folder(self.path)
 
     def read_config(self) -> RunConfig:
-        """Reads `config.json`.
+        """Reads `config.json`; its relative paths lead to the same places from any working directory.
 
         Raises:
             UserError: there is no run, its `config.json` cannot be read, or a link in it leads out of it.
@@ -88,7 +89,7 @@ class RunDir:
         if not self.config_file.is_file():
             raise UserError(f"'{self.path}' is not a run directory of train.py: it has no config.json.")
         self.check()
-        return from_json(untrusted.read_text(self.config_file), str(self.config_file))
+        return located(from_json(untrusted.read_text(self.config_file), str(self.config_file)), self.path)
 
 
 def move_aside(run: RunDir) -> pathlib.Path | None:

@@ -12,6 +12,7 @@ from yt8m_distill.files import atomic
 from yt8m_distill.files.lock import lock_directory
 from yt8m_distill.runs import checkpoints, directory
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.locations import absolute, with_working_directory
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ RUNNING_FIELDS = (
     "bad_records",
     "teacher_cache.directory",
     "distribution",
+    "working_directory",
 )
 
 
@@ -56,7 +58,7 @@ def _open(run: RunDir, config: RunConfig):
                 f"'{run.path}' holds a run with other settings ({'; '.join(changed)}). "
                 "Give another --train_dir, or --start_new_model to move that run aside."
             )
-    atomic.write_text(run.config_file, to_json(config))
+    atomic.write_text(run.config_file, to_json(with_working_directory(config)))
 
 
 def has_trained(run: RunDir) -> bool:
@@ -71,7 +73,7 @@ def changed_settings(old: RunConfig, new: RunConfig) -> list[str]:
     A model argument that the run does not have is newer than the run, which used its default.
     """
     defaults = new.model_class.argument_defaults()
-    old = dataclasses.replace(old, model_args={**defaults, **old.model_args})
+    old, new = absolute(dataclasses.replace(old, model_args={**defaults, **old.model_args})), absolute(new)
     old_values, new_values = dict(_flat(to_values(old))), dict(_flat(to_values(new)))
     return [
         f"{name}: {old_values.get(name)} in the run, {new_values.get(name)} now"
