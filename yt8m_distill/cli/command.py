@@ -25,6 +25,8 @@ def command(kind: type[Settings]) -> Callable[[Callable[[Any], int | None]], Cal
 
     def decorate(function: Callable[[Any], int | None]) -> Callable[..., int]:
         def main(argv: Sequence[str] | None = None) -> int:
+            if argv is None:
+                _use_utf8()
             return _run(kind, function, sys.argv if argv is None else argv)
 
         main.config_class = kind
@@ -33,11 +35,31 @@ def command(kind: type[Settings]) -> Callable[[Callable[[Any], int | None]], Cal
     return decorate
 
 
+def _use_utf8():
+    """Starts this process again where Python would not take names of files as UTF-8, as TensorFlow always does.
+
+    That is so in the locale C with `PYTHONUTF8=0`, and in those of other encodings.
+    """
+    if sys.flags.utf8_mode or sys.getfilesystemencoding() == "utf-8":
+        return
+    os.environ["PYTHONUTF8"] = "1"  # for processes that this one starts
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _check_text(argv: Sequence[str]):
+    for argument in argv:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"the argument '{_shown(argument)}' is not UTF-8 text; rename what it names.") from error
+
+
 def _run(kind: type[Settings], function: Callable[[Any], int | None], argv: Sequence[str]) -> int:
     """Runs a command; user errors exit with an error message, without a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters comes as an exception
     _log_to_stderr()
     try:
+        _check_text(argv)
         config = flags.parse(kind, argv)
         if config is None:
             print(f"{sys.modules[function.__module__].__doc__}\n{flags.help_text(kind, argv)}")
@@ -56,13 +78,24 @@ def _run(kind: type[Settings], function: Callable[[Any], int | None], argv: Sequ
         print("Stopped.", file=sys.stderr)
         return 1
     except Exception as error:
-        if is_full_disk(error):  # which any library may notice
-            print(f"Error: no space left on the disk: {in_short(error)}. Make room, and start again.", file=sys.stderr)
-            return 1
-        if not isinstance(error, OSError):
+        text = _in_a_sentence(error)
+        if text is None:
             raise
-        print(f"Error: {in_words(error)}.", file=sys.stderr)
+        print(f"Error: {text}", file=sys.stderr)
         return 1
+
+
+def _in_a_sentence(error: Exception) -> str | None:
+    """What the system refuses, whichever library has noticed it; None for mistakes of the program."""
+    if is_full_disk(error):
+        return f"no space left on the disk: {in_short(error)}. Make room, and start again."
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return f"'{_shown(error.object)}' has a name that is not UTF-8 text; rename it."
+    return f"{in_words(error)}." if isinstance(error, OSError) else None
+
+
+def _shown(name: str) -> str:
+    return os.fsencode(name).decode(errors="backslashreplace")[:200]
 
 
 def _log_to_stderr():
