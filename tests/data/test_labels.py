@@ -68,6 +68,6 @@ def test_segments_need_a_positive_rating(tmp_path, caplog):
 def test_no_video_at_all_is_an_error(tmp_path):
     videos = opened(tmp_path, [video(1)])
     write_records(tmp_path / "00.tfrecord", [b"no record"])
-    skipping = dataclasses.replace(videos, bad_records=BadRecords(skip=True))
+    skipping = dataclasses.replace(videos, bad_records=BadRecords(skip=True), stamps={})
     with pytest.raises(UserError, match=r"--x: no video could be read; .*verify"):
         check_labels(skipping, "x", "y")

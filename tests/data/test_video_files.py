@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tests.helpers import TINY_FEATURES, sequence_example, shared_path, write_re
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data import reading_order
+from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.files import find_files
 from yt8m_distill.data.reading_order import position_after
@@ -204,3 +206,39 @@ def test_sizes_are_looked_up_once(videos, monkeypatch):
     assert dataclasses.replace(videos, fraction=0.5).num_bytes == total
     assert dataclasses.replace(videos, files=videos.files[:1]).num_bytes < total
     VideoFiles(("nowhere.tfrecord",), SPEC)  # not before they are asked for
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_files_that_change_meanwhile_are_named(videos, skip):
+    videos = dataclasses.replace(videos, bad_records=BadRecords(skip))
+    path = videos.files[1]
+    content, stamp = pathlib.Path(path).read_bytes(), os.stat(path)
+
+    def refused(problem: str):
+        for read in (lambda: ids(videos.ordered_batches(View(), 4)), lambda: videos.estimated_videos(10)):
+            with pytest.raises(UserError, match=rf"train1\.tfrecord {problem}"):
+                read()
+
+    assert len(ids(videos.ordered_batches(View(), 4))) == 21
+    os.unlink(path)
+    refused("was removed after this command had begun: put it back")
+    pathlib.Path(path).write_bytes(content[:-9])
+    refused(r"was replaced or written to .* \(it had [0-9,]+ bytes, now it has")
+    pathlib.Path(path).write_bytes(content * 2)
+    refused(r"was replaced or written to .* \(it had [0-9,]+ bytes, now it has")
+    pathlib.Path(path).write_bytes(bytes(len(content)))
+    refused(r"was replaced or written to .* \(it has as many bytes as before\)")
+    pathlib.Path(path).write_bytes(content)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as a copy from elsewhere has it
+    assert len(ids(videos.ordered_batches(View(), 4))) == 21
+
+
+def test_a_file_that_is_overwritten_while_it_is_read(videos):
+    batches = videos.ordered_batches(View(), 4)
+    next(batches)
+    for path in videos.files:
+        with open(path, "r+b") as file:
+            file.write(bytes(200))
+        os.utime(path, ns=(0, 0))
+    with pytest.raises(UserError, match=r"train[0-2]\.tfrecord was replaced or written to"):
+        list(batches)

@@ -3,15 +3,15 @@
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
 from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.data.bad_records import BadRecord, BadRecords
-from yt8m_distill.data.record_files import ask_for, open_records
+from yt8m_distill.data.record_files import FileStamp, ask_for, open_records, open_unchanged
 from yt8m_distill.data.record_format import (
     ID_KEYS,
     LABELS_KEY,
@@ -151,12 +151,14 @@ class RecordReader:
         spec: their format.
         bad_records: what happens to bad records.
         use: what the records are read for, one of `record_format.USES`.
+        stamps: of the files when the command began, where they are known.
     """
 
     files: Sequence[str]
     spec: DatasetSpec
     bad_records: BadRecords
     use: str = LEARNING
+    stamps: Mapping[str, FileStamp] = field(default_factory=dict)
 
     def read(self, places: np.ndarray, buffer: np.ndarray, *, prefetch: bool = False) -> tuple[np.ndarray, list[Video]]:
         """The positions after the records and their videos, which are views of the buffer; bad ones left out.
@@ -170,7 +172,8 @@ class RecordReader:
         with contextlib.ExitStack() as opened:
             descriptors = {}
             for file in set(places[:, 0].tolist()):
-                descriptors[file] = opened.enter_context(open_records(self.files[file])).descriptor
+                records = opened.enter_context(open_unchanged(self.files[file], self.stamps.get(self.files[file])))
+                descriptors[file] = records.descriptor
             for file, _, offset, num_bytes, *_ in places.tolist() if prefetch else ():
                 ask_for(descriptors[file], offset, num_bytes)
             for file, number, offset, num_bytes, *position in places.tolist():

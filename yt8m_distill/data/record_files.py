@@ -12,6 +12,7 @@ from yt8m_distill.data.byte_sources import FileBytes
 from yt8m_distill.data.compression import HEAD_BYTES, Unpacked, compression_of, unpack
 from yt8m_distill.data.framing import StreamRecord, frames_of, records_of_stream, records_with_data
 from yt8m_distill.data.tfrecord import Frame
+from yt8m_distill.errors import UserError
 
 READ_AHEAD_BYTES = 1 << 24
 _ENDINGS = (".gz", ".gzip", ".z", ".zz", ".zlib")
@@ -76,6 +77,59 @@ def open_records(path: str | os.PathLike) -> Iterator[OpenRecords]:
                 yield OpenRecords(unpacked.file.fileno(), unpacked.num_bytes, unpacked)
                 return
         yield OpenRecords(file.fileno(), os.fstat(file.fileno()).st_size)
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """What shows whether a file has changed since a command began.
+
+    Attributes:
+        num_bytes: its size.
+        written: when it was last written, in nanoseconds.
+    """
+
+    num_bytes: int
+    written: int
+
+    @classmethod
+    def of(cls, path: str) -> "FileStamp":
+        """That of a file as it is now.
+
+        Raises:
+            OSError: there is none.
+        """
+        status = os.stat(path)
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+@contextlib.contextmanager
+def open_unchanged(path: str, stamp: FileStamp | None) -> Iterator[OpenRecords]:
+    """`open_records` of a file that is as it was when the command began.
+
+    Args:
+        path: of the file.
+        stamp: of that time; None: it is not known.
+
+    Raises:
+        UserError: it has been removed, replaced or written since then, or cannot be read any more.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            now = stamp and FileStamp.of(path)
+            records = opened.enter_context(open_records(path))
+        except OSError as error:
+            was = (
+                "was removed" if isinstance(error, FileNotFoundError) else f"cannot be read any more ({error.strerror})"
+            )
+            raise UserError(f"{path} {was} after this command had begun: put it back, and start again.") from error
+        if now != stamp:
+            sizes = f"it had {stamp.num_bytes:,} bytes, now it has {now.num_bytes:,}"
+            sizes = "it has as many bytes as before" if now.num_bytes == stamp.num_bytes else sizes
+            raise UserError(
+                f"{path} was replaced or written to after this command had begun ({sizes}): start again when it is "
+                "complete, and leave input files as they are meanwhile."
+            )
+        yield records
 
 
 @functools.lru_cache(_UNPACKED_FILES)

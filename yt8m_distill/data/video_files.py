@@ -19,8 +19,9 @@ from yt8m_distill.data.files import find_files
 from yt8m_distill.data.format_detection import detect_files
 from yt8m_distill.data.reading import RecordReader
 from yt8m_distill.data.reading_order import BEGINNING, Place, Position, ReadingOrder, in_batches
-from yt8m_distill.data.record_files import frames_of_file, open_records, tell_of_compressed
+from yt8m_distill.data.record_files import FileStamp, open_unchanged, tell_of_compressed
 from yt8m_distill.data.record_format import LEARNING
+from yt8m_distill.data.tfrecord import Frame
 from yt8m_distill.data.video import Video
 from yt8m_distill.errors import UserError
 
@@ -36,7 +37,7 @@ class VideoFiles:
         fraction: share of the records that is read, always the same ones; those of a smaller share are among those of
             a larger one.
         use: what the records are read for, one of `record_format.USES`.
-        sizes: of files, in bytes, by path, where they are known.
+        stamps: of files as they were found, by path: a file that changes meanwhile is an error.
     """
 
     files: tuple[str, ...]
@@ -44,7 +45,7 @@ class VideoFiles:
     bad_records: BadRecords = field(default_factory=BadRecords)
     fraction: float = 1.0
     use: str = LEARNING
-    sizes: Mapping[str, int] = field(default_factory=dict, repr=False)
+    stamps: Mapping[str, FileStamp] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "files", tuple(self.files))
@@ -56,7 +57,7 @@ class VideoFiles:
 
     def size_of(self, path: str) -> int:
         """Bytes of one of the files."""
-        return self.sizes[path] if path in self.sizes else os.path.getsize(path)
+        return self.stamps[path].num_bytes if path in self.stamps else os.path.getsize(path)
 
     def ordered_batches(
         self, view: View, batch_size: int, seed: int = 0, start: Position = BEGINNING
@@ -124,10 +125,14 @@ class VideoFiles:
 
         At the segment level, and for a view in segments, the number of these.
         """
-        frames = itertools.chain.from_iterable(map(frames_of_file, self.files))
-        lengths = [frame.num_bytes for frame in itertools.islice(frames, count)]
+        lengths = [frame.num_bytes for frame in itertools.islice(self._frames(), count)]
         records = len(lengths) if len(lengths) < count else self.num_bytes / np.mean(lengths)
         return max(min(len(lengths), 1), round(self.fraction * records * self._examples_each(count, view or View())))
+
+    def _frames(self) -> Iterator[Frame]:
+        for path in self.files:
+            with open_unchanged(path, self.stamps.get(path)) as records:
+                yield from records.frames()
 
     def _examples_each(self, count: int, view: View) -> float:
         """The mean of the first records."""
@@ -138,7 +143,7 @@ class VideoFiles:
 
     @property
     def _records(self) -> RecordReader:
-        return RecordReader(self.files, self.spec, self.bad_records, self.use)
+        return RecordReader(self.files, self.spec, self.bad_records, self.use, self.stamps)
 
     def _windows_in_order(self) -> Iterator[np.ndarray]:
         return ReadingOrder.of_files(len(self.files)).windows(self._places_of_file)
@@ -151,7 +156,7 @@ class VideoFiles:
 
     def _readable_places(self, file: int, skip: int, read_ahead: bool) -> Iterator[Place]:
         path = self.files[file]
-        with open_records(path) as records:
+        with open_unchanged(path, self.stamps.get(path)) as records:
             self.bad_records.note_file(path, records.all_bytes)
             for frame in records.frames(skip, read_ahead=read_ahead):
                 if frame.problem:
@@ -189,15 +194,15 @@ def open_videos(
         UserError: no file matches, no file holds a record, not a TFRecord, or an edition that `detect_spec` refuses;
             an empty file, unless bad records are skipped.
     """
-    sizes = {path: os.path.getsize(path) for path in find_files(pattern, flag)}
-    bad_records = BadRecords(skip_bad_records)
-    for path, size in sizes.items():
-        bad_records.note_file(path, size)
-    tell_of_compressed(tuple(sizes))
-    spec = spec or detect_files(tuple(sizes), overrides, skip_bad_records, use)
-    spec = with_ranges(spec, tuple(sizes))
-    check_generated_ids(spec, tuple(sizes))
-    return VideoFiles(tuple(sizes), spec, BadRecords(skip_bad_records), use=use, sizes=sizes)
+    stamps = {path: FileStamp.of(path) for path in find_files(pattern, flag)}
+    bad_records, files = BadRecords(skip_bad_records), tuple(stamps)
+    for path, stamp in stamps.items():
+        bad_records.note_file(path, stamp.num_bytes)
+    tell_of_compressed(files)
+    spec = spec or detect_files(files, overrides, skip_bad_records, use)
+    spec = with_ranges(spec, files)
+    check_generated_ids(spec, files)
+    return VideoFiles(files, spec, BadRecords(skip_bad_records), use=use, stamps=stamps)
 
 
 def check_generated_ids(spec: DatasetSpec, files: Sequence[str]):
