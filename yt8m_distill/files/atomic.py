@@ -66,6 +66,14 @@ def write_json(path: pathlib.Path, values: Mapping[str, Any]):
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
+def remove_directory(path: pathlib.Path):
+    """Removes a folder so that a kill leaves all of it or nothing."""
+    partial, _ = _hidden(path)
+    shutil.rmtree(partial, ignore_errors=True)
+    os.rename(path, partial)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
 def clear_leftovers(path: pathlib.Path):
     """Removes what a killed process has left beside a file or folder that it was writing.
 

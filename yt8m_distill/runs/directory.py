@@ -59,9 +59,18 @@ class RunDir:
         """Weights at the end of each stage that was followed by another one: `1/student.weights.h5`."""
         return self.path / "stages"
 
+    @property
+    def stage_ends(self) -> pathlib.Path:
+        """Training states from which a longer training goes on: `1/state.npz`, with the best weights until then."""
+        return self.path / "ends"
+
+    @property
+    def evaluations(self) -> pathlib.Path:
+        return self.path / "eval"
+
     def metrics_file(self, *, of_teacher: bool = False, branch: int | None = None) -> pathlib.Path:
         """`eval/metrics.json`; in `eval/teacher/` for the teacher of a student, in `branch_0/` there for a branch."""
-        folder = self.path / "eval" / ("teacher" if of_teacher else "") / ("" if branch is None else f"branch_{branch}")
+        folder = self.evaluations / ("teacher" if of_teacher else "") / ("" if branch is None else f"branch_{branch}")
         return folder / "metrics.json"
 
     def clear_leftovers(self):
@@ -69,7 +78,7 @@ class RunDir:
         for path in (self.config_file, self.report_file, self.best):
             atomic.clear_leftovers(path)
         metrics = (self.metrics_file(of_teacher=of_teacher).parent for of_teacher in (False, True))
-        for folder in (self.checkpoints, self.finished_stages, *metrics):
+        for folder in (self.checkpoints, self.finished_stages, self.stage_ends, *metrics):
             atomic.clear_all_leftovers(folder)
 
     def check(self):
@@ -101,8 +110,14 @@ def move_aside(run: RunDir) -> pathlib.Path | None:
     if not run.path.exists():
         return None
     with lock_directory(run.path):
-        number = 1
-        while (target := run.path.with_name(f"{run.path.name}.old-{number}")).exists():
-            number += 1
+        target = free_name(run)
         os.rename(run.path, target)
+    return target
+
+
+def free_name(run: RunDir) -> pathlib.Path:
+    """The first free `<name>.old-N` beside a run directory."""
+    number = 1
+    while (target := run.path.with_name(f"{run.path.name}.old-{number}")).exists():
+        number += 1
     return target

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 from yt8m_distill.config.json import from_values
 from yt8m_distill.config.training import Checkpointing
@@ -43,6 +44,8 @@ class Progress:
         epoch_examples: videos of one epoch; None until the first one has ended.
         best: metrics of the best epoch so far.
         train_files: name and size of every training file.
+        stage_start: steps of the stages before this one; None where an earlier version has not stored it.
+        stopped: whether the training was stopped here, where it would not have stored its state otherwise.
     """
 
     stage: int = 0
@@ -54,6 +57,8 @@ class Progress:
     epoch_examples: int | None = None
     best: dict[str, int | float] | None = None
     train_files: list[list[str | int]] | None = None
+    stage_start: int | None = None
+    stopped: bool = False
 
     def __post_init__(self):
         counts = (self.stage, self.epoch, self.batch, self.examples, self.step, self.epoch_examples or 0)
@@ -67,6 +72,12 @@ class Progress:
         self.step += 1
         self.examples += videos_in(batch)
 
+    @property
+    def steps_in_stage(self) -> int | None:
+        """Steps done in this stage; None where they are not known."""
+        start = 0 if self.stage == 0 else self.stage_start
+        return None if start is None else self.step - start
+
     def next_epoch(self, **changes) -> "Progress":
         """At the beginning of an epoch."""
         return dataclasses.replace(self, batch=0, position=dataclasses.astuple(BEGINNING), examples=0, **changes)
@@ -75,6 +86,15 @@ class Progress:
 def names_and_sizes(videos: VideoFiles) -> list[list[str | int]]:
     """Name and size of every training file, compared when a run is resumed."""
     return [[os.path.basename(path), videos.size_of(path)] for path in videos.files]
+
+
+def position_of(checkpoint: Checkpoint) -> Progress:
+    """The position in the training at which a checkpoint was written.
+
+    Raises:
+        UserError: it holds none.
+    """
+    return from_values(Progress, checkpoint.progress(), str(checkpoint.path / "progress.json"))
 
 
 class Checkpointer:
@@ -109,7 +129,9 @@ class Checkpointer:
         Raises:
             UserError: this worker does not see it.
         """
-        by_step = {checkpoint.step: checkpoint for checkpoint in checkpoints.checkpoints(self._run)}
+        if self._devices.is_chief:
+            checkpoints.prune(self._run, self._settings.keep)  # what a kill has left
+        by_step = {checkpoint.step: checkpoint for checkpoint in checkpoints.states(self._run)}
         step = self._devices.from_chief(max(by_step, default=-1))
         if step >= 0 and step not in by_step:
             raise UserError(
@@ -129,14 +151,14 @@ class Checkpointer:
             UserError: the run was started with other training files; or no position is stored.
         """
         checkpoint.check()
-        progress = from_values(Progress, checkpoint.progress(), str(checkpoint.path / "progress.json"))
+        progress = position_of(checkpoint)
         if progress.train_files != start.train_files:
             raise UserError(
                 f"the training files are not those that the run in '{self._run.path}' was started with: names or sizes "
                 "differ. Put them back, or give --start_new_model."
             )
         log.info("Resuming %s after step %d", self._run.path, progress.step)
-        return progress
+        return dataclasses.replace(progress, stopped=False)
 
     def is_due(self, step: int) -> bool:
         """Whether a checkpoint is to be written after this step, by number or by time."""
@@ -165,6 +187,23 @@ class Checkpointer:
             UserError: something of this is not finite, or the disk has not enough space.
         """
         self.check_finite(progress.step, step_model)
+        arrays, position = self._arrays(step_model), dataclasses.asdict(progress)
+        keep, sizes = self._settings.keep, self._logs.sizes()
+        checkpoints.save_checkpoint(self._run, progress.step, arrays, keep, progress=position, log_sizes=sizes)
+        self._saved_at = time.monotonic()
+
+    def save_stage_end(self, progress: Progress, step_model: LabelTrainer):
+        """Writes what a longer training of this stage goes on from.
+
+        Raises:
+            UserError: something of this is not finite, or the disk has not enough space.
+        """
+        self.check_finite(progress.step, step_model)
+        arrays, position = self._arrays(step_model), dataclasses.asdict(progress)
+        sizes = self._logs.sizes()
+        checkpoints.save_stage_end(self._run, progress.stage, arrays, progress=position, log_sizes=sizes)
+
+    def _arrays(self, step_model: LabelTrainer) -> dict[str, np.ndarray]:
         optimizer, arrays = step_model.optimizer, {}
         if optimizers.averages(optimizer):
             for role, model in self._models.items():
@@ -173,16 +212,9 @@ class Checkpointer:
             for role, model in self._models.items():
                 arrays |= weights.model_arrays(model, role)
         arrays |= {f"optimizer.{i:04d}": variable.numpy() for i, variable in enumerate(optimizer.variables)}
-        arrays |= {f"metrics.{i:04d}": variable.numpy() for i, variable in enumerate(_metric_variables(step_model))}
-        checkpoints.save_checkpoint(
-            self._run,
-            progress.step,
-            arrays,
-            self._settings.keep,
-            progress=dataclasses.asdict(progress),
-            log_sizes=self._logs.sizes(),
-        )
-        self._saved_at = time.monotonic()
+        return arrays | {
+            f"metrics.{i:04d}": variable.numpy() for i, variable in enumerate(_metric_variables(step_model))
+        }
 
     def restore(self, checkpoint: Checkpoint, step_model: LabelTrainer):
         """Sets models, optimizer and running means to their state at a checkpoint.

@@ -1,6 +1,7 @@
 """The training loop: the life of a batch, from the files to a checkpoint."""
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping
 
@@ -17,11 +18,11 @@ from yt8m_distill.devices.cluster import ONE_DEVICE, Devices
 from yt8m_distill.distiller import LabelTrainer
 from yt8m_distill.errors import Interrupted
 from yt8m_distill.prediction.predict import prediction_function
-from yt8m_distill.runs import weights
+from yt8m_distill.runs import checkpoints, weights
 from yt8m_distill.runs.checkpoints import Checkpoint
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.training import optimizers
-from yt8m_distill.training.checkpointing import Checkpointer, Progress, names_and_sizes
+from yt8m_distill.training.checkpointing import Checkpointer, Progress, names_and_sizes, position_of
 from yt8m_distill.training.logs import StepLog, TrainingLogs, log_histograms
 from yt8m_distill.training.stages import Stage, stages, step_model_of
 from yt8m_distill.training.step import compiled_step, compiled_step_on_all
@@ -65,7 +66,7 @@ class TrainingLoop:
         self.step_log = StepLog(run)
         self.checkpointer = Checkpointer(run, config.checkpointing, self.models, self.logs, devices)
         self.stop_requests = StopRequests(devices.workers)
-        self.progress = Progress(train_files=names_and_sizes(files["train"]))
+        self.progress = Progress(train_files=names_and_sizes(files["train"]), stage_start=0)
         for model in self.models.values():
             devices.separate_random_states(model.variables)
 
@@ -75,11 +76,13 @@ class TrainingLoop:
         self.logs.cut_back(checkpoint.log_sizes() if checkpoint else {})
         if checkpoint is not None:
             self.progress = self.checkpointer.progress_at(checkpoint, self.progress)
+            if self.devices.is_chief:
+                self._take_back_best()
         with self.stop_requests.noted(), self.logs.writer("train").as_default():
             for index in range(self.progress.stage, len(self.stages)):
                 self._train_stage(self.stages[index], checkpoint)
                 checkpoint = None
-                self.progress = self.progress.next_epoch(stage=index + 1, epoch=0)
+                self.progress = self.progress.next_epoch(stage=index + 1, epoch=0, stage_start=self.progress.step)
         self.logs.close()
 
     def _train_stage(self, stage: Stage, checkpoint: Checkpoint | None):
@@ -90,11 +93,29 @@ class TrainingLoop:
         # A run that was stopped within an epoch completes it, even where the epoch has no more steps.
         while self.progress.epoch < stage.epochs and not (self._enough_steps(step_model) and self.progress.batch == 0):
             self._train_epoch(stage, step, step_model)
+            if self._enough_steps(step_model) and self.devices.is_chief:  # a longer training completes the epoch
+                self.step_log.finite_means(self.progress.step, step_model)
+                self.checkpointer.save_stage_end(self.progress, step_model)
             self._end_epoch(stage, step_model)
+        if self.devices.is_chief and not self._enough_steps(step_model):
+            self._note_end(stage, step_model)
         if stage.followed:
             optimizers.take_over_averages(step_model.optimizer, step_model.trained_variables())
             if self.devices.is_chief:
                 weights.save_all(self.models, self.run_dir.finished_stages / str(self.progress.stage + 1))
+
+    def _note_end(self, stage: Stage, step_model: LabelTrainer):
+        """Stores the end of a stage at the end of an epoch, where the next stage will replace the last checkpoints."""
+        if stage.followed:
+            self.checkpointer.save_stage_end(self.progress, step_model)
+        elif end := checkpoints.stage_end(self.run_dir, self.progress.stage):  # of a shorter training
+            end.remove()
+
+    def _take_back_best(self):
+        """At the end of a stage, from which a longer training goes on: the best weights are those until then."""
+        end = checkpoints.stage_end(self.run_dir, self.progress.stage)
+        if end is not None and position_of(end) == self.progress:
+            checkpoints.take_back_best(self.run_dir, end)
 
     def _train_epoch(self, stage: Stage, step: Callable[[Batch], tf.Tensor], step_model: LabelTrainer):
         """One epoch, or the rest of one."""
@@ -115,9 +136,9 @@ class TrainingLoop:
                 if self.progress.step % LOG_EVERY_STEPS == 0:
                     bar.set_postfix(loss=f"{self.step_log.write(self.progress.step, step_model):.4g}", refresh=False)
                 # 5. The curves before the checkpoint, which notes their sizes; the means are checked before it, too.
-                stopping = self.stop_requests.pending()
-                if stopping or self.checkpointer.is_due(self.progress.step):
-                    self._save(step_model)
+                stopping, due = self.stop_requests.pending(), self.checkpointer.is_due(self.progress.step)
+                if stopping or due:
+                    self._save(step_model, stopped=not due)
                 # 6. A request to stop ends the training with its state saved.
                 self._end_if(stopping)
 
@@ -142,11 +163,11 @@ class TrainingLoop:
             self.progress.best = {"stage": self.progress.stage, "epoch": self.progress.epoch, **(metrics or {})}
             weights.save_all(self.models, self.run_dir.best, {"step": self.progress.step, **self.progress.best})
 
-    def _save(self, step_model: LabelTrainer):
+    def _save(self, step_model: LabelTrainer, stopped: bool = False):
         """Writes a checkpoint; only the chief does."""
         if self.devices.is_chief:
             self.step_log.finite_means(self.progress.step, step_model)
-            self.checkpointer.save(self.progress, step_model)
+            self.checkpointer.save(dataclasses.replace(self.progress, stopped=stopped), step_model)
 
     def _end_if(self, stopping: bool):
         """Ends a run that was asked to stop; its state has just been saved."""

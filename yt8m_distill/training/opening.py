@@ -1,9 +1,9 @@
-"""Opening a run directory: a new one, or one that is resumed with the same settings."""
+"""Opening a run directory: a new one, or one that is resumed with the same settings, or trained longer."""
 
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from yt8m_distill.config.json import to_json, to_values
 from yt8m_distill.config.run import RunConfig
@@ -13,6 +13,8 @@ from yt8m_distill.files.lock import lock_directory
 from yt8m_distill.runs import checkpoints, directory
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.locations import absolute, with_working_directory
+from yt8m_distill.runs.teachers import teacher_config
+from yt8m_distill.training import extension
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +36,13 @@ def open_run(config: RunConfig, start_new_model: bool) -> Iterator[RunDir]:
     """Opens the run directory of a configuration, and writes `config.json`; nobody else writes there meanwhile.
 
     Args:
-        config: of the run; its directory is new, or has a run with the same settings, which is resumed.
+        config: of the run; its directory is new, or has a run with the same settings, which is resumed, or is trained
+            longer where only the number of epochs or steps differs.
         start_new_model: move an existing run aside first.
 
     Raises:
-        UserError: it holds a run with other settings, another command writes there, or it cannot be written to.
+        UserError: it holds a run with other settings or a longer one, another command writes there, or it cannot be
+            written to.
     """
     run = RunDir(config.train_dir)
     if start_new_model and (moved := directory.move_aside(run)):
@@ -52,33 +56,50 @@ def _open(run: RunDir, config: RunConfig):
     run.check()
     run.clear_leftovers()
     if run.config_file.exists() and has_trained(run):
-        changed = changed_settings(run.read_config(), config)
-        if changed:
+        former = run.read_config()
+        if changed := changed_settings(former, config, except_for=extension.FIELDS):
             raise UserError(
                 f"'{run.path}' holds a run with other settings ({'; '.join(changed)}). "
                 "Give another --train_dir, or --start_new_model to move that run aside."
             )
+        _extend(run, former, config)
     atomic.write_text(run.config_file, to_json(with_working_directory(config)))
+
+
+def _extend(run: RunDir, former: RunConfig, config: RunConfig):
+    """Takes a run that is to be trained longer back to where it goes on; a longer teacher makes another student."""
+    own = extension.extension_of(run, former, config)
+    if config.training_mode == "serial" and not config.teacher_dirs and run.teacher.config_file.exists():
+        teacher = teacher_config(config, str(run.teacher.path))
+        if extension.extension_of(run.teacher, run.teacher.read_config(), teacher).trains:
+            extension.begin_again(run, "its teacher is trained longer, and the student learns from it")
+            return
+    extension.extend(run, own)
 
 
 def has_trained(run: RunDir) -> bool:
     """Whether there is anything to resume: one that failed before its first checkpoint may be changed."""
-    has_model = run.best.exists() or run.report_file.exists() or bool(checkpoints.checkpoints(run))
+    has_model = run.best.exists() or run.report_file.exists() or bool(checkpoints.states(run))
     return has_model or (run.teacher.config_file.exists() and has_trained(run.teacher))
 
 
-def changed_settings(old: RunConfig, new: RunConfig) -> list[str]:
+def changed_settings(old: RunConfig, new: RunConfig, except_for: Collection[str] = ()) -> list[str]:
     """One line for each setting that differs and would change what is learned.
 
     A model argument that the run does not have is newer than the run, which used its default.
+
+    Args:
+        old, new: of the run, and as it is to go on.
+        except_for: names of settings that may differ.
     """
+    free = {*RUNNING_FIELDS, *except_for}
     defaults = new.model_class.argument_defaults()
     old, new = absolute(dataclasses.replace(old, model_args={**defaults, **old.model_args})), absolute(new)
     old_values, new_values = dict(_flat(to_values(old))), dict(_flat(to_values(new)))
     return [
         f"{name}: {old_values.get(name)} in the run, {new_values.get(name)} now"
         for name in sorted({*old_values, *new_values})
-        if old_values.get(name) != new_values.get(name) and not {name, name.split(".")[0]} & set(RUNNING_FIELDS)
+        if old_values.get(name) != new_values.get(name) and not {name, name.split(".")[0]} & free
     ]
 
 

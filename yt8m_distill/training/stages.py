@@ -53,25 +53,32 @@ def stages(config: RunConfig, models: Mapping[str, keras.Model], stored: StoredO
         role = config.main_role
         name = "Training the teacher" if role == "teacher" else "Training the baseline"
         return [Stage(name, learning.num_epochs, View(config.selection), lambda: LabelTrainer(models[role], **options))]
-    losses = losses_of(config)
+    losses, epochs = losses_of(config), epochs_of_stages(config)
     distill = Stage(
         "Distilling the student" if config.training_mode == "serial" else "Training teacher and student",
         learning.num_epochs,
         View(config.selection, with_all_frames=stored is None, stored=stored),
         lambda: Distiller(models["teacher"], models["student"], mode=config.training_mode, losses=losses, **options),
     )
-    if config.training_mode != "serial" or reach_classifier(losses):
+    if len(epochs) == 1:
         return [distill]
-    epochs = learning.finetune_epochs or learning.num_epochs
     return [
         dataclasses.replace(distill, followed=True),
         Stage(
             "Fine-tuning the student",
-            epochs,
+            epochs[1],
             View(config.selection),
             lambda: LabelTrainer(models["student"], **options),
         ),
     ]
+
+
+def epochs_of_stages(config: RunConfig) -> tuple[int, ...]:
+    """The epochs of each stage of a training, without those of its teacher."""
+    learning = config.learning
+    if config.training_mode != "serial" or reach_classifier(losses_of(config)):
+        return (learning.num_epochs,)
+    return learning.num_epochs, learning.finetune_epochs or learning.num_epochs
 
 
 def step_model_of(stage: Stage, config: RunConfig, devices: Devices = ONE_DEVICE) -> LabelTrainer:

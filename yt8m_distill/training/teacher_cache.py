@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import pathlib
 import time
 import zlib
@@ -58,6 +59,7 @@ class Contents:
         level: of the records: whether videos or their rated segments are stored.
         videos: rows of every array; None until they are counted.
         with_checksums: whether every row has one; those of earlier versions have none.
+        teacher_run: the teacher's run directory (of several, the student's); None: not stored, by an earlier version.
     """
 
     teacher: str
@@ -72,6 +74,7 @@ class Contents:
     level: str = FRAME
     videos: int | None = None
     with_checksums: bool = False
+    teacher_run: str | None = None
 
     def arrays(self) -> dict[str, tuple[np.dtype, int]]:
         """Type and values per video of each array, by the name of its file."""
@@ -277,6 +280,7 @@ def _needed_contents(config: RunConfig, teacher: TrainedModel, videos: VideoFile
         fraction=videos.fraction,
         level=data.level,
         with_checksums=True,
+        teacher_run=os.path.realpath(teacher.run_path),
     )
 
 
@@ -297,6 +301,9 @@ def _stored_contents(folder: pathlib.Path, needed: Contents) -> Contents | None:
     ]
     if None not in (stored.dim, needed.dim) and stored.dim != needed.dim:
         differing.append("dim")
+    if differing == ["teacher"] and stored.teacher_run == needed.teacher_run:
+        log.info("The teacher has been trained since the teacher cache in %s was written: writing it again", folder)
+        return None
     if differing:
         described = "; ".join(f"{name}: {getattr(stored, name)}, not {getattr(needed, name)}" for name in differing)
         raise UserError(
