@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from measuring import print_machine, print_table
 
 COLUMNS = ("trials", "number", "measured", "measure", "bound")
-PARTS = ("shards", "service")  # of each the function of that name in reliability_NAME.py makes the rows
+PARTS = ("shards", "service", "kills")  # of each the function of that name in reliability_NAME.py makes the rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +33,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
     parser.add_argument("--seed", type=int, default=0, help="decides all trials")
     parser.add_argument("--shards", type=int, default=10_000, help="shards: damaged ones")
+    parser.add_argument("--kills", type=int, default=200, help="kills: of all commands together")
     parser.add_argument("--requests", type=int, default=10_000, help="service: hostile ones")
     parser.add_argument("--connections", type=int, default=32, help="service: that attack at a time")
     parser.add_argument("--clients", type=int, default=2, help="service: processes that have these connections")

@@ -88,7 +88,7 @@ def test_refusals(data, tmp_path, capsys):
     report = read_json(run.report_file)
     for shorter in ("--num_epochs=1", "--max_steps=7"):
         assert train(data, run.path, *arguments, "--num_epochs=2", shorter) == 2
-        assert "already been trained for 2 epochs, 8 steps" in capsys.readouterr().err
+        assert "already been trained for 2 epochs (8 steps)." in capsys.readouterr().err
     assert train(data, run.path, *arguments, "--num_epochs=3", "--seed=1") == 2
     message = capsys.readouterr().err
     assert "learning.seed: 0 in the run, 1 now" in message

@@ -127,3 +127,13 @@ def test_checkpoints_are_due_by_steps_and_by_time(tmp_path, monkeypatch):
     assert trained.checkpointer.is_due(3)
     trained.checkpointer.save(Progress(step=3), trained.step_model)
     assert not trained.checkpointer.is_due(4)
+
+
+def test_a_stopped_training_keeps_what_one_never_stopped_keeps(tmp_path):
+    run = RunDir(tmp_path)
+    kept = []
+    for step, stopped in ((4, False), (8, False), (9, True), (12, False)):
+        progress = {"step": step, "stopped": stopped}
+        checkpointing.checkpoints.save_checkpoint(run, step, {}, 2, progress=progress, log_sizes={})
+        kept.append([checkpoint.step for checkpoint in checkpoints(run)])
+    assert kept == [[4], [4, 8], [4, 8, 9], [8, 12]]
