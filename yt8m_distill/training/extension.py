@@ -128,12 +128,11 @@ def _stored_end(run: RunDir, stage: int, last: Progress) -> Progress | None:
 
 def _shorter(run: RunDir, progress: Progress, limits: _Limits) -> UserError:
     steps = "" if progress.steps_in_stage is None else f" ({progress.steps_in_stage} steps)"
-    stage = " of fine-tuning" if progress.stage else ""
-    at_most = "" if limits.steps is None else f" and {limits.steps} steps"
+    done = f"{progress.epoch + (progress.batch > 0)} epochs{steps}{' of fine-tuning' if progress.stage else ''}"
+    asked = f"{limits.epochs} epochs" + ("" if limits.steps is None else f" and {limits.steps} steps")
     return UserError(
-        f"'{run.path}' has already been trained for {progress.epoch + (progress.batch > 0)} epochs{steps}{stage}. It can "
-        f"be trained longer, but not less than it was: {limits.epochs} epochs{at_most} are too few. Give more, or another "
-        "--train_dir."
+        f"'{run.path}' has already been trained for {done}. It can be trained longer, but not less than it was: {asked} "
+        "are too few. Give more, or another --train_dir."
     )
 
 
