@@ -1,7 +1,11 @@
 """The benchmarks of speed run through and print their tables; at tiny sizes, so the numbers mean nothing."""
 
 import importlib
+import os
 import pathlib
+import re
+import subprocess
+import sys
 
 import pytest
 
@@ -107,3 +111,19 @@ def test_reliability_of_the_service(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "| hostile requests | 30 | 0 | answers but 200, 4xx, 503 | 0 |" in lines
     assert any(line.startswith("| `/health` meanwhile |") for line in lines)
+
+
+def test_reliability_of_restarts(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    kills = importlib.import_module("reliability_kills")
+    code = "import reliability_kills as kills; print(kills.job_of_trials((0, 0, 'baseline', 2)))"
+    command = [sys.executable, "-c", code]  # of its own, as it forks before TensorFlow has run
+    environment = {**os.environ, "PYTHONPATH": f"{BENCHMARKS}:{BENCHMARKS.parent}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert re.search(r"kills=2, trials=\d+, differing=\(\)", done.stdout)
+    for name, text in (("one", "same"), ("other", "same"), ("other", "more")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / text).write_text(text)
+    assert kills.differences(tmp_path / "one", tmp_path / "other") == ["more"]
+    (tmp_path / "one" / "same").write_text("other")
+    assert kills.differences(tmp_path / "one", tmp_path / "other") == ["more", "same"]

@@ -131,8 +131,8 @@ def _shorter(run: RunDir, progress: Progress, limits: _Limits) -> UserError:
     done = f"{progress.epoch + (progress.batch > 0)} epochs{steps}{' of fine-tuning' if progress.stage else ''}"
     asked = f"{limits.epochs} epochs" + ("" if limits.steps is None else f" and {limits.steps} steps")
     return UserError(
-        f"'{run.path}' has already been trained for {done}. It can be trained longer, but not less than it was: {asked} "
-        "are too few. Give more, or another --train_dir."
+        f"'{run.path}' has already been trained for {done}. It can be trained longer, but not less than it was: "
+        f"{asked} are too few. Give more, or another --train_dir."
     )
 
 
