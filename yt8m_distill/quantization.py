@@ -1,6 +1,7 @@
 """Quantization: between the bytes that features are stored as and the numbers that models compute with."""
 
 import math
+import os
 import zipfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -86,6 +87,8 @@ def read_eigenvalues(path: str, size: int) -> np.ndarray:
     Raises:
         UserError: it cannot be read, has another shape or fewer numbers, or one that is negative or not finite.
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+        raise UserError(f"eigenvalues: '{path}' cannot be read: it is not a regular file.")
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

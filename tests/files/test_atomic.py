@@ -1,14 +1,17 @@
 """Files and folders: nothing half-written ever replaces something whole."""
 
 import errno
+import os
 import pathlib
 import shutil
+import stat
 
 import pytest
 import tensorflow as tf
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.files.lock import lock_files
 
 
 def test_a_failure_while_writing_leaves_the_old_content(tmp_path):
@@ -86,3 +89,13 @@ def test_a_folder_of_another_machine_is_not_made_here(tmp_path, monkeypatch):
     (tmp_path / "odd:").mkdir()
     atomic.make_directory(pathlib.Path("odd:/run"))
     assert [path.name for path in tmp_path.iterdir()] == ["odd:"]
+
+
+def test_only_a_file_is_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        for write in (lambda: atomic.write_text(path, "x"), lambda: lock_files(path).__enter__()):  # noqa: B023
+            if path != tmp_path or write.__code__.co_names[0] != "lock_files":  # a folder may be replaced whole
+                with pytest.raises(UserError, match="is not a regular file: the name of a file is needed"):
+                    write()
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)

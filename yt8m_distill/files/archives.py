@@ -3,6 +3,7 @@
 import gzip
 import os
 import pathlib
+import stat
 import tarfile
 import zlib
 from collections.abc import Collection
@@ -52,9 +53,12 @@ def _read_to_end(stream: BinaryIO):
 
 def _size(path: str | os.PathLike) -> int:
     try:
-        return os.path.getsize(path)
+        status = os.stat(path)
     except OSError as error:
         raise UserError(f"'{path}' cannot be read: {error.strerror}.") from error
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+        raise UserError(f"'{path}' is not a model packed by --output_model_tgz: it is not a regular file.")
+    return status.st_size
 
 
 class _BoundedReads:

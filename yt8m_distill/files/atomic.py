@@ -34,6 +34,16 @@ def make_directory(path: pathlib.Path):
         raise UserError(f"the folder '{path}' cannot be written to.")
 
 
+def check_replaceable(path: pathlib.Path):
+    """Checks that a file can take the place of what has this name: a device would be replaced, too.
+
+    Raises:
+        UserError: it is something other than a file.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file: the name of a file is needed.")
+
+
 @contextlib.contextmanager
 def file_written_beside(path: pathlib.Path, *, binary: bool = False) -> Iterator[IO]:
     """An open file that replaces `path` when the context ends without an error, so that `path` is never half written.
@@ -41,6 +51,7 @@ def file_written_beside(path: pathlib.Path, *, binary: bool = False) -> Iterator
     Until then its name begins with a dot, so that a pattern that matches `path` does not match it.
     """
     make_directory(path.parent)
+    check_replaceable(path)
     partial, _ = _hidden(path)
     try:
         with (

@@ -105,6 +105,8 @@ def lock_files(*paths: str | os.PathLike | None) -> Iterator[None]:
     with contextlib.ExitStack() as locks:
         for path in (pathlib.Path(path) for path in paths if path is not None):
             atomic.make_directory(path.parent)
+            if not path.is_dir():
+                atomic.check_replaceable(path)
             locks.enter_context(_locked(path.with_name(f".{path.name}.lock"), f"'{path}'"))
         yield
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.atomic import check_replaceable
 from yt8m_distill.files.lock import lock_files
 
 _PIECE_BYTES = 1 << 20
@@ -52,8 +53,8 @@ class ResumableFiles:
 
     def __enter__(self) -> "ResumableFiles":
         # Renaming onto a folder would fail only at the end, and renaming onto a device would replace the device.
-        if others := [path for path in self._paths if path.exists() and not path.is_file()]:
-            raise UserError(f"{others[0]} is not a regular file: the name of a file is needed.")
+        for path in self._paths:
+            check_replaceable(path)
         with contextlib.ExitStack() as locks:
             locks.enter_context(lock_files(*self._paths))
             self._open()

@@ -75,6 +75,8 @@ def read_lines(path: str | os.PathLike) -> Iterator[bytes]:
     opened = gzip.open if str(path).endswith(".gz") else open
     number = 0
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UserError(f"{path} cannot be read: it is not a regular file.")
         with opened(path, "rb") as file:
             while line := file.readline(MOST_LINE_BYTES + 1):
                 number += 1
