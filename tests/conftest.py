@@ -1,7 +1,12 @@
 """What every test starts from."""
 
+import logging
+
 import keras
 import pytest
+
+# As commands leave it. pytest's caplog watches a logger that does not propagate only from the start of a test on.
+logging.getLogger("yt8m_distill").propagate = False
 
 
 @pytest.fixture(autouse=True)
