@@ -41,7 +41,7 @@ setup(
     extras_require={
         # ruff is held to one minor version, because `ruff format --check` compares with that version's style.
         "test": [
-            "pytest>=8,<10",
+            "pytest>=9.2,<10",
             "pytest-xdist>=3.6,<4",
             "hypothesis>=6.100,<7",
             "ruff>=0.17,<0.18",
