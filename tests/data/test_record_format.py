@@ -40,7 +40,7 @@ BREAKS = [
 ]
 
 
-@pytest.mark.parametrize(("number", "broken"), enumerate(BREAKS))
+@pytest.mark.parametrize(("number", "broken"), list(enumerate(BREAKS)))
 def test_each_rule_is_broken_by_a_record(number, broken):
     example, spec, message = broken
     data = example if isinstance(example, bytes) else example.SerializeToString()
