@@ -51,7 +51,6 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 }
 JOBS_OF_A_COMMAND = 2  # each with a command of its own that is never stopped
 SPEED = ("videos_per_second", "share_of_time_waiting_for_input")
-MOST_STARTS = 10  # of a command that is killed at most three times
 VIDEOS = {"train0": 20, "train1": 12, "validate": 8, "test": 400}
 
 
@@ -78,7 +77,10 @@ def kills(arguments: argparse.Namespace) -> list[tuple[str, int, float, str, flo
     shares = [arguments.kills * (i + 1) // len(names) - arguments.kills * i // len(names) for i in range(len(names))]
     jobs = [(arguments.seed, number, *job) for number, job in enumerate(zip(names, shares, strict=True)) if job[1]]
     with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, len(jobs))) as pool:
-        outcomes = list(pool.imap_unordered(job_of_trials, jobs, chunksize=1))
+        outcomes = []
+        for outcome in pool.imap_unordered(job_of_trials, jobs, chunksize=1):
+            print(f"{outcome.command}: {outcome.kills} kills, {len(outcome.differing)} files differ", file=sys.stderr)
+            outcomes.append(outcome)
     rows = []
     for name in COMMANDS:
         of_command = [outcome for outcome in outcomes if outcome.command == name]
