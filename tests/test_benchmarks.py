@@ -107,6 +107,10 @@ def test_damaged_shards(monkeypatch):
 
 def test_reliability_of_the_service(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
+    service = importlib.import_module("reliability_service")
+    monkeypatch.setattr(service, "HONEST_REQUESTS", 30)
+    monkeypatch.setattr(service, "SECONDS_TO_REST", 0.1)
+    monkeypatch.setattr(service, "BODY_TIMEOUT", 2.0)
     importlib.import_module("reliability").main(["--parts=service", "--requests=30", "--connections=8", "--clients=1"])
     lines = capsys.readouterr().out.splitlines()
     assert "| hostile requests | 30 | 0 | answers but 200, 4xx, 503 | 0 |" in lines
