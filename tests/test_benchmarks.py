@@ -67,8 +67,8 @@ def test_teacher_cache(run):
     sizes = ["--videos=6", "--frames=20", "--student_frames=3", "--batch_size=3", TINY_MODEL]
     (rows,) = run("teacher_cache", *sizes)
     assert rows["without a cache"][1:] == [1.0, 0.0]
-    assert rows["dense"][2] == 8 + 2 * (16 + 3862)
-    assert rows["top 20"][2] == 8 + 2 * 16 + 20 * (4 + 2) + 2
+    assert rows["dense"][2] == 8 + 2 * (16 + 3862) + 4
+    assert rows["top 20"][2] == 8 + 2 * 16 + 20 * (4 + 2) + 2 + 4
 
 
 def test_deployed(run):

@@ -74,9 +74,10 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off():
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         body = json.dumps({"videos": videos}).encode()
         connection.request("POST", "/predict", body, {"Content-Type": JSON})
-        time.sleep(4)
+        response = connection.getresponse()  # it has begun to answer
+        time.sleep(3)
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
-            connection.getresponse().read()
+            response.read()
         status, text, _ = ask(port, body, JSON)  # who reads gets all
         assert (status, len(json.loads(text)["videos"])) == (200, len(videos))
 

@@ -88,8 +88,10 @@ def run_beam_inference(config: BeamConfig) -> int:
     log.info("Predicting %d files with the %s from %s", len(files), trained.role, trained.source)
     output = config.predictions.output_file
     is_remote = FileSystems.get_scheme(output) is not None
-    with lock_files(None if is_remote else output), _packed_beside(output, trained) as model_file:
+    with contextlib.ExitStack() as held:
+        held.enter_context(lock_files(None if is_remote else output))
         _check_output(output)
+        model_file = held.enter_context(_packed_beside(output, trained))
         handler = VideoModelHandler(model_file, config.predictions, spec, view, trained.config.learning.seed)
         counts = _run(lambda: _pipeline(config, options, files, empty, handler))
     return _report(config, {**counts, "bad": counts.get("bad", 0) + len(empty)})
