@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from yt8m_distill.config.dataset import RANGES_FILE
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.remote import is_remote
 
 log = logging.getLogger(__name__)
 
 _UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".download", ".aria2", "_.gstmp")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def files_here(pattern: str) -> list[str]:
@@ -22,7 +22,7 @@ def files_here(pattern: str) -> list[str]:
     Raises:
         UserError: they are not on this machine.
     """
-    if _SCHEME.match(pattern):
+    if is_remote(pattern) and not _existing_folder(pattern):
         raise UserError(
             f"'{pattern}' is not on this machine. Copy the files here, or mount the bucket as a folder (gcsfuse, "
             "s3fs); python -m yt8m_distill.beam_inference predicts them where they are."
@@ -68,7 +68,7 @@ def in_folder(pattern: str, folder: str) -> str:
     if os.path.exists(whole):
         return os.path.normpath(whole)
     parts = (part.strip() for part in _split(pattern))
-    return ",".join(part if _SCHEME.match(part) else os.path.normpath(os.path.join(folder, part)) for part in parts)
+    return ",".join(part if is_remote(part) else os.path.normpath(os.path.join(folder, part)) for part in parts)
 
 
 def is_any_file(pattern: str) -> bool:

@@ -13,10 +13,11 @@ import tensorflow as tf
 
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import atomic, checksums, untrusted
+from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.trained_model import TrainedModel
+from yt8m_distill.runs.weights import check_checksum
 
 log = logging.getLogger(__name__)
 
@@ -117,8 +118,7 @@ def best_step(run: RunDir) -> int | None:
         UserError: `best.json` has no valid step.
     """
     path = run.best / "best.json"
-    if path.is_file():
-        checksums.check_file(path, "Restore it from a copy, or train the model again")
+    check_checksum(path)
     step = untrusted.read_json(path).get("step") if path.is_file() else None
     if step is not None and not (type(step) is int and 0 <= step < 2**62):
         raise UserError(f"'{path}' has no valid step of the weights.")

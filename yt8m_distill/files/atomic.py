@@ -5,16 +5,15 @@ import errno
 import json
 import os
 import pathlib
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.remote import is_remote
 
 _PARTIAL = ".partial"
 _OLD = ".old"
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # gs://bucket, whose slashes pathlib makes one
 SPACE_FACTOR = 1.02  # size of a file of arrays, divided by that of the arrays
 
 
@@ -24,7 +23,7 @@ def make_directory(path: pathlib.Path):
     Raises:
         UserError: it cannot be created or written to, or is on another machine.
     """
-    if _REMOTE.match(str(path)) and not path.parent.exists():
+    if is_remote(path) and not path.parent.exists():
         raise UserError(f"'{path}' is not on this machine; give a folder here, and copy what is in it afterwards.")
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -59,14 +59,23 @@ def save_all(models: Mapping[str, keras.Model], folder: pathlib.Path, descriptio
         checksums.write_checksums(written)
 
 
+def check_checksum(path: pathlib.Path):
+    """Checks a file that `save_all` has written by its checksum, where it has one.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if path.is_file():
+        checksums.check_file(path, "Restore it from a copy, or train the model again")
+
+
 def check_weights(path: pathlib.Path):
     """Checks a file of weights before a model is built for it: by its checksum, where it has one, and its headers.
 
     Raises:
         UserError: it is missing, damaged, or not such a file.
     """
-    if path.is_file():
-        checksums.check_file(path, "Restore it from a copy, or train the model again")
+    check_checksum(path)
     array_files.check_weights(path)
 
 

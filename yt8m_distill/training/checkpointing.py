@@ -184,9 +184,8 @@ class Checkpointer:
         """Writes a checkpoint: weights, state of the optimizer, running means, position, sizes of the event files.
 
         Raises:
-            UserError: something of this is not finite, or the disk has not enough space.
+            UserError: the disk has not enough space.
         """
-        self.check_finite(progress.step, step_model)
         arrays, position = self._arrays(step_model), dataclasses.asdict(progress)
         keep, sizes = self._settings.keep, self._logs.sizes()
         checkpoints.save_checkpoint(self._run, progress.step, arrays, keep, progress=position, log_sizes=sizes)
@@ -196,9 +195,8 @@ class Checkpointer:
         """Writes what a longer training of this stage goes on from.
 
         Raises:
-            UserError: something of this is not finite, or the disk has not enough space.
+            UserError: the disk has not enough space.
         """
-        self.check_finite(progress.step, step_model)
         arrays, position = self._arrays(step_model), dataclasses.asdict(progress)
         sizes = self._logs.sizes()
         checkpoints.save_stage_end(self._run, progress.stage, arrays, progress=position, log_sizes=sizes)

@@ -93,8 +93,8 @@ class TrainingLoop:
         # A run that was stopped within an epoch completes it, even where the epoch has no more steps.
         while self.progress.epoch < stage.epochs and not (self._enough_steps(step_model) and self.progress.batch == 0):
             self._train_epoch(stage, step, step_model)
+            self._check_finite(step_model)
             if self._enough_steps(step_model) and self.devices.is_chief:  # a longer training completes the epoch
-                self.step_log.finite_means(self.progress.step, step_model)
                 self.checkpointer.save_stage_end(self.progress, step_model)
             self._end_epoch(stage, step_model)
         if self.devices.is_chief and not self._enough_steps(step_model):
@@ -138,16 +138,15 @@ class TrainingLoop:
                 # 5. The curves before the checkpoint, which notes their sizes; the means are checked before it, too.
                 stopping, due = self.stop_requests.pending(), self.checkpointer.is_due(self.progress.step)
                 if stopping or due:
+                    self._check_finite(step_model)
                     self._save(step_model, stopped=not due)
                 # 6. A request to stop ends the training with its state saved.
                 self._end_if(stopping)
 
     def _end_epoch(self, stage: Stage, step_model: LabelTrainer):
         """Histograms, validation, the best weights, and a checkpoint at the start of the next epoch."""
-        self.step_log.finite_means(self.progress.step, step_model)
         self.progress = self.progress.next_epoch(epoch=self.progress.epoch + 1, epoch_examples=self.progress.examples)
         if self.devices.is_chief:
-            self.checkpointer.check_finite(self.progress.step, step_model)
             with optimizers.averaged(step_model.optimizer, step_model.trained_variables()):
                 log_histograms(self.models, self.files["train"], stage.view, self.progress.step)
                 self._validate()
@@ -163,10 +162,15 @@ class TrainingLoop:
             self.progress.best = {"stage": self.progress.stage, "epoch": self.progress.epoch, **(metrics or {})}
             weights.save_all(self.models, self.run_dir.best, {"step": self.progress.step, **self.progress.best})
 
+    def _check_finite(self, step_model: LabelTrainer):
+        """Ends the training, before anything is stored, where the loss or what the last update made is not finite."""
+        self.step_log.finite_means(self.progress.step, step_model)
+        if self.devices.is_chief:
+            self.checkpointer.check_finite(self.progress.step, step_model)
+
     def _save(self, step_model: LabelTrainer, stopped: bool = False):
         """Writes a checkpoint; only the chief does."""
         if self.devices.is_chief:
-            self.step_log.finite_means(self.progress.step, step_model)
             self.checkpointer.save(dataclasses.replace(self.progress, stopped=stopped), step_model)
 
     def _end_if(self, stopping: bool):
