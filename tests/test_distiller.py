@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import load_case
-from yt8m_distill.config.training import LABEL_LOSSES, PREDICTION_DISTANCES, STUDENT_LOSSES
+from yt8m_distill.config.distillation import PREDICTION_DISTANCES, STUDENT_LOSSES
+from yt8m_distill.config.training import LABEL_LOSSES
 from yt8m_distill.distiller import Distiller, LabelTrainer, _clipped, start_from_classifier, student_view
 from yt8m_distill.errors import UserError
 from yt8m_distill.losses import LabelLoss, Loss, PredictionLoss, RepresentationLoss
@@ -260,7 +261,7 @@ def test_start_from_classifier():
         ({"mode": "both"}, "known are serial, parallel"),
         ({"mode": "parallel"}, "classifier_layer"),
         ({"losses": ()}, "one or more"),
-        ({"losses": ("rep", "kd")}, "Unknown loss 'kd'. Known: rep, pred, ce"),
+        ({"losses": ("rep", "kd")}, "Unknown loss 'kd'. Known: rep, pred, dist, ce"),
         ({"losses": ("rep",), "loss_weights": {"ce": 1.0}}, "not a name in losses"),
         ({"losses": [LabelLoss()], "loss_weights": {"ce": 1.0}}, "not a name in losses"),
         ({"losses": ["ce", LabelLoss()]}, "'ce' of a loss is taken"),

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from tests.helpers import load_case
 from yt8m_distill import losses
-from yt8m_distill.config.training import LABEL_LOSSES, PREDICTION_DISTANCES
+from yt8m_distill.config.distillation import PREDICTION_DISTANCES
+from yt8m_distill.config.training import LABEL_LOSSES
 from yt8m_distill.errors import UserError
 
 
@@ -187,3 +188,94 @@ def test_videos_without_labels():
     expected = {"SoftmaxLoss": 0.0, "HingeLoss": 3 + 1.6, "CrossEntropyLoss": -np.log(0.8 * 0.5 * 0.1)}
     for name, value in expected.items():
         np.testing.assert_allclose(losses.label_loss(name)(labels, {"predictions": predictions}), value, rtol=1e-5)
+
+
+def outputs_with_logits(rng, videos: int = 5, classes: int = 7) -> dict:
+    logits = rng.normal(-1, 2, (videos, classes)).astype(np.float32)
+    return {"logits": logits, "predictions": 1 / (1 + np.exp(-logits))}
+
+
+@pytest.mark.parametrize("distance", ["kl", "squared"])
+@pytest.mark.parametrize("has_logits", [True, False])
+def test_temperature_by_its_definition(distance, has_logits):
+    rng = np.random.default_rng(3)
+    teacher, student = outputs_with_logits(rng), outputs_with_logits(rng)
+    given = student if has_logits else {"predictions": student["predictions"]}
+    loss = losses.PredictionLoss(distance=distance, temperature=2.5)(
+        {"predictions": teacher["predictions"]}, given, None
+    )
+    p, q = (1 / (1 + np.exp(-outputs["logits"].astype(np.float64) / 2.5)) for outputs in (teacher, student))
+    terms = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)) if distance == "kl" else (p - q) ** 2
+    np.testing.assert_allclose(loss, 2.5**2 * terms.sum(axis=1).mean(), rtol=1e-4)
+
+
+def test_temperature_of_saturated_predictions_is_finite():
+    teacher, student = ({"predictions": np.array([p], np.float32)} for p in ([0.0, 1.0], [1.0, 0.5]))
+    for loss in (losses.PredictionLoss(temperature=4.0), losses.CorrelationLoss(temperature=4.0)):
+        value, gradient = value_and_gradient(
+            lambda q, loss=loss: loss(teacher, {"predictions": q}, None), student["predictions"]
+        )
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+
+
+def test_a_temperature_of_one_changes_nothing():
+    rng = np.random.default_rng(4)
+    teacher, student = outputs_with_logits(rng), outputs_with_logits(rng)
+    assert losses.softened(teacher, 1.0) is teacher
+    plain = losses.bernoulli_kl(teacher, student)
+    assert float(losses.PredictionLoss()(teacher, student, None)) == float(plain)
+
+
+@pytest.mark.parametrize("arguments", [{"temperature": 0.0}, {"temperature": 2.0, "distance": "categorical_kl"}])
+def test_wrong_temperatures(arguments):
+    with pytest.raises(UserError, match="temperature"):
+        losses.PredictionLoss(**arguments)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_dist_by_numpys_correlations(temperature):
+    rng = np.random.default_rng(5)
+    teacher, student = outputs_with_logits(rng), outputs_with_logits(rng)
+    p, q = (1 / (1 + np.exp(-outputs["logits"].astype(np.float64) / temperature)) for outputs in (teacher, student))
+    between = np.mean([1 - np.corrcoef(*rows)[0, 1] for rows in zip(p, q, strict=True)])
+    within = np.mean([1 - np.corrcoef(*columns)[0, 1] for columns in zip(p.T, q.T, strict=True)])
+    loss = losses.CorrelationLoss(temperature=temperature)(teacher, student, None)
+    np.testing.assert_allclose(loss, temperature**2 * (between + within), rtol=1e-4)
+
+
+def test_dist_looks_at_order_and_not_at_size():
+    teacher = {"predictions": np.array([[0.1, 0.5, 0.9], [0.8, 0.3, 0.2]], np.float32)}
+    student = {"predictions": 0.5 * teacher["predictions"] + 0.05}
+    np.testing.assert_allclose(losses.CorrelationLoss()(teacher, student, None), 0.0, atol=1e-5)
+
+
+def test_where_nothing_varies_dist_has_no_gradient():
+    teacher = {"predictions": np.array([[0.1, 0.5, 0.9]], np.float32)}  # one video: no correlation within classes
+    value, gradient = value_and_gradient(
+        lambda q: losses.CorrelationLoss()(teacher, {"predictions": q}, None), np.full((1, 3), 0.1, np.float32)
+    )
+    assert float(value) == 2.0
+    np.testing.assert_array_equal(gradient, np.zeros((1, 3)))
+
+
+def test_shares_are_of_the_weighted_norms():
+    shares = losses.GradientShares({"rep": 0.3, "pred": 0.4, "ce": 0.3})
+    assert shares.by_name() == pytest.approx({"rep": 0.9, "pred": 1.2, "ce": 0.9})
+    norms = np.array([0.02, 0.4, 0.6], np.float32)
+    shares.add(norms)
+    shares.add(np.array([np.nan, 0.4, 0.6], np.float32))  # overflowed: measures nothing
+    weighted = np.array(list(shares.by_name().values())) * norms
+    np.testing.assert_allclose(weighted, norms.sum() * np.array([0.3, 0.4, 0.3]), rtol=1e-5)
+    shares.add(np.array([0.0, 0.4, 0.6], np.float32))
+    weighted = np.array(list(shares.by_name().values())) * [0.02, 0.8, 1.2]
+    np.testing.assert_allclose(weighted, 2.02 * np.array([0.3, 0.4, 0.3]), rtol=1e-5)
+    assert not shares.done
+
+
+def test_a_loss_without_a_gradient_has_no_weight_yet():
+    shares = losses.GradientShares({"rep": 1, "ce": 1})
+    shares.add(np.array([0.0, 2.0], np.float32))
+    assert shares.by_name() == {"rep": 0.0, "ce": 0.5}
+    with pytest.raises(UserError, match="one number above 0"):
+        losses.GradientShares({"rep": 0.0, "ce": 1.0})

@@ -8,7 +8,7 @@ import tensorflow as tf
 from yt8m_distill.config.training import DISTILLING_MODES
 from yt8m_distill.devices import collectives
 from yt8m_distill.errors import UserError
-from yt8m_distill.losses import Loss, LossBatch, student_losses
+from yt8m_distill.losses import GradientShares, Loss, LossBatch, student_losses
 from yt8m_distill.losses import label_loss as label_loss_named
 
 
@@ -24,9 +24,14 @@ class LabelTrainer(keras.Model):
     `train_step` takes `({"frames", "num_frames"}, labels[, label_weights])` and returns the running means of "loss" and
     its terms since the last `reset_metrics()`. Works in `fit` after `compile(optimizer=...)`.
 
+    Attributes:
+        shares: None: the losses have fixed weights.
+
     Under a `tf.distribute` strategy each replica calls `learn` on its own videos of a batch. Gradients are then those
     of the mean over the whole batch, and are clipped after they have been added up.
     """
+
+    shares: GradientShares | None = None
 
     def __init__(
         self,
@@ -79,10 +84,10 @@ class LabelTrainer(keras.Model):
         """
         batch = keras.utils.unpack_x_y_sample_weight(data)
         # 1. A finished teacher runs outside of the tape: nothing of it is kept for gradients.
-        constants = self._constant_outputs(batch[0])
+        constants = self.constant_outputs(batch[0])
         with tf.GradientTape() as tape:
             # 2. The forward passes of what is trained, and their loss terms.
-            terms, weighted = self._loss_terms(constants, *batch)
+            terms, weighted = self.loss_terms(constants, *batch)
             # 3. Each variable is regularized once, also one that two models share.
             terms["regularization"] = self.regularization_penalty * _regularization(self.trained_variables())
             total = tf.add_n([*weighted, terms["regularization"]])
@@ -92,11 +97,11 @@ class LabelTrainer(keras.Model):
         self._apply_gradients(tape, objective)
         return {"loss": total, **terms}
 
-    def _constant_outputs(self, inputs) -> dict[str, tf.Tensor] | None:
+    def constant_outputs(self, inputs) -> dict[str, tf.Tensor] | None:
         """Outputs that the losses read and that are not trained."""
         del inputs
 
-    def _loss_terms(self, constants, inputs, labels, label_weights) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+    def loss_terms(self, constants, inputs, labels, label_weights) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
         """The loss terms by name, and the weighted ones, which add up to the total."""
         del constants
         outputs = self.model(inputs, training=True)
@@ -138,8 +143,9 @@ class Distiller(LabelTrainer):
             learn in the same step, the teacher from the labels; `student.classifier` must then be `teacher.classifier`.
         losses: `Loss` objects, such as `RepresentationLoss()`, or names of registered ones: "rep" (representation),
             "pred" (predictions), "ce" (labels).
-        loss_weights, prediction_distance, representation_matching: of the losses that are given by name, see
-            `losses.student_losses`.
+        loss_weights, prediction_distance, representation_matching, temperature: of the losses that are given by name,
+            see `losses.student_losses`.
+        shares: weights of the losses in place of their own, in the order of `student_losses`.
         label_loss: as of `LabelTrainer`; also that of the loss "ce", where it is given by name.
         **kwargs: as for `LabelTrainer`.
 
@@ -185,6 +191,8 @@ class Distiller(LabelTrainer):
         prediction_distance: str = "kl",
         representation_matching: str = "final",
         label_loss: str = "CrossEntropyLoss",
+        temperature: float = 1.0,
+        shares: GradientShares | None = None,
         **kwargs,
     ):
         self.student_losses = student_losses(
@@ -193,10 +201,15 @@ class Distiller(LabelTrainer):
             prediction_distance=prediction_distance,
             representation_matching=representation_matching,
             label_loss=label_loss,
+            temperature=temperature,
         )
         _check_models(teacher, student, mode)
         check_losses(self.student_losses, teacher, student)
+        names = [loss.name for loss in self.student_losses]
+        if shares is not None and list(shares.shares) != names:
+            raise UserError(f"shares must be of the losses {', '.join(names)}, not of {', '.join(shares.shares)}.")
         self.mode = mode
+        self.shares = shares
         intermediates = any(loss.needs_intermediates for loss in self.student_losses)
         self._call_options = {"return_intermediates": True} if intermediates else {}
         super().__init__(student, label_loss=label_loss, **kwargs)
@@ -222,18 +235,20 @@ class Distiller(LabelTrainer):
         """The student's outputs for its own frames of a distillation batch."""
         return self.student(student_view(inputs), training=training)
 
-    def _constant_outputs(self, inputs) -> dict[str, tf.Tensor] | None:
+    def constant_outputs(self, inputs) -> dict[str, tf.Tensor] | None:
         if self.mode == "parallel":
             return None
         return _stored_outputs(inputs) or self.teacher(_teacher_view(inputs), training=False, **self._call_options)
 
-    def _loss_terms(self, constants, inputs, labels, label_weights) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+    def loss_terms(self, constants, inputs, labels, label_weights) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
         teacher_outputs = constants
         if self.mode == "parallel":
             teacher_outputs = self.teacher(_teacher_view(inputs), training=True, **self._call_options)
         student_outputs = self.student(student_view(inputs), training=True, **self._call_options)
         terms = self.student_terms(teacher_outputs, student_outputs, inputs, labels, label_weights)
-        weighted = [loss.weight * terms[loss.name] for loss in self.student_losses]
+        own = [loss.weight for loss in self.student_losses]
+        weights = own if self.shares is None else tf.unstack(self.shares.weights())
+        weighted = [weight * terms[loss.name] for weight, loss in zip(weights, self.student_losses, strict=True)]
         if self.mode == "parallel":
             terms["teacher_ce"] = self.teacher.label_loss(self.label_loss, labels, teacher_outputs, label_weights)
             weighted.append(terms["teacher_ce"])
@@ -327,14 +342,14 @@ def start_from_teacher(student: keras.Model, teacher: keras.Model):
     student.set_weights(teacher.get_weights())
 
 
-def check_same_weights(student: keras.Model, teacher: keras.Model):
-    """Raises UserError where the models do not have the same variables."""
+def check_same_weights(student: keras.Model, teacher: keras.Model, setting: str = "student_init=teacher"):
+    """Raises UserError where the models do not have the same variables, as the setting needs it."""
     theirs, ours = ([(v.path.partition("/")[2], tuple(v.shape)) for v in model.weights] for model in (teacher, student))
     if [shape for _, shape in theirs] != [shape for _, shape in ours]:
         different = next((f"'{name}'" for name, shape in ours if (name, shape) not in theirs), "their number")
         raise UserError(
-            f"student_init=teacher needs a student with the teacher's weights; {different} differs. "
-            "Leave out student_model_args, or choose student_init=classifier."
+            f"{setting} needs models with the same weights; {different} differs. Give this one the arguments of the "
+            f"other, or leave out {setting}."
         )
 
 

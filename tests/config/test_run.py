@@ -1,10 +1,12 @@
 """Run configurations: roles, what follows from them, and the model class."""
 
+import dataclasses
+
 import pytest
 
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
-from yt8m_distill.config.json import from_json, to_json
+from yt8m_distill.config.json import from_json, to_json, to_values
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import Distillation, TrainConfig
 from yt8m_distill.errors import UserError
@@ -56,3 +58,13 @@ def test_the_model_class_is_looked_up_by_name():
 def test_the_mode_of_a_run_is_checked():
     with pytest.raises(UserError, match="training_mode must be one of serial, parallel, teacher, baseline, not both"):
         RunConfig.of(STUDENT, training_mode="both")
+
+
+def test_settings_that_are_newer_are_left_out_of_config_json():
+    """So that a run of today, with the settings of before, has the file of before."""
+    values = to_values(STUDENT)
+    assert not {"init_from", "teacher_role"} & values.keys()
+    assert not {"learning_rate_schedule", "warmup_steps", "mixup"} & values["learning"].keys()
+    assert not {"temperature", "loss_shares"} & values["distillation"].keys()
+    changed = dataclasses.replace(STUDENT, distillation=Distillation(loss_shares={"rep": 1, "pred": 2, "ce": 1}))
+    assert from_json(to_json(changed), "x") == changed

@@ -95,7 +95,7 @@ RUN = '[[runs]]\nname = "A"\n'
         (RUN + "batch_size = 0", "run 'A': batch_size must be at least 1"),
         (RUN + "batch_size = 2020-01-01", "batch_size must be a text, a number"),
         (RUN + "training_mode = 'teacher'\nstudent_frames = 3", "student_frames does nothing"),
-        (RUN + "student_losses = ['kd']", "run 'A': student_losses must be one of rep, pred, ce, not kd"),
+        (RUN + "student_losses = ['kd']", "run 'A': student_losses must be one of rep, pred, dist, ce, not kd"),
         (RUN + "student_frames = 0", "run 'A': student_frames must be at least 1"),
         (RUN + "teacher_cache_top = 4", "run 'A': teacher_cache_top does nothing without teacher_cache"),
         ("frames = ['a']\n" + RUN, "frames must be a list of whole numbers"),

@@ -236,7 +236,7 @@ def test_selections_for_training_are_refused_elsewhere(serial_run, capsys):
 def test_a_student_of_another_size_cannot_start_from_the_teacher(data, tmp_path, capsys):
     arguments = ["--student_init=teacher", "--student_model_args=clusters=2", "--student_frames=2"]
     assert train(data, tmp_path / "run", *arguments) == 2
-    assert "student_init=teacher needs a student with the teacher's weights; '" in capsys.readouterr().err
+    assert "student_init=teacher needs models with the same weights; '" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -164,7 +164,7 @@ def test_teacher_and_student_have_one_input(data, run, tmp_path, capsys):
         return capsys.readouterr().err if code else "done"
 
     unwhiten = "--input_normalization=unwhiten"
-    assert "trained with --input_normalization=unwhiten, the student is to have none" in attempt()
+    assert "trained with --input_normalization=unwhiten, this one is to have none" in attempt()
     assert "other --eigenvalues" in attempt(unwhiten, f"--eigenvalues={data / 'others.npy'}")
     assert attempt(unwhiten, f"--eigenvalues={data / 'eigenvals.npy'}") == "done"
 

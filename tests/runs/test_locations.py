@@ -20,6 +20,7 @@ CONFIG = RunConfig(
     selection=FrameSelection(2),
     distillation=Distillation(),
     teacher_dir="runs/teacher",
+    init_from="runs/teacher",
     train_dir="runs/student",
     train_data_pattern="data/train*,data/more",
     eval_data_pattern="data/test{0,1}",
@@ -47,6 +48,7 @@ def write(config: RunConfig):
 
 def paths_of(run: RunDir) -> tuple:
     config = run.read_config()
+    assert config.init_from == config.teacher_dir
     return config.teacher_dir, config.train_data_pattern, config.eval_data_pattern
 
 
@@ -65,6 +67,7 @@ def test_from_another_working_directory(project, monkeypatch):
     assert paths_of(run) == absolute_in(project)
     now = dataclasses.replace(CONFIG, teacher_dir=f"{project}/runs/teacher", eval_data_pattern=None)
     now = dataclasses.replace(now, train_data_pattern=f"../project/data/train*,{project}/data/more")
+    now = dataclasses.replace(now, init_from="../project/runs/teacher")
     assert changed_names(run, now) == []
     assert changed_names(run, dataclasses.replace(now, teacher_dir="runs/teacher")) == ["teacher_dir"]
 
@@ -101,10 +104,11 @@ def test_a_run_moved_by_itself(project, monkeypatch):
 
 
 def test_absolute_paths_and_what_is_gone_stay(project, monkeypatch):
-    config = dataclasses.replace(CONFIG, teacher_dir="gone", train_data_pattern="/gone/*", eval_data_pattern=None)
+    config = dataclasses.replace(CONFIG, teacher_dir="gone", init_from="gone", train_data_pattern="/gone/*")
+    config = dataclasses.replace(config, eval_data_pattern=None)
     write(config)
     monkeypatch.chdir(project.parent / "elsewhere")
     assert paths_of(RunDir(project / "runs/student")) == ("gone", "/gone/*", None)
-    absolute = dataclasses.replace(config, teacher_dir="/gone")
+    absolute = dataclasses.replace(config, teacher_dir="/gone", init_from="/gone")
     assert with_working_directory(absolute) == absolute
     assert "working_directory" not in to_json(absolute)

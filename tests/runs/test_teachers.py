@@ -12,7 +12,7 @@ from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import Distillation, Learning, TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.runs.teachers import ENSEMBLE, find_run, teacher_config
+from yt8m_distill.runs.teachers import ENSEMBLE, find_run, find_teacher, teacher_config
 
 DATA = DatasetSpec("AudioSet", "video_id", ("audio_embedding",), (128,), 527, 10)
 STUDENT = RunConfig("NetVLAD", selection=FrameSelection(3), distillation=Distillation(), data=DATA)
@@ -81,3 +81,20 @@ def test_the_configuration_of_a_teacher(kind):
     assert (teacher.training_mode, teacher.selection, teacher.distillation) == ("teacher", ALL_FRAMES, None)
     assert (teacher.student_model_args, teacher.teacher_dir, teacher.train_dir) == ({}, None, "runs/t")
     assert (teacher.learning.finetune_epochs, teacher.learning.seed) == (None, 7)
+
+
+def test_a_students_or_baselines_model_as_the_teacher(tmp_path):
+    baseline = write(tmp_path / "baseline", RunConfig("NetVLAD", "baseline", selection=FrameSelection(3), data=DATA))
+    of_baseline = write(tmp_path / "first", dataclasses.replace(STUDENT, teacher_dir=baseline))
+    assert found(of_baseline, "teacher") == (pathlib.Path(baseline), "student")
+    of_teacher = dataclasses.replace(STUDENT, teacher_dir=of_baseline)
+    of_student = dataclasses.replace(of_teacher, teacher_role="student")
+    assert found(write(tmp_path / "a", of_teacher), "teacher") == (pathlib.Path(baseline), "student")
+    assert found(write(tmp_path / "b", of_student), "teacher") == (pathlib.Path(of_baseline), "student")
+    teacher = write(tmp_path / "teacher", TEACHER)
+    for role in ("teacher", "student"):
+        assert find_teacher(teacher, role)[2] == "teacher"
+        assert find_teacher(baseline, role)[2] == "student"
+    itself = write(tmp_path / "c", dataclasses.replace(of_student, teacher_dir=str(tmp_path / "c")))
+    with pytest.raises(UserError, match=r"is named by its own config\.json as the run of its teacher"):
+        find_run(itself, "teacher")

@@ -15,6 +15,8 @@ from yt8m_distill.training.logs import StepLog, TrainingLogs
 class StepModel:
     """The part of a step model that logs read."""
 
+    shares = None
+
     class optimizer:
         learning_rate = 0.25
 

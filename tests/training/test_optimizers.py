@@ -82,3 +82,21 @@ def test_averages_are_shown_and_taken_back():
 def test_values_out_of_range(changes):
     with pytest.raises(UserError, match=next(iter(changes))):
         with_learning(**changes)
+
+
+@pytest.mark.parametrize(("warmup", "expected_warmup"), [(None, 5), (0, 0), (10, 10)])
+def test_the_cosine_by_its_definition(warmup, expected_warmup):
+    learning = with_learning(learning_rate_schedule="cosine", warmup_steps=warmup)
+    schedule = optimizers.learning_rate_schedule(learning, total_steps=100)
+    for step in range(101):
+        rise = step / max(expected_warmup, 1)
+        done = (step - expected_warmup) / (100 - expected_warmup)
+        expected = 0.1 * (rise if step < expected_warmup else 0.5 * (1 + np.cos(np.pi * done)))
+        np.testing.assert_allclose(schedule(step), expected, atol=1e-7)
+    assert float(schedule(200)) == 0.0
+
+
+def test_a_warmup_longer_than_the_training_is_refused():
+    learning = with_learning(learning_rate_schedule="cosine", warmup_steps=100)
+    with pytest.raises(UserError, match="warmup_steps=100 must be less than all 100 steps"):
+        optimizers.make_optimizer(learning, 100)

@@ -45,7 +45,8 @@ def to_values(value: Any) -> Any:
 def _is_left_out(field: dataclasses.Field, value: Any) -> bool:
     rule = field.metadata.get("setting")
     newer = field.metadata.get("newer", False) if rule is None else rule.newer
-    return newer and getattr(value, field.name) == field.default
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return newer and getattr(value, field.name) == default
 
 
 def from_json(text: str, path: str) -> RunConfig:

@@ -6,77 +6,20 @@ from typing import Any, Literal, get_args
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import SpecOverrides
+from yt8m_distill.config.distillation import STUDENT_LOSSES, Distillation, TeacherCache
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
-from yt8m_distill.plugins import INPUT_NORMALIZATIONS, LOSSES, MODELS
+from yt8m_distill.plugins import INPUT_NORMALIZATIONS, MODELS
 
 DEFAULT_MODEL = "NeXtVLAD"
-STUDENT_LOSSES = ("rep", "pred", "ce")
 DISTILLING_MODES = ("serial", "parallel")
 VIDEOS = "globs, files and folders, separated by commas"
 PLUGINS = "Python modules that add models, losses, frame samplings or input normalizations of your own, by commas."
-PredictionDistance = Literal["kl", "squared", "categorical_kl"]
 LabelLoss = Literal["CrossEntropyLoss", "HingeLoss", "SoftmaxLoss"]
+LearningRateSchedule = Literal["decay", "cosine"]
 TrainingMode = Literal["serial", "parallel", "teacher", "baseline"]
 Precision = Literal["float32", "bfloat16", "float16"]
-PREDICTION_DISTANCES = get_args(PredictionDistance)
 LABEL_LOSSES = get_args(LabelLoss)
-
-
-@dataclass(frozen=True)
-class Distillation(Settings):
-    """How a student is matched to its teacher. Losses are kept in one order, and each has its weight.
-
-    Example:
-        >>> Distillation(("ce", "rep"), {"rep": 10}).loss_weights
-        {'rep': 10.0, 'ce': 1.0}
-    """
-
-    losses: tuple[str, ...] = setting(
-        STUDENT_LOSSES,
-        "Losses of the student: on representations (rep), predictions (pred) and labels (ce).",
-        flag="student_losses",
-        choices=LOSSES,
-    )
-    loss_weights: Mapping[str, float] = setting({}, "Weight of each student loss: rep=1,pred=1,ce=1.", at_least=0)
-    prediction_distance: PredictionDistance = setting("kl", "Distance between predictions for the pred loss.")
-    representation_matching: Literal["final", "intermediate"] = setting(
-        "final", "Representations that the rep loss compares; intermediate ones for HierarchicalRNN and Lstm only."
-    )
-    student_init: Literal["classifier", "teacher"] = setting(
-        "classifier", "Weights of the teacher that a student of serial training starts from: its classifier or all."
-    )
-
-    def __post_init__(self):
-        chosen = tuple(name for name in LOSSES.names() if name in self.losses)
-        unknown = tuple(name for name in self.losses if name not in chosen)
-        object.__setattr__(self, "losses", (*chosen, *unknown))
-        self.check_settings()
-        for name in self.loss_weights:
-            if name not in chosen:
-                raise self.error("{loss_weights} has a weight for '{}', which is not in {losses}.", name)
-        weights = {name: float(self.loss_weights.get(name, 1.0)) for name in chosen}
-        if not any(weights.values()):
-            raise self.error("{loss_weights} must leave at least one loss with a weight above 0.")
-        object.__setattr__(self, "loss_weights", weights)
-
-
-@dataclass(frozen=True)
-class TeacherCache(Settings):
-    """Where the outputs of the teacher of serial training are stored, so that it runs once over the training videos."""
-
-    directory: str = setting(
-        REQUIRED, "Folder to store a serial teacher's outputs in, once for all of its students.", flag="teacher_cache"
-    )
-    top: int | None = setting(
-        None, "Number of predictions of a video to store, the highest. [all]", flag="teacher_cache_top", at_least=1
-    )
-
-    @classmethod
-    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "TeacherCache":
-        if "teacher_cache" not in values:
-            raise cls.error("{top} does nothing without {directory}.")
-        return super().from_settings(values, **fields)
 
 
 @dataclass(frozen=True)
@@ -93,6 +36,23 @@ class Learning(Settings):
     learning_rate_decay: float | None = setting(None, "Learning-rate decay factor. [the recipe's]", above=0, at_most=1)
     learning_rate_decay_examples: int | None = setting(
         None, "Videos between two decays of the learning rate. [the recipe's]", at_least=1
+    )
+    learning_rate_schedule: LearningRateSchedule = setting(
+        "decay",
+        "Learning rate over a stage: decay, by a factor now and then; or cosine, a warm-up, then down to 0 at its end.",
+        newer=True,
+    )
+    warmup_steps: int | None = setting(
+        None,
+        "Steps in which the learning rate of the cosine schedule rises from 0. [a twentieth of all steps]",
+        at_least=0,
+        newer=True,
+    )
+    mixup: float = setting(
+        0.0,
+        "Parameter alpha of the Beta distribution of the shares in which videos are mixed in training; 0 turns it off.",
+        at_least=0,
+        newer=True,
     )
     optimizer: str = setting("Adam", "Keras optimizer to train with.")
     weight_decay: float | None = setting(
@@ -115,6 +75,25 @@ class Learning(Settings):
         self.check_settings()
         if self.xla and self.deterministic:
             raise self.error("{deterministic} does not go with {xla}, which does not fix the order of its sums.")
+        if self.warmup_steps is not None and not self.depends_on_total:
+            raise self.error("{warmup_steps} does nothing without {learning_rate_schedule}=cosine.")
+        if self.mixup and self.label_loss == "HingeLoss":
+            raise self.error("{mixup} gives labels between 0 and 1, and {label_loss}=HingeLoss is for 0 and 1 only.")
+        if self.mixup and self.batch_size == 1:
+            raise self.error("{mixup} mixes the videos of a batch, and {batch_size}=1 is one video.")
+
+    @property
+    def depends_on_total(self) -> bool:
+        """Whether the learning rate of a step depends on how many follow, so that a run cannot be made longer later."""
+        return self.learning_rate_schedule == "cosine"
+
+    @classmethod
+    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "Learning":
+        if values.get("learning_rate_schedule") == "cosine":
+            for name in ("learning_rate_decay", "learning_rate_decay_examples"):
+                if name in values:
+                    raise cls.error(f"{{{name}}} does nothing with {{learning_rate_schedule}}=cosine; leave it out.")
+        return super().from_settings(values, **fields)
 
 
 @dataclass(frozen=True)
@@ -144,7 +123,17 @@ class TrainConfig(Settings):
     teacher_dir: str | tuple[str, ...] | None = setting(
         None, "Run directory of a finished teacher; predictions of several are averaged. [one is trained]"
     )
+    teacher_role: Literal["teacher", "student"] = setting(
+        "teacher",
+        "Model of each teacher_dir that teaches; a student, or a baseline's only model, sees all frames then.",
+        newer=True,
+    )
     teacher_cache: TeacherCache | None = group()
+    init_from: str | None = setting(
+        None,
+        "Run directory of a model of the same sizes whose weights the trained model, or the student, starts from.",
+        newer=True,
+    )
     train_data_pattern: str | None = setting(None, f"Videos to train on: {VIDEOS}. [the sample data]")
     validation_data_pattern: str | None = setting(None, f"Videos to choose the best epoch by: {VIDEOS}.")
     eval_data_pattern: str | None = setting(None, f"Videos to measure the final table on: {VIDEOS}.")
@@ -178,6 +167,7 @@ class TrainConfig(Settings):
         self._check_input()
         self._check_teacher_dir()
         self._check_teacher_cache()
+        self._check_init_from()
 
     def _set_input_normalization(self, chosen: str):
         args = {"input_normalization": chosen, **self.model_args}
@@ -232,6 +222,8 @@ class TrainConfig(Settings):
             raise self.error("{teacher_dir}={} names a teacher twice.", ",".join(folders))
         if folders and self.training_mode != "serial":
             raise self.error("{teacher_dir} goes with {training_mode}=serial, not {}.", self.training_mode)
+        if not folders and self.teacher_role != "teacher":
+            raise self.error("{teacher_role}={} is about the runs of {teacher_dir}.", self.teacher_role)
 
     def _check_teacher_cache(self):
         if self.teacher_cache is None:
@@ -247,6 +239,24 @@ class TrainConfig(Settings):
                 "{teacher_cache} does not hold the states of every frame that {representation_matching}=intermediate "
                 "needs; leave out one of them."
             )
+        if "dist" in self.distillation.losses and self.teacher_cache.top is not None:
+            raise self.error(
+                "{student_losses} with dist compares how each class varies from video to video, which "
+                "{teacher_cache_top} does not store; leave out one of them."
+            )
+        if self.learning.mixup:
+            raise self.error(
+                "{mixup} needs the teacher's outputs for the mixed videos, which are others in every epoch, and "
+                "{teacher_cache} holds those of the videos themselves; leave out one of them."
+            )
+
+    def _check_init_from(self):
+        if self.init_from is None:
+            return
+        if self.training_mode == "parallel":
+            raise self.error("{init_from} gives the weights of one model, and {training_mode}=parallel trains two.")
+        if self.distillation is not None and self.distillation.student_init != "classifier":
+            raise self.error("{init_from} and {student_init} both say where the student starts from; leave out one.")
 
     @classmethod
     def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "TrainConfig":
@@ -270,7 +280,7 @@ class TrainCommand(Settings):
 # Flags about a student, about how it is matched to a teacher, and about its teacher.
 _STUDENT = settings_of(FrameSelection).keys()
 _MATCHING = {*settings_of(Distillation), *settings_of(TeacherCache), "student_model_args", "finetune_epochs"}
-_OF_STUDENTS = {*_STUDENT, *_MATCHING, "teacher_dir"}
+_OF_STUDENTS = {*_STUDENT, *_MATCHING, "teacher_dir", "teacher_role"}
 
 
 def useless_settings(values: Mapping[str, Any], mode: str | None) -> dict[str, str]:
@@ -280,19 +290,24 @@ def useless_settings(values: Mapping[str, Any], mode: str | None) -> dict[str, s
         values: by the names of flags.
         mode: of training.
     """
-    names = [*_MATCHING, "teacher_dir"] if mode in ("teacher", "baseline") else []
+    of_teacher = ["teacher_dir", "teacher_role"]
+    names = [*_MATCHING, *of_teacher] if mode in ("teacher", "baseline") else []
     names += _STUDENT if mode == "teacher" else []
-    names += ["teacher_dir", "finetune_epochs", "student_init"] if mode == "parallel" else []
+    names += [*of_teacher, "finetune_epochs", "student_init"] if mode == "parallel" else []
     problems = {name: f"{{{name}}} does nothing with {{training_mode}}={mode}; leave it out." for name in names}
     if mode == "parallel":
         problems["teacher_cache"] = (
             "{teacher_cache} goes with {training_mode}=serial: in parallel mode the teacher changes with every step."
         )
+    if "init_from" in values:
+        problems.setdefault("student_init", "{student_init} does nothing with {init_from}, which decides it.")
     losses = set(values.get("student_losses", STUDENT_LOSSES))
-    if losses & {"pred", "ce"}:
+    if losses & {"pred", "dist", "ce"}:
         text = "{finetune_epochs} is for {student_losses}=rep, which is followed by fine-tuning."
         problems.setdefault("finetune_epochs", text)
     for name, loss in (("prediction_distance", "pred"), ("representation_matching", "rep")):
         if loss not in losses:
             problems.setdefault(name, f"{{{name}}} does nothing without {loss} in {{student_losses}}.")
+    if not losses & {"pred", "dist"}:
+        problems.setdefault("temperature", "{temperature} does nothing without pred or dist in {student_losses}.")
     return {name: problem for name, problem in problems.items() if name in values}

@@ -10,6 +10,7 @@ import numpy as np
 from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.data.frame_selection import selected_indices
+from yt8m_distill.data.mixup import mixed
 from yt8m_distill.data.video import Video, all_segments, rated_segments
 from yt8m_distill.errors import UserError
 
@@ -40,12 +41,14 @@ class View:
         with_all_frames: all frames, and the selection's indices beside them.
         stored: precomputed teacher outputs that are added to each batch; None: none are.
         in_segments: each video as its consecutive segments of 5 frames, rated or not.
+        mixup: alpha of `data.mixup`, by which the videos of a batch are mixed; 0: they are not.
     """
 
     selection: FrameSelection = ALL_FRAMES
     with_all_frames: bool = False
     stored: StoredOutputs | None = None
     in_segments: bool = False
+    mixup: float = 0.0
 
     def examples(self, video: Video, spec: DatasetSpec) -> list[Video]:
         """The video as it is, or its segments."""
@@ -56,6 +59,8 @@ class View:
     def batch(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:
         """The videos or segments as arrays."""
         batch = self._frames(videos, spec, seed)
+        if self.mixup:
+            batch = mixed(batch, [video.key for video in videos], self.mixup, seed)
         return batch if self.stored is None else {**batch, **self.stored.of(example_ids(batch))}
 
     def _frames(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:

@@ -57,7 +57,8 @@ def _of_run(config: FlopsConfig) -> list[Sized]:
         members = ", ".join(run.teacher_dirs)
         raise UserError(f"the teacher of '{config.train_dir}' is an ensemble; count its members: {members}.")
     args, data = run.model_args_of(role), run.data
-    frames = config.frames or run.selection_of(role).drawn_from or (run.frames_of(role),)
+    asked = config.which or role  # a teacher that is the student of its own run sees all frames
+    frames = config.frames or run.selection_of(asked).drawn_from or (run.frames_of(asked),)
     try:
         return _columns(frames, lambda _: args, run.model, data.feature_sizes, data.num_classes)
     except (ValueError, TypeError) as error:  # the configuration may be from elsewhere

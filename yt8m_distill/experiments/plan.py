@@ -187,12 +187,14 @@ def _run(base: TrainConfig, variant: Variant, selection: FrameSelection, seed: i
 
 
 def _of_student(base: TrainConfig, variant: Variant, selection: FrameSelection) -> TrainConfig:
-    weights = base.distillation.loss_weights
+    weights, shares = base.distillation.loss_weights, base.distillation.loss_shares
+    of_variant = {name: shares[name] for name in variant.losses if name in shares}
     init = variant.student_init or base.distillation.student_init
     distillation = dataclasses.replace(
         base.distillation,
         losses=variant.losses,
         loss_weights={name: weights[name] for name in variant.losses},
+        loss_shares=of_variant if len(variant.losses) > 1 else {},
         representation_matching=variant.matching,
         student_init=init if variant.mode == "serial" else "classifier",
     )

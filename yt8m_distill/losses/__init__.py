@@ -1,13 +1,15 @@
 """The losses of training: plain functions, and the objects that a student is trained on.
 
-A student minimizes the weighted sum of a list of `Loss` objects: `RepresentationLoss`, `PredictionLoss`, `LabelLoss`,
-or a user's own subclass of `Loss`, which can be named once it is registered with `plugins.register_loss`.
+A student minimizes the weighted sum of a list of `Loss` objects: `RepresentationLoss`, `PredictionLoss`,
+`CorrelationLoss`, `LabelLoss`, or a user's own subclass of `Loss`, which can be named once it is registered with
+`plugins.register_loss`.
 """
 
 from yt8m_distill.losses.functions import (
     PREDICTION_DISTANCES,
     bernoulli_kl,
     categorical_kl,
+    correlation_distance,
     cross_entropy,
     cross_entropy_of_outputs,
     frame_states_distance,
@@ -15,10 +17,13 @@ from yt8m_distill.losses.functions import (
     label_loss,
     log_probabilities,
     representation_distance,
+    softened,
     softmax,
     squared_prediction_distance,
 )
+from yt8m_distill.losses.shares import GradientShares
 from yt8m_distill.losses.student import (
+    CorrelationLoss,
     LabelLoss,
     Loss,
     LossBatch,
@@ -29,6 +34,8 @@ from yt8m_distill.losses.student import (
 
 __all__ = [
     "PREDICTION_DISTANCES",
+    "CorrelationLoss",
+    "GradientShares",
     "LabelLoss",
     "Loss",
     "LossBatch",
@@ -36,6 +43,7 @@ __all__ = [
     "RepresentationLoss",
     "bernoulli_kl",
     "categorical_kl",
+    "correlation_distance",
     "cross_entropy",
     "cross_entropy_of_outputs",
     "frame_states_distance",
@@ -43,6 +51,7 @@ __all__ = [
     "label_loss",
     "log_probabilities",
     "representation_distance",
+    "softened",
     "softmax",
     "squared_prediction_distance",
     "student_losses",

@@ -10,6 +10,7 @@ from keras import ops
 
 from yt8m_distill.errors import UserError
 
+DEVIATION_EPSILON = 1e-6  # relative; what is below it may be a rounding of float32
 PROBABILITY_EPSILON = 1e-7  # the smallest for which 1 - epsilon differs from 1 in float32 by more than one step
 
 
@@ -84,6 +85,52 @@ def log_probabilities(outputs: dict):
         return -ops.softplus(-outputs["logits"]), -ops.softplus(outputs["logits"])
     predictions = ops.clip(outputs["predictions"], PROBABILITY_EPSILON, 1.0 - PROBABILITY_EPSILON)
     return ops.log(predictions), ops.log(1.0 - predictions)
+
+
+def softened(outputs: dict, temperature: float) -> dict:
+    """Outputs whose predictions are sigmoid(logit(p) / temperature), and whose logits, where there are any, match them.
+
+    Args:
+        outputs: of a model; predictions without logits are clipped, so that exact 0 and 1 stay finite.
+        temperature: above 0; at 1 the outputs are as they were.
+
+    Source: Hinton et al. (2015), for the sigmoid of each class instead of the softmax over classes.
+
+    Example:
+        >>> outputs = softened({"predictions": ops.array([[0.9, 0.5]])}, temperature=2.0)
+        >>> [round(float(p), 4) for p in outputs["predictions"][0]]
+        [0.75, 0.5]
+    """
+    if temperature == 1:
+        return outputs
+    log_p, log_not_p = log_probabilities(outputs)
+    logits = outputs["logits"] if "logits" in outputs else log_p - log_not_p
+    return {**outputs, "logits": logits / temperature, "predictions": ops.sigmoid(logits / temperature)}
+
+
+def correlation_distance(teacher, student, axis: int = -1):
+    """1 - Pearson's correlation along an axis, averaged over the other one; in [0, 2].
+
+    Where one side does not vary along the axis there is no correlation: the distance is 1, with gradient 0.
+
+    Source: Huang et al., "Knowledge Distillation from A Stronger Teacher" (DIST, 2022), equation 8.
+
+    Example:
+        >>> teacher = ops.array([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])
+        >>> student = ops.array([[0.0, 0.5, 1.0], [0.0, 0.5, 1.0]])
+        >>> round(float(correlation_distance(teacher, student)), 4)  # 1 - 1 and 1 + 1
+        1.0
+    """
+    teacher, student = _unit_deviations(teacher, axis), _unit_deviations(student, axis)
+    return ops.mean(1.0 - ops.sum(teacher * student, axis=axis))
+
+
+def _unit_deviations(values, axis: int):
+    """Deviations from the mean, brought to 2-norm 1; 0, with gradient 0, where there are none but roundings."""
+    deviations = values - ops.mean(values, axis=axis, keepdims=True)
+    squares, whole = (ops.sum(ops.square(x), axis=axis, keepdims=True) for x in (deviations, values))
+    smallest = DEVIATION_EPSILON**2 * whole + 1e-30
+    return ops.where(squares > smallest, deviations * ops.rsqrt(ops.maximum(squares, smallest)), 0.0)
 
 
 def representation_distance(teacher, student):

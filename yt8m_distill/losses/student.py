@@ -13,9 +13,11 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.losses.functions import (
     PREDICTION_DISTANCES,
     check_choice,
+    correlation_distance,
     frame_states_distance,
     label_loss,
     representation_distance,
+    softened,
 )
 from yt8m_distill.plugins import LOSSES, register_loss
 
@@ -188,9 +190,12 @@ class PredictionLoss(Loss):
         weight: as for `Loss`.
         distance: "kl", "squared" or "categorical_kl", see `PREDICTION_DISTANCES`.
         name: as for `Loss`.
+        temperature: of both models' predictions, see `softened`; the loss is multiplied by its square, so that its
+            gradient keeps its size.
 
     Raises:
-        UserError: an unknown distance, or a negative weight.
+        UserError: an unknown distance, a negative weight, or a temperature that is not above 0, or not 1 with
+            "categorical_kl".
 
     Source: Bhardwaj et al. equation 4.
 
@@ -203,17 +208,63 @@ class PredictionLoss(Loss):
         'squared'
     """
 
-    def __init__(self, weight: float = 1.0, distance: str = "kl", name: str | None = None):
+    def __init__(self, weight: float = 1.0, distance: str = "kl", name: str | None = None, temperature: float = 1.0):
         super().__init__(weight, name)
         check_choice("prediction_distance", distance, tuple(PREDICTION_DISTANCES))
         self.distance = distance
+        self.temperature = _checked_temperature(temperature)
+        if temperature != 1 and distance == "categorical_kl":
+            raise UserError("temperature softens each class by itself; it does not go with categorical_kl.")
 
     def __call__(self, teacher: Mapping[str, Any], student: Mapping[str, Any], batch: LossBatch) -> Any:
         del batch
-        return PREDICTION_DISTANCES[self.distance](teacher, student)
+        pair = (softened(outputs, self.temperature) for outputs in (teacher, student))
+        return self.temperature**2 * PREDICTION_DISTANCES[self.distance](*pair)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "distance": self.distance}
+        return {**super().get_config(), "distance": self.distance, "temperature": self.temperature}
+
+
+def _checked_temperature(temperature: float) -> float:
+    if not 0 < temperature < math.inf:
+        raise UserError(f"temperature must be above 0, not {temperature}.")
+    return float(temperature)
+
+
+@register_loss("dist")
+@keras.saving.register_keras_serializable("yt8m_distill")
+class CorrelationLoss(Loss):
+    """How far student and teacher are from correlating: over the classes of each video, and of each class over videos.
+
+    The order of a video's classes, and that of a class's videos, are what the metrics look at; a student that sees less
+    may have them right though its probabilities are lower.
+
+    Args:
+        weight: as for `Loss`.
+        name: as for `Loss`.
+        temperature: of both models' predictions, see `softened`; the loss is multiplied by its square.
+
+    Raises:
+        UserError: a negative weight, or a temperature that is not above 0.
+
+    Source: Huang et al., "Knowledge Distillation from A Stronger Teacher" (DIST, 2022), equations 9 and 10, with beta =
+        gamma = 1.
+    Differs: predictions are those of independent classes, not of a softmax. The videos are those of a batch on one
+        device; a single video has no correlation within its classes and counts 1.
+    """
+
+    def __init__(self, weight: float = 1.0, name: str | None = None, temperature: float = 1.0):
+        super().__init__(weight, name)
+        self.temperature = _checked_temperature(temperature)
+
+    def __call__(self, teacher: Mapping[str, Any], student: Mapping[str, Any], batch: LossBatch) -> Any:
+        del batch
+        pair = [softened(outputs, self.temperature)["predictions"] for outputs in (teacher, student)]
+        between, within = correlation_distance(*pair, axis=1), correlation_distance(*pair, axis=0)
+        return self.temperature**2 * (between + within)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "temperature": self.temperature}
 
 
 @register_loss("ce")
@@ -252,6 +303,7 @@ def student_losses(
     prediction_distance: str = "kl",
     representation_matching: str = "final",
     label_loss: str = "CrossEntropyLoss",
+    temperature: float = 1.0,
 ) -> tuple[Loss, ...]:
     """The losses of a student: objects as they are, names as objects of the registered classes with these settings.
 
@@ -261,6 +313,7 @@ def student_losses(
         prediction_distance: the distance of "pred".
         representation_matching: the matching of "rep".
         label_loss: the loss of "ce".
+        temperature: of "pred" and "dist".
 
     Returns:
         The losses in the order of the registry, so that their sum does not depend on the order of the names.
@@ -275,7 +328,8 @@ def student_losses(
     """
     built_in = {
         "rep": {"matching": representation_matching},
-        "pred": {"distance": prediction_distance},
+        "pred": {"distance": prediction_distance, "temperature": temperature},
+        "dist": {"temperature": temperature},
         "ce": {"loss": label_loss},
     }
     for name, options in built_in.items():

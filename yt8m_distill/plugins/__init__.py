@@ -30,7 +30,7 @@ MODELS = Registry(
     suffix="Model",
 )
 # Subclasses of losses.Loss: the terms that a student is trained on.
-LOSSES = Registry("loss", dict.fromkeys(("rep", "pred", "ce"), "yt8m_distill.losses.student"))
+LOSSES = Registry("loss", dict.fromkeys(("rep", "pred", "dist", "ce"), "yt8m_distill.losses.student"))
 # Functions that choose frames; see data.frame_selection.
 FRAME_SAMPLINGS = Registry(
     "frame sampling",

@@ -9,11 +9,13 @@ import pathlib
 import keras
 import numpy as np
 
+from yt8m_distill.config.frames import ALL_FRAMES
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.models.building import build_one
 from yt8m_distill.runs import checkpoints
-from yt8m_distill.runs.teachers import ENSEMBLE, find_run, join, teacher_runs
+from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.teachers import ENSEMBLE, find_run, find_teacher, join, teacher_config, teacher_runs
 from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.runs.weights import check_weights, load_arrays, load_weights, weights_file
 
@@ -42,7 +44,35 @@ def load(
     if role == ENSEMBLE:
         if branch is not None:
             raise UserError(f"--branch={branch}: the teacher of '{train_dir}' is an ensemble; give a run of its own.")
-        return join([load_member(teacher.path, precision) for teacher in teacher_runs(run, config)], run)
+        members = [load_member(teacher.path, precision, config.teacher_role) for teacher in teacher_runs(run, config)]
+        return join(members, run)
+    trained = _load(run, config, role, checkpoint, precision)
+    return _branch_of(_as_teacher(trained) if which == "teacher" else trained, branch)
+
+
+def load_member(
+    train_dir: str | os.PathLike, precision: str = "float32", teacher_role: str = "teacher"
+) -> TrainedModel:
+    """Loads one of the teachers of a student.
+
+    Args:
+        train_dir: run directory, as `teacher_dir` names it.
+        precision: as for `load`.
+        teacher_role: of the student's settings.
+
+    Raises:
+        UserError: as for `load`; or the run itself has several teachers.
+    """
+    run, config, role = find_teacher(train_dir, teacher_role)
+    if role == ENSEMBLE:
+        raise UserError(f"--teacher_dir: the teacher of '{train_dir}' is itself an ensemble; name its members.")
+    return _as_teacher(_load(run, config, role, None, precision))
+
+
+def _load(
+    run: RunDir, config: RunConfig, role: str, checkpoint: checkpoints.Checkpoint | None, precision: str
+) -> TrainedModel:
+    """Loads a model that a run has trained."""
     if checkpoint is None and not run.best.is_dir():
         stored = checkpoints.checkpoints(run)
         if not stored:
@@ -53,13 +83,21 @@ def load(
         checkpoint.check()
         model = _built_for(config, role, precision, checkpoint.state_file)
         load_arrays(model, checkpoint, role)
-        trained = TrainedModel(model, config, role, selection, run.path, checkpoint.path, checkpoint.step)
-        return _branch_of(trained, branch)
+        return TrainedModel(model, config, role, selection, run.path, checkpoint.path, checkpoint.step)
     path = weights_file(run.best, role)
     check_weights(path)
     model = _built_for(config, role, precision, path)
     load_weights(model, path)
-    return _branch_of(TrainedModel(model, config, role, selection, run.path, run.best, None), branch)
+    return TrainedModel(model, config, role, selection, run.path, run.best, None)
+
+
+def _as_teacher(trained: TrainedModel) -> TrainedModel:
+    """The model as a teacher, which sees all frames; a student of its own run becomes one."""
+    if trained.role == "teacher":
+        return trained
+    args = trained.config.model_args_of(trained.role)
+    config = dataclasses.replace(teacher_config(trained.config, trained.config.train_dir), model_args=args)
+    return dataclasses.replace(trained, config=config, role="teacher", selection=ALL_FRAMES, of_student=True)
 
 
 def _branch_of(trained: TrainedModel, branch: int | None) -> TrainedModel:
@@ -71,17 +109,6 @@ def _branch_of(trained: TrainedModel, branch: int | None) -> TrainedModel:
         trained.config, model=type(model).__name__, model_args=model.model_args, student_model_args={}
     )
     return dataclasses.replace(trained, model=model, config=config, branch=branch)
-
-
-def load_member(train_dir: str | os.PathLike, precision: str = "float32") -> TrainedModel:
-    """Loads one of the teachers of a student.
-
-    Raises:
-        UserError: as for `load`; or the run itself has several teachers.
-    """
-    if find_run(train_dir, "teacher")[2] == ENSEMBLE:
-        raise UserError(f"--teacher_dir: the teacher of '{train_dir}' is itself an ensemble; name its members.")
-    return load(train_dir, "teacher", precision=precision)
 
 
 def _built_for(config: RunConfig, role: str, precision: str, stored: pathlib.Path) -> keras.Model:

@@ -60,6 +60,5 @@ def _changed(config: RunConfig, path: Callable[[str], str], pattern: Callable[[s
     changes = {name: pattern(value) for name in _PATTERNS if (value := getattr(config, name))}
     if config.teacher_dirs:
         changes["teacher_dir"] = tuple(map(path, config.teacher_dirs))
-    if config.eigenvalues:
-        changes["eigenvalues"] = path(config.eigenvalues)
+    changes |= {name: path(value) for name in ("eigenvalues", "init_from") if (value := getattr(config, name))}
     return dataclasses.replace(config, **changes)

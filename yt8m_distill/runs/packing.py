@@ -59,6 +59,8 @@ def write_config(run: RunDir, trained: TrainedModel):
         selection=trained.selection,
         distillation=None,
         teacher_dir=None,
+        teacher_role="teacher",
+        init_from=None,
         teacher_cache=None,
     )
     atomic.write_text(run.config_file, to_json(alone))

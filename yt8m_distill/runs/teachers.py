@@ -42,6 +42,8 @@ def teacher_config(config: Config, train_dir: str | None) -> Config:
         student_model_args={},
         learning=dataclasses.replace(config.learning, finetune_epochs=None),
         teacher_dir=None,
+        teacher_role="teacher",
+        init_from=None,
         teacher_cache=None,
         train_dir=train_dir,
     )
@@ -65,27 +67,45 @@ def find_run(train_dir: str | os.PathLike, which: str | None = None) -> tuple[Ru
         which: "student" or "teacher"; None: the student, or the model of a teacher's run.
 
     Returns:
-        The run, its configuration, and "student" or "teacher"; or a run of which several others are the teacher, its
-        configuration, and `ENSEMBLE`.
+        The run, its configuration, and "student" or "teacher": in its own run a teacher may be the student. Or a run of
+        which several others are the teacher, its configuration, and `ENSEMBLE`.
 
     Raises:
         UserError: no run, or no such model in it.
     """
-    run, visited = RunDir(train_dir), set()
-    while os.path.realpath(run.path) not in visited:
-        visited.add(os.path.realpath(run.path))
-        config = run.read_config()
-        role = which or config.main_role
-        if role in config.trained_roles:
-            return run, config, role
-        if config.training_mode != "serial":
-            mode = config.training_mode
-            raise UserError(f"'{run.path}' has no {role}: it was trained with --training_mode={mode}.")
-        teachers = teacher_runs(run, config)
-        if len(teachers) > 1:
-            return run, config, ENSEMBLE
-        run = teachers[0]
-    raise UserError(f"'{run.path}' is named by its own config.json as the run of its teacher.")
+    return _find(RunDir(train_dir), which, frozenset())
+
+
+def find_teacher(train_dir: str | os.PathLike, teacher_role: str) -> tuple[RunDir, RunConfig, str]:
+    """The model that teaches where a student's `teacher_dir` names a run; otherwise as `find_run`.
+
+    Args:
+        train_dir: run directory.
+        teacher_role: of the student's settings; the only model of a baseline is what it is.
+    """
+    return _find_teacher(RunDir(train_dir), teacher_role, frozenset())
+
+
+def _find(run: RunDir, which: str | None, visited: frozenset[str]) -> tuple[RunDir, RunConfig, str]:
+    place = os.path.realpath(run.path)
+    if place in visited:
+        raise UserError(f"'{run.path}' is named by its own config.json as the run of its teacher.")
+    config = run.read_config()
+    role = which or config.main_role
+    if role in config.trained_roles:
+        return run, config, role
+    if config.training_mode != "serial":
+        mode = config.training_mode
+        raise UserError(f"'{run.path}' has no {role}: it was trained with --training_mode={mode}.")
+    teachers = teacher_runs(run, config)
+    if len(teachers) > 1:
+        return run, config, ENSEMBLE
+    return _find_teacher(teachers[0], config.teacher_role, visited | {place})
+
+
+def _find_teacher(run: RunDir, teacher_role: str, visited: frozenset[str]) -> tuple[RunDir, RunConfig, str]:
+    only_or_student = teacher_role == "student" or run.read_config().training_mode == "baseline"
+    return _find(run, None if only_or_student else "teacher", visited)
 
 
 def data_format(data: DatasetSpec) -> tuple:

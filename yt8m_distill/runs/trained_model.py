@@ -23,6 +23,7 @@ class TrainedModel:
         source: the folder of the weights.
         step: training steps done; None where the best epoch's weights do not say.
         branch: which branch of a mixture it is, where it is one by itself.
+        of_student: whether it is a teacher that is the student of its own run, and was trained on fewer frames.
     """
 
     model: keras.Model
@@ -33,6 +34,7 @@ class TrainedModel:
     source: pathlib.Path
     step: int | None
     branch: int | None = None
+    of_student: bool = False
 
     def selection_for(self, asked: FrameSelection | None) -> FrameSelection:
         """The frames to predict with: those that are asked for, or its own.

@@ -210,9 +210,8 @@ class Checkpointer:
             for role, model in self._models.items():
                 arrays |= weights.model_arrays(model, role)
         arrays |= {f"optimizer.{i:04d}": variable.numpy() for i, variable in enumerate(optimizer.variables)}
-        return arrays | {
-            f"metrics.{i:04d}": variable.numpy() for i, variable in enumerate(_metric_variables(step_model))
-        }
+        arrays |= {f"metrics.{i:04d}": variable.numpy() for i, variable in enumerate(_metric_variables(step_model))}
+        return arrays | {f"shares.{i:04d}": variable.numpy() for i, variable in enumerate(_share_variables(step_model))}
 
     def restore(self, checkpoint: Checkpoint, step_model: LabelTrainer):
         """Sets models, optimizer and running means to their state at a checkpoint.
@@ -228,7 +227,12 @@ class Checkpointer:
             weights.load_arrays(model, checkpoint, f"{prefix}{role}")
             self._devices.separate_random_states(model.variables)
         weights.assign(_metric_variables(step_model), checkpoint.arrays("metrics."), checkpoint)
+        weights.assign(_share_variables(step_model), checkpoint.arrays("shares."), checkpoint)
 
 
 def _metric_variables(step_model: LabelTrainer) -> list:
     return [variable for metric in step_model.metrics for variable in metric.variables]
+
+
+def _share_variables(step_model: LabelTrainer) -> list:
+    return [] if step_model.shares is None else step_model.shares.variables

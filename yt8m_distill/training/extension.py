@@ -2,7 +2,8 @@
 
 Nothing that is learned in an epoch depends on how many follow, the learning rate included. So a run goes on from its
 end where a longer one would have been at the same steps: the last checkpoint, or what the end of a stage has stored,
-where later stages, or the end of an epoch that was cut short by the number of steps, have to be taken back.
+where later stages, or the end of an epoch that was cut short by the number of steps, have to be taken back. A run whose
+learning rate does depend on it (`Learning.depends_on_total`) cannot be made longer.
 """
 
 import enum
@@ -85,13 +86,15 @@ def extension_of(run: RunDir, old: RunConfig, new: RunConfig) -> Extension:
         new: as it is to go on.
 
     Raises:
-        UserError: more has been trained than `new` says.
+        UserError: more has been trained than `new` says, or what has been trained depends on how long it was to be.
     """
     stored = checkpoints.states(run)
     if not stored:
         return Extension(Start.AS_IT_IS)
     last = position_of(stored[-1])
     before, after = _limits(old), _limits(new)
+    if new.learning.depends_on_total and before[: last.stage + 1] != after[: last.stage + 1]:
+        raise _planned(run, new)
     for stage in range(min(last.stage + 1, len(after))):
         if before[stage] == after[stage]:
             continue
@@ -124,6 +127,15 @@ def _stored_end(run: RunDir, stage: int, last: Progress) -> Progress | None:
     if end is None or (stage == last.stage and end.step != last.step):
         return None
     return position_of(end)
+
+
+def _planned(run: RunDir, config: RunConfig) -> UserError:
+    schedule = config.learning.learning_rate_schedule
+    return UserError(
+        f"'{run.path}' was trained with --learning_rate_schedule={schedule}, whose learning rates follow from the "
+        "number of all steps: with other --num_epochs, --finetune_epochs or --max_steps they would have been others. "
+        "Give another --train_dir, with --init_from for the weights of this one, or --start_new_model."
+    )
 
 
 def _shorter(run: RunDir, progress: Progress, limits: _Limits) -> UserError:

@@ -1,6 +1,7 @@
 """TensorBoard curves of a training, without a gap or a repetition after it was killed and resumed."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import pathlib
@@ -127,6 +128,7 @@ class StepLog:
         terms, seconds = self.finite_means(step, step_model), time.monotonic() - self._started
         scalars = {
             **terms,
+            **{f"weight_{name}": weight for name, weight in _measured_weights(step_model).items()},
             "learning_rate": step_model.optimizer.learning_rate,
             "videos_per_second": self._videos / seconds,
             "share_of_time_waiting_for_input": self._waited / seconds,
@@ -167,6 +169,10 @@ class StepLog:
         )
 
 
+def _measured_weights(step_model: LabelTrainer) -> dict[str, float]:
+    return {} if step_model.shares is None else step_model.shares.by_name()
+
+
 def log_histograms(models: Mapping[str, keras.Model], videos: VideoFiles, view: View, step: int):
     """Gates and cluster assignments of the first few videos, where the models have them, for the default writer.
 
@@ -176,7 +182,8 @@ def log_histograms(models: Mapping[str, keras.Model], videos: VideoFiles, view: 
         view: the frames that are read.
         step: steps done.
     """
-    with contextlib.closing(videos.ordered_batches(view, HISTOGRAM_VIDEOS)) as batches:
+    unmixed = dataclasses.replace(view, mixup=0.0)
+    with contextlib.closing(videos.ordered_batches(unmixed, HISTOGRAM_VIDEOS)) as batches:
         few = next(batches, None)
     for role, model in models.items() if few else ():
         frames = few if role == "teacher" else student_view(few)

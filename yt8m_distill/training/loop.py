@@ -23,8 +23,9 @@ from yt8m_distill.runs.checkpoints import Checkpoint
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.training import optimizers
 from yt8m_distill.training.checkpointing import Checkpointer, Progress, names_and_sizes, position_of
+from yt8m_distill.training.gradient_shares import measured_first
 from yt8m_distill.training.logs import StepLog, TrainingLogs, log_histograms
-from yt8m_distill.training.stages import Stage, stages, step_model_of
+from yt8m_distill.training.stages import Stage, stages, step_model_of, steps_of_stages
 from yt8m_distill.training.step import compiled_step, compiled_step_on_all
 from yt8m_distill.training.stopping import StopRequests
 from yt8m_distill.training.validation import is_best, validate
@@ -60,6 +61,7 @@ class TrainingLoop:
         self.files = files
         self.devices = devices
         self.stages = stages(config, models, stored)
+        self.total_steps = steps_of_stages(self.stages, config, files["train"])
         self.models = {role: models[role] for role in config.trained_roles}
         self.predict = {role: prediction_function(model, config.learning.xla) for role, model in self.models.items()}
         self.logs = TrainingLogs(run.logs, ("train", "validation", "validation_teacher"), silent=not devices.is_chief)
@@ -86,7 +88,7 @@ class TrainingLoop:
         self.logs.close()
 
     def _train_stage(self, stage: Stage, checkpoint: Checkpoint | None):
-        step_model = step_model_of(stage, self.config, self.devices)
+        step_model = step_model_of(stage, self.config, self.devices, self.total_steps[self.progress.stage])
         if checkpoint is not None:
             self.checkpointer.restore(checkpoint, step_model)
         step = self._compiled(stage, step_model)
@@ -183,7 +185,14 @@ class TrainingLoop:
             )
 
     def _compiled(self, stage: Stage, step_model: LabelTrainer) -> Callable[[Batch], tf.Tensor]:
-        """The step as a function of a batch; on several devices it also collects the requests to stop."""
+        """The step as a function of a batch, in the first steps after a measurement where weights are to follow."""
+        step = self._compiled_step(stage, step_model)
+        if step_model.shares is None:
+            return step
+        return measured_first(step, step_model, stage.view, self.config.data, self.devices)
+
+    def _compiled_step(self, stage: Stage, step_model: LabelTrainer) -> Callable[[Batch], tf.Tensor]:
+        """The step alone; on several devices it also collects the requests to stop."""
         if self.devices.replicas == 1:
             return compiled_step(step_model, stage.view, self.config.data, self.config.learning.xla)
         step = compiled_step_on_all(step_model, stage.view, self.config.data, self.devices)

@@ -1,6 +1,8 @@
 """Matching: which teacher a student is matched to by which losses, and whether the two fit."""
 
 import logging
+import os
+import sys
 from collections.abc import Iterable, Sequence
 
 import keras
@@ -8,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from yt8m_distill.config.run import RunConfig
+from yt8m_distill.devices.cluster import Devices
 from yt8m_distill.distiller import (
     check_classifiers,
     check_losses,
@@ -18,8 +21,9 @@ from yt8m_distill.distiller import (
     start_from_teacher,
 )
 from yt8m_distill.errors import UserError
-from yt8m_distill.losses import LabelLoss, Loss, student_losses
+from yt8m_distill.losses import GradientShares, LabelLoss, Loss, student_losses
 from yt8m_distill.models import building
+from yt8m_distill.runs import loading
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.teachers import data_format, join
 from yt8m_distill.runs.trained_model import TrainedModel
@@ -37,7 +41,14 @@ def losses_of(config: RunConfig) -> tuple[Loss, ...]:
         prediction_distance=settings.prediction_distance,
         representation_matching=settings.representation_matching,
         label_loss=config.learning.label_loss,
+        temperature=settings.temperature,
     )
+
+
+def shares_of(config: RunConfig) -> GradientShares | None:
+    """What the weights of a student's losses follow from, where they are not given."""
+    shares = config.distillation.loss_shares
+    return GradientShares({loss.name: shares[loss.name] for loss in losses_of(config)}) if shares else None
 
 
 def check_buildable(config: RunConfig):
@@ -47,7 +58,7 @@ def check_buildable(config: RunConfig):
         UserError: wrong model arguments, an unknown optimizer, models that do not fit into memory, or a student that
             does not fit its teacher.
     """
-    optimizers.make_optimizer(config.learning)
+    optimizers.make_optimizer(config.learning, sys.maxsize)  # before it is known how many there are
     try:
         with keras.StatelessScope():
             models = building.build_models(config, with_teacher=not config.teacher_dir)
@@ -114,17 +125,41 @@ def teacher_of(student: keras.Model, teachers: Sequence[TrainedModel], config: R
     return teachers[0] if len(teachers) == 1 else join(teachers, run, matched)
 
 
-def _check_same_input(student: keras.Model, teacher: TrainedModel):
+def start_from_run(model: keras.Model, config: RunConfig, devices: Devices):
+    """Sets the weights that the model of a run, or its student, starts from: those of the run `config.init_from`.
+
+    Args:
+        model: new.
+        config: of its run.
+        devices: that it was built for.
+
+    Raises:
+        UserError: that run has no model with the same weights, for the same data.
+    """
+    if os.path.realpath(config.init_from) == os.path.realpath(config.train_dir):
+        raise UserError(f"--init_from={config.init_from} is the run that is to be trained.")
+    with devices.scope():
+        start = loading.load(config.init_from)
+    if start.config.model != config.model:
+        raise UserError(f"--init_from={config.init_from} is a {start.config.model}, not a {config.model}.")
+    _check_data(start, config, "model")
+    _check_same_input(model, start, "model")
+    check_same_weights(model, start.model, "init_from")
+    model.set_weights(start.model.get_weights())
+    log.info("Starting from the weights of the %s in %s", start.role, start.source)
+
+
+def _check_same_input(student: keras.Model, teacher: TrainedModel, name: str = "teacher"):
     if type(teacher.model) is not type(student):
         return
     ours, theirs = student.input_normalization, teacher.model.input_normalization
     if ours != theirs:
         raise UserError(
-            f"the teacher in '{teacher.run_path}' was trained with --input_normalization={theirs}, the student is to "
-            f"have {ours}; give both the same."
+            f"the {name} in '{teacher.run_path}' was trained with --input_normalization={theirs}, this one is to have "
+            f"{ours}; give both the same."
         )
     if ours == "unwhiten" and not np.array_equal(student.eigenvalues, teacher.model.eigenvalues):
-        raise UserError(f"the teacher in '{teacher.run_path}' was trained with other --eigenvalues than the student's.")
+        raise UserError(f"the {name} in '{teacher.run_path}' was trained with other --eigenvalues than this one.")
 
 
 def _matched(student: keras.Model, teachers: Sequence[TrainedModel], config: RunConfig) -> TrainedModel | None:
@@ -137,7 +172,10 @@ def _matched(student: keras.Model, teachers: Sequence[TrainedModel], config: Run
 
 
 def _of_own_family(student: keras.Model, teachers: Sequence[TrainedModel], config: RunConfig) -> TrainedModel | None:
-    """The one teacher with the student's class, representation size and classifier; None where it is not needed."""
+    """The teacher with the student's class, representation size and classifier.
+
+    Of several the first one, where one is needed; else None, as where there is none.
+    """
     size = student.representation_size
     fitting = [
         teacher
@@ -146,25 +184,25 @@ def _of_own_family(student: keras.Model, teachers: Sequence[TrainedModel], confi
         and teacher.model.representation_size == size
         and have_same_classifier(student, teacher.model)
     ]
-    if len(fitting) == 1:
-        return fitting[0]
     settings = config.distillation
     needs = [f"--student_losses with {name}" for name in _losses_of_one_teacher(config)]
     needs += ["--student_init=teacher"] if settings.student_init == "teacher" else []
+    if len(fitting) == 1 or (needs and fitting):
+        return fitting[0]
     if needs:
         raise UserError(
-            f"{needs[0]} needs exactly one teacher in --teacher_dir that is a {config.model} with a representation of "
-            f"{size} values and a classifier as the student; there are {len(fitting)}. Give "
-            "--student_losses=pred,ce and --student_init=classifier, or other teachers."
+            f"{needs[0]} needs a teacher in --teacher_dir that is a {config.model} with a representation of {size} "
+            "values and a classifier as the student; there is none. Give --student_losses=pred,ce and "
+            "--student_init=classifier, or other teachers."
         )
     return None
 
 
-def _check_data(teacher: TrainedModel, config: RunConfig):
+def _check_data(teacher: TrainedModel, config: RunConfig, name: str = "teacher"):
     theirs, ours = teacher.config.data, config.data
     if data_format(theirs) != data_format(ours):
         raise UserError(
-            f"the teacher in '{teacher.run_path}' was trained on {theirs.level}-level features "
+            f"the {name} in '{teacher.run_path}' was trained on {theirs.level}-level features "
             f"{', '.join(theirs.feature_names)} of sizes {theirs.feature_sizes} with values in "
             f"{theirs.describe_ranges()}, and {theirs.num_classes} classes; this data has {ours.level}-level "
             f"{', '.join(ours.feature_names)}, {ours.feature_sizes}, {ours.describe_ranges()} and {ours.num_classes}."

@@ -8,11 +8,26 @@ import keras
 from yt8m_distill.config.training import Learning
 from yt8m_distill.errors import UserError
 
+WARMUP_PART = 20  # of all steps one in so many, where the number is not given
 
-def learning_rate_schedule(learning: Learning) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate decays by a factor each time `learning_rate_decay_examples` examples have been seen.
 
-    Source: the starter code.
+def learning_rate_schedule(
+    learning: Learning, total_steps: int | None = None
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate by step.
+
+    "decay": it is multiplied by a factor each time `learning_rate_decay_examples` examples have been seen. "cosine":
+    from 0 up to `base_learning_rate` in a line, and from there down to 0 at the last step, along half a cosine.
+
+    Args:
+        learning: with its recipe's values.
+        total_steps: of the stage, for "cosine".
+
+    Raises:
+        UserError: the warm-up is as long as the stage.
+
+    Source: the starter code for "decay"; Loshchilov and Hutter, "SGDR" (2017), as `keras.optimizers.schedules` has it,
+        for "cosine".
 
     Example:
         >>> learning = Learning(
@@ -22,6 +37,8 @@ def learning_rate_schedule(learning: Learning) -> keras.optimizers.schedules.Lea
         >>> [round(float(schedule(step)), 3) for step in (0, 2, 3, 6)]
         [0.1, 0.1, 0.05, 0.025]
     """
+    if learning.depends_on_total:
+        return _cosine(learning, total_steps)
     return keras.optimizers.schedules.ExponentialDecay(
         learning.base_learning_rate,
         learning.learning_rate_decay_examples / learning.batch_size,
@@ -30,11 +47,24 @@ def learning_rate_schedule(learning: Learning) -> keras.optimizers.schedules.Lea
     )
 
 
-def make_optimizer(learning: Learning) -> keras.optimizers.Optimizer:
+def _cosine(learning: Learning, total_steps: int) -> keras.optimizers.schedules.CosineDecay:
+    warmup = total_steps // WARMUP_PART if learning.warmup_steps is None else learning.warmup_steps
+    if warmup >= total_steps:
+        raise UserError(f"warmup_steps={warmup} must be less than all {total_steps} steps of a stage of the training.")
+    rise = {"warmup_target": learning.base_learning_rate, "warmup_steps": warmup} if warmup else {}
+    first = 0.0 if warmup else learning.base_learning_rate
+    return keras.optimizers.schedules.CosineDecay(first, total_steps - warmup, **rise)
+
+
+def make_optimizer(learning: Learning, total_steps: int | None = None) -> keras.optimizers.Optimizer:
     """The Keras optimizer of a training; its name may end with "Optimizer", as in the starter code.
 
+    Args:
+        learning: with its recipe's values.
+        total_steps: of the stage, where `learning.depends_on_total`.
+
     Raises:
-        UserError: Keras has no such optimizer, or it only wraps others.
+        UserError: Keras has no such optimizer, or it only wraps others; or as for `learning_rate_schedule`.
     """
     classes = {name.lower(): value for name, value in vars(keras.optimizers).items() if _is_optimizer(value)}
     optimizer_class = classes.get(learning.optimizer.removesuffix("Optimizer").lower())
@@ -47,7 +77,7 @@ def make_optimizer(learning: Learning) -> keras.optimizers.Optimizer:
         options["weight_decay"] = learning.weight_decay
     if learning.ema_momentum is not None:
         options |= {"use_ema": True, "ema_momentum": learning.ema_momentum}
-    optimizer = optimizer_class(learning_rate=learning_rate_schedule(learning), **options)
+    optimizer = optimizer_class(learning_rate=learning_rate_schedule(learning, total_steps), **options)
     # Small gradients underflow in float16: losses are scaled, and steps that overflow are skipped.
     return keras.optimizers.LossScaleOptimizer(optimizer) if learning.precision == "float16" else optimizer
 

@@ -138,7 +138,7 @@ def _metrics_of_own_run(trained: TrainedModel, config: RunConfig) -> dict[str, f
     """The metrics that a teacher's own run has measured on the same files."""
     path = RunDir(trained.run_path).report_file
     own_run = config.training_mode == "serial" and len(config.teacher_dirs) < 2  # an ensemble has none
-    if trained.role != "teacher" or not own_run or not path.exists():
+    if trained.role != "teacher" or trained.of_student or not own_run or not path.exists():
         return None
     report = Report.read(path)
     return dict(report.rows[0].metrics) or None if report.eval_data_pattern == config.eval_data_pattern else None

@@ -29,7 +29,7 @@ from yt8m_distill.runs.teachers import teacher_config, teacher_runs
 from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.training.checkpointing import names_and_sizes
 from yt8m_distill.training.loop import TrainingLoop
-from yt8m_distill.training.matching import check_buildable, learns_labels, teacher_of
+from yt8m_distill.training.matching import check_buildable, learns_labels, start_from_run, teacher_of
 from yt8m_distill.training.opening import open_run
 from yt8m_distill.training.report import Report, make_report
 from yt8m_distill.training.resolve import resolve
@@ -113,6 +113,8 @@ def _train_in(
     teacher = teacher_of(models["student"], teachers, config, run) if teachers else None
     if teacher is not None:
         models = {**models, "teacher": teacher.model}
+    if config.init_from is not None and not finished:
+        start_from_run(models[config.main_role], config, devices)
     if config.learning.xla:
         check_xla(models.values())
     if not finished:
@@ -151,7 +153,10 @@ def _finished_teachers(config: RunConfig, run: RunDir, devices: Devices) -> list
         own_config, files = resolve(teacher_config(config, str(run.teacher.path)))
         _train(own_config, files, start_new_model=False, devices=devices)
     with devices.scope():
-        return [load_member(teacher.path, config.learning.precision) for teacher in teacher_runs(run, config)]
+        return [
+            load_member(teacher.path, config.learning.precision, config.teacher_role)
+            for teacher in teacher_runs(run, config)
+        ]
 
 
 def _stored_outputs(

@@ -1,17 +1,22 @@
 """The stages of a training."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
 
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.batches import StoredOutputs, View
+from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.devices.cluster import ONE_DEVICE, Devices
 from yt8m_distill.distiller import Distiller, LabelTrainer, reach_classifier
 from yt8m_distill.training import optimizers
-from yt8m_distill.training.matching import losses_of
+from yt8m_distill.training.matching import losses_of, shares_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,16 +54,24 @@ def stages(config: RunConfig, models: Mapping[str, keras.Model], stored: StoredO
         "regularization_penalty": learning.regularization_penalty,
         "clip_gradient_norm": learning.clip_gradient_norm,
     }
+    alone = View(config.selection, mixup=learning.mixup)
     if config.distillation is None:
         role = config.main_role
         name = "Training the teacher" if role == "teacher" else "Training the baseline"
-        return [Stage(name, learning.num_epochs, View(config.selection), lambda: LabelTrainer(models[role], **options))]
+        return [Stage(name, learning.num_epochs, alone, lambda: LabelTrainer(models[role], **options))]
     losses, epochs = losses_of(config), epochs_of_stages(config)
     distill = Stage(
         "Distilling the student" if config.training_mode == "serial" else "Training teacher and student",
         learning.num_epochs,
-        View(config.selection, with_all_frames=stored is None, stored=stored),
-        lambda: Distiller(models["teacher"], models["student"], mode=config.training_mode, losses=losses, **options),
+        dataclasses.replace(alone, with_all_frames=stored is None, stored=stored),
+        lambda: Distiller(
+            models["teacher"],
+            models["student"],
+            mode=config.training_mode,
+            losses=losses,
+            shares=shares_of(config),
+            **options,
+        ),
     )
     if len(epochs) == 1:
         return [distill]
@@ -67,7 +80,7 @@ def stages(config: RunConfig, models: Mapping[str, keras.Model], stored: StoredO
         Stage(
             "Fine-tuning the student",
             epochs[1],
-            View(config.selection),
+            alone,
             lambda: LabelTrainer(models["student"], **options),
         ),
     ]
@@ -81,11 +94,42 @@ def epochs_of_stages(config: RunConfig) -> tuple[int, ...]:
     return learning.num_epochs, learning.finetune_epochs or learning.num_epochs
 
 
-def step_model_of(stage: Stage, config: RunConfig, devices: Devices = ONE_DEVICE) -> LabelTrainer:
-    """The step model of a stage with its optimizer, whose variables are built."""
+def steps_of_stages(all_stages: Sequence[Stage], config: RunConfig, videos: VideoFiles) -> list[int | None]:
+    """The steps that each stage will have, None where nothing depends on it: all records have to be counted for it.
+
+    Args:
+        all_stages: of the training.
+        config: of the run.
+        videos: that are trained on.
+
+    Raises:
+        UserError: a stage is too short for the learning-rate schedule.
+    """
+    learning = config.learning
+    if not learning.depends_on_total:
+        return [None] * len(all_stages)
+    log.info("Counting the records of %d files, for the learning-rate schedule", len(videos.files))
+    steps = math.ceil(videos.count_examples() / learning.batch_size)
+    totals = [min(stage.epochs * steps, learning.max_steps or math.inf) for stage in all_stages]
+    for total in totals:
+        optimizers.learning_rate_schedule(learning, total)
+    return totals
+
+
+def step_model_of(
+    stage: Stage, config: RunConfig, devices: Devices = ONE_DEVICE, total_steps: int | None = None
+) -> LabelTrainer:
+    """The step model of a stage with its optimizer, whose variables are built.
+
+    Args:
+        stage: of the training.
+        config: of the run.
+        devices: that the models were built for.
+        total_steps: of the stage, where the learning rate depends on it.
+    """
     step_model = stage.build()
     with devices.scope():
-        optimizer = optimizers.make_optimizer(config.learning)
+        optimizer = optimizers.make_optimizer(config.learning, total_steps)
         optimizers.build(optimizer, step_model.trained_variables())
     step_model.compile(optimizer=optimizer)
     return step_model

@@ -54,14 +54,8 @@ def compiled_step_on_all(
     names = list(step_model.means())
 
     def on_replica(batch, target, videos, stop):
-        with tf.device("CPU:0"):  # where the batch is: only the replica's own videos are copied to its device
-            read = tf.shape(batch["num_frames"])[0]
-            begin, end, count = devices.rows(videos, read)
-            batch, target = tf.nest.map_structure(lambda values: values[begin:end], (batch, target))
-            for name in {"num_frames", "student_num_frames"} & batch.keys():
-                batch[name] = tf.where(count > 0, batch[name], 0)  # a video that does not count has no frames
-            share = tf.cast(count, tf.float32) / tf.cast(videos, tf.float32)
-        terms = step_model.learn((batch, target["labels"], target.get("label_weights")), share)
+        data, share = _part_of_replica(batch, target, videos, devices)
+        terms = step_model.learn(data, share)
         (total,) = collectives.summed([tf.stack([*(share * terms[name] for name in names), tf.cast(stop, tf.float32)])])
         return total
 
@@ -75,10 +69,62 @@ def compiled_step_on_all(
 
     def step_of(batch: Batch, stop: bool):
         with tf.device("CPU:0"):
-            parts = ({name: tf.convert_to_tensor(batch[name]) for name in names} for names in (inputs, targets))
-            return step(*parts, videos_in(batch), int(stop))
+            return step(*_on_cpu(batch, inputs, targets), videos_in(batch), int(stop))
 
     return step_of
+
+
+def compiled(
+    function: Callable[[tuple, float | tf.Tensor | None], tf.Tensor], view: View, spec: DatasetSpec, devices: Devices
+) -> Callable[[Batch], tf.Tensor]:
+    """A function of (data, share), as `LabelTrainer.learn` has them, whose value all replicas have in common.
+
+    Args:
+        function: to compile.
+        view: the frames in a batch.
+        spec: the format of the records.
+        devices: that it runs on.
+
+    Returns:
+        A function from a batch to that value.
+    """
+    inputs, targets = _signature(view, spec)
+    if devices.replicas == 1:
+
+        @tf.function(input_signature=(inputs, targets), autograph=False)
+        def on_one(batch, target):
+            return function((batch, target["labels"], target.get("label_weights")), None)
+
+        return lambda batch: on_one(*({name: batch[name] for name in names} for names in (inputs, targets)))
+
+    @tf.function(input_signature=(inputs, targets, tf.TensorSpec([], tf.int32)), autograph=False)
+    def on_all(batch, target, videos):
+        values = devices.strategy.run(
+            lambda *args: function(*_part_of_replica(*args, devices)), args=(batch, target, videos)
+        )
+        return devices.strategy.experimental_local_results(values)[0]
+
+    def of_batch(batch: Batch) -> tf.Tensor:
+        with tf.device("CPU:0"):
+            return on_all(*_on_cpu(batch, inputs, targets), videos_in(batch))
+
+    return of_batch
+
+
+def _part_of_replica(batch, target, videos: tf.Tensor, devices: Devices) -> tuple[tuple, tf.Tensor]:
+    """The calling replica's videos of a batch, as (inputs, labels, label_weights), and their share of all."""
+    with tf.device("CPU:0"):  # where the batch is: only the replica's own videos are copied to its device
+        read = tf.shape(batch["num_frames"])[0]
+        begin, end, count = devices.rows(videos, read)
+        batch, target = tf.nest.map_structure(lambda values: values[begin:end], (batch, target))
+        for name in {"num_frames", "student_num_frames"} & batch.keys():
+            batch[name] = tf.where(count > 0, batch[name], 0)  # a video that does not count has no frames
+        share = tf.cast(count, tf.float32) / tf.cast(videos, tf.float32)
+    return (batch, target["labels"], target.get("label_weights")), share
+
+
+def _on_cpu(batch: Batch, *signatures: dict[str, tf.TensorSpec]) -> tuple[dict[str, tf.Tensor], ...]:
+    return tuple({name: tf.convert_to_tensor(batch[name]) for name in names} for names in signatures)
 
 
 def _signature(view: View, spec: DatasetSpec) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:
@@ -94,7 +140,8 @@ def _signature(view: View, spec: DatasetSpec) -> tuple[dict[str, tf.TensorSpec],
         inputs |= {name: tf.TensorSpec([None, width], tf.float32) for name, width in view.stored.widths.items()}
 
     rated = spec.level == SEGMENT
-    targets = {"labels": tf.TensorSpec([None, spec.num_classes], tf.float32 if rated else tf.uint8)}
+    soft = rated or view.mixup > 0
+    targets = {"labels": tf.TensorSpec([None, spec.num_classes], tf.float32 if soft else tf.uint8)}
     if rated:
         targets["label_weights"] = tf.TensorSpec([None, spec.num_classes], tf.float32)
     return inputs, targets
