@@ -9,6 +9,10 @@ import sys
 
 import pytest
 
+from tests.helpers import TINY_FLAGS, learnable_videos, write_records
+from yt8m_distill.files.untrusted import read_json
+from yt8m_distill.train import main as train_main
+
 pytestmark = pytest.mark.slow
 
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
@@ -34,7 +38,7 @@ def tables(text: str) -> list[dict[str, list[float]]]:
         if line.startswith("|--"):
             found.append({})
         elif line.startswith("| ") and first:
-            found[-1][first] = [float(cell.replace(",", "").rstrip(" %")) for cell in cells]
+            found[-1][first] = [float(cell.replace(",", "").rstrip(" %") or "nan") for cell in cells]
     return found
 
 
@@ -131,3 +135,43 @@ def test_reliability_of_restarts(monkeypatch, tmp_path):
     assert kills.differences(tmp_path / "one", tmp_path / "other") == ["more"]
     (tmp_path / "one" / "same").write_text("other")
     assert kills.differences(tmp_path / "one", tmp_path / "other") == ["more", "same"]
+
+
+@pytest.fixture
+def full_data_set(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("full_data_set")
+
+
+def test_cost_of_the_full_data_set(full_data_set, capsys):
+    """Hours are the sum of epochs times videos over rates, in plain arithmetic."""
+    recipe = BENCHMARKS.parent / "recipes" / "youtube8m_nextvlad.toml"
+    rates = ["--all_frames=100", "--few_frames=400", "--teacher=300", "--devices=4", "--videos=1000000"]
+    full_data_set.main([f"--recipe_file={recipe}", *rates])
+    (rows,) = tables(capsys.readouterr().out)
+    expected = [5e6 / 100 / 4 / 3600, 1e6 / 300 / 3600, 5e6 / 400 / 4 / 3600]
+    hours = [cells[3] for cells in rows.values()]
+    assert hours == pytest.approx([*expected, sum(expected)], abs=0.05)
+    assert [cells[1] for cells in rows.values()] == [5 * 12_500, 0, 5 * 12_500, 10 * 12_500]
+
+
+def test_a_recipe_is_rehearsed(full_data_set, tmp_path, capsys):
+    """The recipe for YouTube-8M on a few simulated videos: the same epochs and decays, fewer steps in each."""
+    count, recipe = 96, BENCHMARKS.parent / "recipes" / "youtube8m_nextvlad.toml"
+    full_data_set.main([f"--recipe_file={recipe}", f"--rehearse={count}"])
+    flags = capsys.readouterr().out.split()
+    for name, videos in (("train", count), ("validate", 16)):
+        write_records(tmp_path / f"{name}.tfrecord", learnable_videos(videos))
+    patterns = [f"--{name}_data_pattern={tmp_path}/validate*" for name in ("validation", "eval")]
+    arguments = [f"--recipe_file={recipe}", f"--train_data_pattern={tmp_path}/train*", *patterns, *flags]
+    arguments += ["--model_args=clusters=4,groups=2,hidden_size=8", "--num_classes=10", "--batch_size=16", *TINY_FLAGS]
+    arguments += [f"--teacher_cache={tmp_path}/cache", f"--train_dir={tmp_path}/run"]
+    assert train_main(["train.py", *arguments]) == 0
+    for run, rate in ((tmp_path / "run", 0.0004), (tmp_path / "run" / "teacher", 0.0002)):
+        learning = read_json(run / "config.json")["learning"]
+        steps = read_json(max(run.glob("checkpoints/*/progress.json")))["step"]
+        assert (learning["num_epochs"], steps) == (5, 5 * count / 16)
+        assert learning["base_learning_rate"] == rate
+        share = learning["learning_rate_decay_examples"] / 2_000_000
+        assert share == pytest.approx(count / full_data_set.VIDEOS, rel=0.02)
+        assert learning["ema_momentum"] == pytest.approx(0.9999 ** (full_data_set.VIDEOS / count), rel=1e-3)

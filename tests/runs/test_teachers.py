@@ -98,3 +98,18 @@ def test_a_students_or_baselines_model_as_the_teacher(tmp_path):
     itself = write(tmp_path / "c", dataclasses.replace(of_student, teacher_dir=str(tmp_path / "c")))
     with pytest.raises(UserError, match=r"is named by its own config\.json as the run of its teacher"):
         find_run(itself, "teacher")
+
+
+def test_a_teacher_that_is_a_student_of_its_own_run(tmp_path):
+    """The one that was trained on the way is its run's main model; of a run of its own, the student where asked for."""
+    on_the_way = write(tmp_path / "run", STUDENT)
+    first = write(tmp_path / "run" / "teacher", dataclasses.replace(STUDENT, selection=FrameSelection(10)))
+    write(tmp_path / "run" / "teacher" / "teacher", TEACHER)
+    assert found(on_the_way, "teacher") == (pathlib.Path(first), "student")
+    other = dataclasses.replace(STUDENT, teacher_dir=first)
+    assert found(write(tmp_path / "a", other), "teacher") == (pathlib.Path(first) / "teacher", "teacher")
+    by_role = write(tmp_path / "b", dataclasses.replace(other, teacher_role="student"))
+    assert found(by_role, "teacher") == (pathlib.Path(first), "student")
+    baseline = write(tmp_path / "c", RunConfig("NetVLAD", "baseline", selection=FrameSelection(3), data=DATA))
+    of_baseline = write(tmp_path / "d", dataclasses.replace(STUDENT, teacher_dir=baseline))
+    assert found(of_baseline, "teacher") == (pathlib.Path(baseline), "student")

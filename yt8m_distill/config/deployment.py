@@ -4,17 +4,46 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.inference import RUN_DIRECTORY, ChosenModel
-from yt8m_distill.config.settings import REQUIRED, Settings, setting
+from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
 from yt8m_distill.config.training import PLUGINS, VIDEOS
 
 ExportFormat = Literal["saved_model", "litert", "onnx"]
 LiteRTPrecision = Literal["float32", "float16", "int8"]
+AUTO = "auto"
 EXPORT_FORMATS = get_args(ExportFormat)
 
 
 @dataclass(frozen=True)
-class ExportConfig(ChosenModel):
+class FrameChoice(Settings):
+    """How the number of frames is chosen among those that a student was trained for."""
+
+    max_loss: float = setting(
+        0.01,
+        "With --student_frames=auto: GAP@20 that may be lost to the best of the run's numbers.",
+        at_least=0,
+        below=1,
+    )
+    validation_data_pattern: str | None = setting(
+        None, f"With --student_frames=auto: videos to choose by: {VIDEOS}. [the run's]"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedModel(ChosenModel):
+    """Which model of a run directory is exported; its number of frames may be left to a choice."""
+
+    selection: FrameSelection | None = group(
+        student_frames={
+            "help": "Number k of frames to use; auto: the smallest within --max_loss. [the run's]",
+            "kind": str,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class ExportConfig(ExportedModel):
     """One export of a trained model."""
 
     train_dir: str = setting(REQUIRED, RUN_DIRECTORY)
@@ -25,6 +54,7 @@ class ExportConfig(ChosenModel):
     litert_precisions: tuple[LiteRTPrecision, ...] = setting(
         get_args(LiteRTPrecision), "Number formats of the weights of LiteRT files."
     )
+    choice: FrameChoice | None = group()
     eval_data_pattern: str | None = setting(None, f"Labeled videos to measure GAP@20 on: {VIDEOS}. [the run's]")
     eval_videos: int = setting(20_000, "About how many videos to measure GAP@20 on; 0 turns it off.", at_least=0)
 
@@ -35,7 +65,21 @@ class ExportConfig(ChosenModel):
 
     @classmethod
     def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "ExportConfig":
-        config = super().from_settings(values, **fields)
+        numbers, others = values.get("student_frames", ()), values
+        if AUTO in numbers:
+            if numbers != (AUTO,) or values.keys() & {"student_stride", "frame_sampling"}:
+                raise cls.error(
+                    "{student_frames}=auto chooses among the numbers that the run was trained for; leave out "
+                    "{student_stride}, {frame_sampling} and further numbers."
+                )
+            others = {name: value for name, value in values.items() if name != "student_frames"}
+            fields["choice"] = FrameChoice.from_settings(values)
+        elif numbers:
+            others = {**values, "student_frames": settings_of(FrameSelection)["student_frames"].read(list(numbers))}
+        for name in () if AUTO in numbers else settings_of(FrameChoice):
+            if name in values:
+                raise cls.error(f"{{{name}}} does nothing without {{student_frames}}=auto; leave it out.")
+        config = super().from_settings(others, **{"choice": None, **fields})
         if "litert_precisions" in values and "litert" not in config.formats:
             raise cls.error("{litert_precisions} does nothing without litert in {formats}.")
         return config

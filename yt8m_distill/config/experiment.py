@@ -11,10 +11,15 @@ from yt8m_distill.config.settings import REQUIRED, SettingError, Settings, group
 from yt8m_distill.config.training import TrainConfig, useless_settings
 from yt8m_distill.errors import UserError
 
-EXPERIMENTS = ("table1", "table2", "table4", "table5", "table6", "figure2", "figure3")
+COMPARISONS = ("fair", "cost")  # a student with all helps, and what it is to be compared with at an equal budget
+EXPERIMENTS = ("table1", "table2", "table4", "table5", "table6", "figure2", "figure3", *COMPARISONS)
 NAMES = f"{', '.join(EXPERIMENTS)}, or a TOML file that names runs"
 # What the named experiments vary themselves.
 _VARIED = ("training_mode", "student_losses", "representation_matching", "teacher_dir", *settings_of(FrameSelection))
+_VARIED_IN_COMPARISONS = (
+    *("training_mode", "representation_matching", "student_frames", "student_stride", "finetune_epochs"),
+)
+_HELPS = {"student_init": "teacher", "frame_sampling": "jittered"}  # of a comparison's student
 
 
 @dataclass(frozen=True)
@@ -102,13 +107,39 @@ _SHARED = settings_of(TrainConfig).keys() - SET_BY_EXPERIMENT
 
 def _base(name: str, shared: Mapping[str, Any]) -> TrainConfig:
     """The shared settings of a named experiment, as those of a serial student."""
-    varied = [*_VARIED, *(["train_fraction"] if name == "table2" else [])]
+    compared = name in COMPARISONS
+    varied = _VARIED_IN_COMPARISONS if compared else [*_VARIED, *(["train_fraction"] if name == "table2" else [])]
     if flag := next((flag for flag in varied if flag in shared), None):
         raise ExperimentConfig.error(f"{{{flag}}} is what {name} varies; leave it out, or name your runs in a file.")
+    if compared:
+        return _of_comparison(name, shared)
+    if "training_mode" in shared.get("teacher_settings", {}):
+        raise ExperimentConfig.error(
+            f"{{teacher_settings}}: {name} has a teacher that sees all frames; training_mode "
+            "goes with fair, cost and files of runs."
+        )
     others = {flag: value for flag, value in shared.items() if flag != "finetune_epochs"}
     base = TrainConfig.from_settings({**others, "training_mode": "serial"})
     # For the rows that are fine-tuned only, so that it would be useless for others.
     return replace(base, learning=replace(base.learning, finetune_epochs=shared.get("finetune_epochs")))
+
+
+def _of_comparison(name: str, shared: Mapping[str, Any]) -> TrainConfig:
+    """The settings of the student of a comparison."""
+    if "max_steps" in shared:
+        raise ExperimentConfig.error(f"{{max_steps}} does not go with {name}, which counts its budgets in epochs.")
+    if shared.get("frame_sampling") == "first_middle_last":
+        raise ExperimentConfig.error(
+            f"{{frame_sampling}}=first_middle_last has no student for every k, as {name} needs."
+        )
+    helps = {flag: value for flag, value in _HELPS.items() if flag != "student_init" or "init_from" not in shared}
+    base = TrainConfig.from_settings({**helps, **shared, "training_mode": "serial"})
+    if base.distillation.losses in (("ce",), ("rep",)):
+        raise ExperimentConfig.error(
+            f"{{student_losses}}={base.distillation.losses[0]}: {name} compares a student of its teacher's outputs "
+            "with training on labels alone; give rep,pred or pred, with or without ce."
+        )
+    return base
 
 
 def _of_run_file(

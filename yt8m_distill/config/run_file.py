@@ -14,6 +14,8 @@ training_mode = "baseline"
 [[runs]]
 name = "Student"          # serial training is the default; its teacher is trained once and shared
 student_init = "teacher"
+
+A file of flags of train.py, --recipe_file, has settings only, without a table around them.
 """
 
 import difflib
@@ -70,16 +72,9 @@ def read_run_file(path: str, rules: Mapping[str, Setting]) -> RunFile:
     Raises:
         UserError: naming the file and the place in it: not valid TOML, an unknown setting, a value of the wrong type.
     """
-    from yt8m_distill.files import untrusted  # imports numpy, which --help does not need
-
-    if not pathlib.Path(path).is_file():
-        raise UserError(f"--experiment={path} is not a file.")
-    try:
-        values = tomllib.loads(untrusted.read_text(pathlib.Path(path)))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is not valid TOML ({error}).") from error
+    values = _toml(path, "experiment")
     _check_keys(values, KEYS, path)
-    shared = _settings(values.get("settings", {}), rules, f"{path}, settings")
+    shared = _settings_of_runs(values.get("settings", {}), rules, f"{path}, settings")
     runs = values.get("runs")
     if not isinstance(runs, list) or not runs:
         raise UserError(f"{path}: at least one [[runs]] is needed.")
@@ -87,19 +82,48 @@ def read_run_file(path: str, rules: Mapping[str, Setting]) -> RunFile:
     return RunFile(_numbers(values, "frames", path), _numbers(values, "seeds", path), shared, named)
 
 
+def read_settings_file(path: str, rules: Mapping[str, Setting], flag: str) -> dict[str, Any]:
+    """The settings of a TOML file of flags, by name.
+
+    Args:
+        path: of the file.
+        rules: the settings that it may have, by name.
+        flag: that names the file.
+
+    Raises:
+        UserError: as `read_run_file`.
+    """
+    return _settings(_toml(path, flag), rules, path)
+
+
+def _toml(path: str, flag: str) -> dict[str, Any]:
+    from yt8m_distill.files import untrusted  # imports numpy, which --help does not need
+
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"--{flag}={path} is not a file.")
+    try:
+        return tomllib.loads(untrusted.read_text(pathlib.Path(path)))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is not valid TOML ({error}).") from error
+
+
 def _run(values: Any, rules: Mapping[str, Setting], place: str) -> FileRun:
     if not isinstance(values, dict) or not isinstance(values.get("name"), str) or not values["name"].strip():
         raise UserError(f'{place}: name = "..." is needed.')
     name = " ".join(values["name"].replace("|", "/").split())
     settings = {key: value for key, value in values.items() if key != "name"}
-    return FileRun(name, _settings(settings, rules, f"{place} ('{name}')"))
+    return FileRun(name, _settings_of_runs(settings, rules, f"{place} ('{name}')"))
 
 
-def _settings(values: Any, rules: Mapping[str, Setting], place: str) -> dict[str, Any]:
+def _settings_of_runs(values: Any, rules: Mapping[str, Setting], place: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{place} must be a table of settings.")
     if forbidden := next((name for name in SET_BY_EXPERIMENT if name in values), None):
         raise UserError(f"{place}: {forbidden} is set by the experiment; leave it out.")
+    return _settings(values, rules, place)
+
+
+def _settings(values: Mapping[str, Any], rules: Mapping[str, Setting], place: str) -> dict[str, Any]:
     if "plugins" in values:
         raise UserError(f"{place}: plugins are named on the command line, by --plugins; leave them out.")
     _check_keys(values, rules, place)

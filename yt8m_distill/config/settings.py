@@ -13,7 +13,7 @@ import reprlib
 import string
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -79,6 +79,8 @@ class Setting:
         argument: on the command line it is an argument with this name, and no flag; "*": it takes all that is no flag.
         text: users give a plain text, which the owner converts.
         newer: JSON files of before do not have it, and those of today only where it is not the default.
+        of_settings: its values by name are settings themselves. A list or a table among them is kept as its text, as
+            "1,2" or "rep=1,pred=2"; on the command line what has no = continues the value before it.
         owner, field: the configuration, and the field's name in it.
         kind: type of one value: bool, int, float, str or Any.
         form: tuple: it is a list of values; dict: values by name; None: one value.
@@ -95,6 +97,7 @@ class Setting:
     argument: str = ""
     text: bool = False
     newer: bool = False
+    of_settings: bool = False
     owner: type = object
     field: str = ""
     kind: Any = str
@@ -121,13 +124,13 @@ class Setting:
         if self.form is None:
             return self._read_one(value)
         if self.form is dict and isinstance(value, Mapping):
-            return {name: self._read_one(item) for name, item in value.items()}
+            return {name: self._read_one(as_text(item) if self.of_settings else item) for name, item in value.items()}
         items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
         items = [item.strip() if isinstance(item, str) else item for item in items]
         if self.form is tuple:
             return tuple(self._read_one(item) for item in items if item != "")
         pairs = {}
-        for item in items:
+        for item in _joined(items) if self.of_settings else items:
             name, _, text = (piece.strip() for piece in str(item).partition("="))
             if not (name and text) or name in pairs:
                 raise self.error("must be name=value,name=value with each name once, not {}.", repr(item))
@@ -163,6 +166,34 @@ class Setting:
     def error(self, text: str, *values: Any) -> SettingError:
         """The error that starts with the setting's name."""
         return SettingError(f"{{{self.field}}} {text}", *values, owner=self.owner)
+
+
+def as_text(value: Any) -> Any:
+    """A list or a table as a text that `Setting.read` takes; anything else unchanged.
+
+    Raises:
+        UserError: a table in a table, whose text could not be told from one.
+
+    Example:
+        >>> as_text([1, 2]), as_text({"rep": 1, "pred": 2}), as_text(0.5)
+        ('1,2', 'rep=1,pred=2', 0.5)
+    """
+    if isinstance(value, Mapping):
+        if name := next((name for name, item in value.items() if isinstance(item, Mapping) or "=" in str(item)), None):
+            raise UserError(f"'{name}' is a table within a table of settings; tables go no deeper here.")
+        return ",".join(f"{name}={as_text(item)}" for name, item in value.items())
+    return ",".join(str(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _joined(items: Sequence[Any]) -> list[str]:
+    """name=value pairs; an item without a name continues the value of the one before it."""
+    pairs: list[str] = []
+    for item in map(str, items):
+        if "=" in item or not pairs:
+            pairs.append(item)
+        else:
+            pairs[-1] += f",{item}"
+    return pairs
 
 
 def setting(default: Any, help_text: str, *, choices: Registry | None = None, **options: Any) -> Any:

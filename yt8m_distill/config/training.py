@@ -8,7 +8,8 @@ from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.distillation import STUDENT_LOSSES, Distillation, TeacherCache
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
-from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
+from yt8m_distill.config.run_file import read_settings_file
+from yt8m_distill.config.settings import REQUIRED, Settings, as_text, group, setting, settings_of
 from yt8m_distill.plugins import INPUT_NORMALIZATIONS, MODELS
 
 DEFAULT_MODEL = "NeXtVLAD"
@@ -128,6 +129,12 @@ class TrainConfig(Settings):
         "Model of each teacher_dir that teaches; a student, or a baseline's only model, sees all frames then.",
         newer=True,
     )
+    teacher_settings: Mapping[str, Any] = setting(
+        {},
+        "Settings in which the training of the teacher differs: num_epochs=10,ema_momentum=none.",
+        newer=True,
+        of_settings=True,
+    )
     teacher_cache: TeacherCache | None = group()
     init_from: str | None = setting(
         None,
@@ -166,6 +173,7 @@ class TrainConfig(Settings):
         self._check_matching()
         self._check_input()
         self._check_teacher_dir()
+        self._check_teacher_settings()
         self._check_teacher_cache()
         self._check_init_from()
 
@@ -225,6 +233,34 @@ class TrainConfig(Settings):
         if not folders and self.teacher_role != "teacher":
             raise self.error("{teacher_role}={} is about the runs of {teacher_dir}.", self.teacher_role)
 
+    def _check_teacher_settings(self):
+        if not self.teacher_settings:
+            return
+        if self.training_mode != "serial":
+            raise self.error("{teacher_settings} goes with {training_mode}=serial, not {}.", self.training_mode)
+        if self.teacher_dirs:
+            raise self.error("{teacher_settings} does nothing with {teacher_dir}, whose training has ended.")
+        values = self.settings_of_teacher()
+        texts = {name: "none" if value is None else as_text(value) for name, value in values.items()}
+        object.__setattr__(self, "teacher_settings", texts)
+
+    def settings_of_teacher(self) -> dict[str, Any]:
+        """`teacher_settings` as values of their types; None for "none", the default.
+
+        Raises:
+            SettingError: an unknown setting, one that teacher and student share, or a wrong value.
+        """
+        rules = settings_of(TrainConfig)
+        values = {}
+        for name, value in self.teacher_settings.items():
+            if name not in rules or name in _SHARED_WITH_TEACHER:
+                why = "is the same for teacher and student" if name in rules else "is not a setting of a training"
+                raise self.error("{teacher_settings}: '{}' {}.", name, why)
+            is_unset = value == "none" and rules[name].default is None
+            values[name] = None if is_unset else rules[name].read(value)
+            rules[name].check(values[name])
+        return values
+
     def _check_teacher_cache(self):
         if self.teacher_cache is None:
             return
@@ -275,12 +311,34 @@ class TrainCommand(Settings):
 
     training: TrainConfig = group(TrainConfig)
     start_new_model: bool = setting(False, "Whether to move an earlier run in the same directory aside.")
+    recipe_file: str | None = setting(
+        None, "TOML file of flags of this command (recipes/); those on the command line take precedence."
+    )
+
+    @classmethod
+    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "TrainCommand":
+        if "recipe_file" in values:
+            recipe = read_settings_file(values["recipe_file"], settings_of(TrainConfig), "recipe_file")
+            both = {**recipe, **values}
+            useless, of_file = (
+                useless_settings(settings, settings.get("training_mode", "serial")).keys()
+                for settings in (both, recipe)
+            )
+            no_longer = useless - of_file - values.keys()  # by what is on the command line
+            values = {name: value for name, value in both.items() if name not in no_longer}
+        return super().from_settings(values, **fields)
 
 
 # Flags about a student, about how it is matched to a teacher, and about its teacher.
 _STUDENT = settings_of(FrameSelection).keys()
 _MATCHING = {*settings_of(Distillation), *settings_of(TeacherCache), "student_model_args", "finetune_epochs"}
-_OF_STUDENTS = {*_STUDENT, *_MATCHING, "teacher_dir", "teacher_role"}
+_OF_TEACHERS = ("teacher_dir", "teacher_role", "teacher_settings")
+_OF_STUDENTS = {*_STUDENT, *_MATCHING, *_OF_TEACHERS}
+# What the training of a teacher has from its student's.
+_SHARED_WITH_TEACHER = {
+    *("model", "model_args", "student_model_args", "input_normalization", "eigenvalues", "train_dir", "recipe"),
+    *("distribution", "plugins", "on_bad_record", "max_bad_fraction", *settings_of(SpecOverrides)),
+}
 
 
 def useless_settings(values: Mapping[str, Any], mode: str | None) -> dict[str, str]:
@@ -290,10 +348,9 @@ def useless_settings(values: Mapping[str, Any], mode: str | None) -> dict[str, s
         values: by the names of flags.
         mode: of training.
     """
-    of_teacher = ["teacher_dir", "teacher_role"]
-    names = [*_MATCHING, *of_teacher] if mode in ("teacher", "baseline") else []
+    names = [*_MATCHING, *_OF_TEACHERS] if mode in ("teacher", "baseline") else []
     names += _STUDENT if mode == "teacher" else []
-    names += [*of_teacher, "finetune_epochs", "student_init"] if mode == "parallel" else []
+    names += [*_OF_TEACHERS, "finetune_epochs", "student_init"] if mode == "parallel" else []
     problems = {name: f"{{{name}}} does nothing with {{training_mode}}={mode}; leave it out." for name in names}
     if mode == "parallel":
         problems["teacher_cache"] = (

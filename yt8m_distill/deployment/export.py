@@ -14,6 +14,7 @@ from yt8m_distill.config.deployment import EXPORT_FORMATS, ExportConfig
 from yt8m_distill.data.batches import View, check_view
 from yt8m_distill.data.video_files import VideoFiles, check_segments
 from yt8m_distill.deployment import litert, model_card, onnx, runners, saved_model, validation
+from yt8m_distill.deployment.chosen_frames import choose_frames
 from yt8m_distill.deployment.exported_model import Network, of_trained
 from yt8m_distill.deployment.manifest import FILE_NAME as MANIFEST
 from yt8m_distill.deployment.manifest import ExportedFile, Manifest, write_manifest
@@ -89,7 +90,8 @@ def run_export(config: ExportConfig) -> Manifest:
 def _write_export(config: ExportConfig, target: pathlib.Path) -> Manifest:
     _use_no_gpu()
     trained = loading.load(config.train_dir, config.which, branch=config.branch)
-    network = of_trained(trained, config.selection)
+    chosen = choose_frames(trained, config.choice, config.train_dir) if config.choice else None
+    network = of_trained(trained, chosen.selection if chosen else config.selection)
     names = _class_names(config, network.spec.num_classes)
     reference = _reference(config, trained, network)
     with atomic.directory_written_beside(target) as folder:
@@ -109,7 +111,7 @@ def _write_export(config: ExportConfig, target: pathlib.Path) -> Manifest:
             plugins=() if FRAME_SAMPLINGS.is_built_in(network.selection.sampling) else trained.config.plugins,
         )
         write_manifest(manifest, folder)
-        model_card.write(manifest, trained, config.train_dir, folder)
+        model_card.write(manifest, trained, config.train_dir, folder, chosen.describe() if chosen else None)
     return manifest
 
 

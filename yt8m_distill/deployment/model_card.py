@@ -30,7 +30,7 @@ FRAMES_OF_SELECTION = {
 OTHER_FRAMES = "the {k} frames that the frame sampling `{sampling}` of the training's `--plugins` selects"
 
 
-def write(manifest: Manifest, trained: TrainedModel, train_dir: str, folder: pathlib.Path):
+def write(manifest: Manifest, trained: TrainedModel, train_dir: str, folder: pathlib.Path, choice: str | None = None):
     """Writes the model card.
 
     Args:
@@ -38,8 +38,10 @@ def write(manifest: Manifest, trained: TrainedModel, train_dir: str, folder: pat
         trained: the model.
         train_dir: the run that it was exported from.
         folder: of the export.
+        choice: how the number of frames was chosen; None: it was given.
     """
     parts = [_head(manifest), _model(manifest, trained), _quality(manifest, trained, train_dir), _files(manifest)]
+    parts += [f"## The number of frames\n\n{choice}"] if choice else []
     parts += [_input(manifest), _license(manifest.data)]
     atomic.write_text(folder / FILE_NAME, "\n\n".join(parts) + "\n")
 

@@ -9,15 +9,22 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from yt8m_distill.config.experiment import ExperimentConfig
+from yt8m_distill.config.experiment import COMPARISONS, ExperimentConfig
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.training import STUDENT_LOSSES, TeacherCache, TrainConfig
 from yt8m_distill.errors import UserError
+from yt8m_distill.experiments import budget
 from yt8m_distill.runs.teachers import teacher_config
 
-PAPERS_FRAMES = {"table1": (6, 10, 15, 20, 30), "table5": (10, 30)}  # k = 30 in all others
+MANY_FRAMES = (6, 10, 15, 20, 30)
+PAPERS_FRAMES = {"table1": MANY_FRAMES, "table5": (10, 30), "fair": MANY_FRAMES, "cost": MANY_FRAMES}  # else 30
 FRACTIONS = (0.1, 0.25, 0.5)  # of the training data, table 2
 TEACHER = "Teacher-Skyline"
+ANY_K = "One student for every k"
+STUDENT = "Student"
+FROM_NOTHING = "Labels alone from nothing"
+FROM_TEACHER = "Labels alone from the teacher"
+FAIR_TEACHER = "Fair teacher"
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Run:
         k: frames of the student or baseline; None: all frames, a stride, or one student for several k.
         seed: also in `config.learning`.
         config: with `train_dir`, and for a serial student `teacher_dir`.
+        also_all_frames: whether a model that is for fewer frames is evaluated with all of them, too.
     """
 
     name: str
@@ -37,13 +45,15 @@ class Run:
     k: int | None
     seed: int
     config: TrainConfig
+    also_all_frames: bool = False
 
     def evaluated_with(self) -> tuple[FrameSelection, ...]:
         """The frames it is evaluated with: all, its own, or one selection for each k that it was trained for."""
         selection = self.config.selection
-        return tuple(dataclasses.replace(selection.for_evaluation(), k=k) for k in selection.drawn_from) or (
+        own = tuple(dataclasses.replace(selection.for_evaluation(), k=k) for k in selection.drawn_from) or (
             selection.for_evaluation(),
         )
+        return (*own, ALL_FRAMES) if self.also_all_frames and selection != ALL_FRAMES else own
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,8 @@ class Variant:
         student_init: None: as the experiment's settings say.
         fraction: of the training data; None: as the experiment's settings say.
         any_k: one student for every k.
+        all_epochs: whether it is trained for as many epochs as a student and its teacher together.
+        also_all_frames: as in `Run`.
     """
 
     row: str
@@ -69,6 +81,8 @@ class Variant:
     student_init: str | None = None
     fraction: float | None = None
     any_k: bool = False
+    all_epochs: bool = False
+    also_all_frames: bool = False
 
 
 SKYLINE = Variant(TEACHER, "teacher")
@@ -101,7 +115,11 @@ OWN_ROWS = (
     Variant("Serial, from the teacher", "serial", student_init="teacher"),
     Variant("Serial, jittered", "serial", sampling="jittered"),
     Variant("Serial, from the teacher, jittered", "serial", sampling="jittered", student_init="teacher"),
-    Variant("One student for every k", "serial", sampling="jittered", student_init="teacher", any_k=True),
+    # On labels alone, with all that the students of these rows have but the teacher's outputs.
+    Variant(FAIR_TEACHER, "teacher", all_epochs=True),
+    Variant(FROM_NOTHING, "baseline", sampling="jittered", any_k=True, all_epochs=True),
+    Variant(FROM_TEACHER, "serial", ("ce",), sampling="jittered", student_init="teacher", any_k=True),
+    Variant(ANY_K, "serial", sampling="jittered", student_init="teacher", any_k=True),
 )
 
 
@@ -154,36 +172,67 @@ def variants(experiment: str, own_rows: bool = False) -> tuple[Variant, ...]:
     return (*rows, *OWN_ROWS) if own_rows else rows
 
 
+def compared_variants(experiment: str, base: TrainConfig) -> tuple[Variant, ...]:
+    """The rows of a comparison at equal budgets, "fair" or "cost"; their teacher is added to them.
+
+    Args:
+        experiment: its name.
+        base: the settings of the student.
+    """
+    sampling, losses = base.selection.sampling, base.distillation.losses
+    if experiment == "fair":
+        shared = {"sampling": sampling, "any_k": True, "also_all_frames": True}
+        return (
+            Variant(STUDENT, "serial", losses, **shared),
+            Variant(FROM_NOTHING, "baseline", all_epochs=True, **shared),
+            Variant(FROM_TEACHER, "serial", ("ce",), **shared),
+            Variant(FAIR_TEACHER, "teacher", all_epochs=True),
+        )
+    return (
+        Variant(ANY_K, "serial", losses, sampling, any_k=True),
+        Variant("Student for this k", "serial", losses, sampling),
+        Variant(FROM_NOTHING, "baseline", sampling=sampling, all_epochs=True),
+    )
+
+
 def _runs_of_table(config: ExperimentConfig, seed: int) -> Iterator[Run]:
-    frames = frames_of(config)
-    for variant in variants(config.experiment, config.own_rows):
+    frames, base = frames_of(config), _of_seed(config.base, seed)
+    compared = config.experiment in COMPARISONS
+    rows = compared_variants(config.experiment, base) if compared else variants(config.experiment, config.own_rows)
+    for variant in rows:
         if variant.mode == "teacher":
-            yield _run(config.base, variant, ALL_FRAMES, seed)
+            yield _run(base, variant, ALL_FRAMES)
         elif variant.any_k and len(frames) > 1:
             selection = FrameSelection(max(frames), sampling=variant.sampling, drawn_from=tuple(sorted(frames)))
-            yield _run(config.base, variant, selection, seed)
-        elif not variant.any_k:
+            yield _run(base, variant, selection)
+        elif not variant.any_k or config.experiment == "fair":
             for k in frames:
-                yield _run(config.base, variant, FrameSelection(k, sampling=variant.sampling), seed)
+                yield _run(base, variant, FrameSelection(k, sampling=variant.sampling))
 
 
-def _run(base: TrainConfig, variant: Variant, selection: FrameSelection, seed: int) -> Run:
+def _of_seed(base: TrainConfig, seed: int) -> TrainConfig:
+    """The shared settings with a seed, which may be part of the names of finished teachers."""
+    folders = tuple(folder.replace("{seed}", str(seed)) for folder in base.teacher_dirs)
+    learning = dataclasses.replace(base.learning, seed=seed)
+    return dataclasses.replace(base, teacher_dir=folders or None, learning=learning)
+
+
+def _run(base: TrainConfig, variant: Variant, selection: FrameSelection) -> Run:
+    of_labels = teacher_config(dataclasses.replace(base, teacher_settings={}), None)
     if variant.mode == "teacher":
-        config = teacher_config(base, None)
+        config = of_labels if variant.all_epochs else teacher_config(base, None)
     elif variant.mode == "baseline":  # of the student's architecture: that is what it is compared with
         args = {**base.model_args, **base.student_model_args}
-        config = dataclasses.replace(
-            teacher_config(base, None), training_mode="baseline", selection=selection, model_args=args
-        )
+        config = dataclasses.replace(of_labels, training_mode="baseline", selection=selection, model_args=args)
     else:
         config = _of_student(base, variant, selection)
-    config = dataclasses.replace(
-        config,
-        train_fraction=variant.fraction or base.train_fraction,
-        learning=dataclasses.replace(config.learning, seed=seed),
-    )
-    k = None if selection.drawn_from else selection.k
-    return Run(f"seed{seed}/{_name(config)}", variant.row, k, seed, config)
+    if variant.all_epochs:
+        learning = dataclasses.replace(config.learning, num_epochs=budget.total_epochs(base))
+        config = dataclasses.replace(config, learning=learning)
+    config = dataclasses.replace(config, train_fraction=variant.fraction or base.train_fraction)
+    k, seed = None if selection.drawn_from else selection.k, base.learning.seed
+    name = f"{_name(config)}_{config.learning.num_epochs}epochs" if variant.all_epochs else _name(config)
+    return Run(f"seed{seed}/{name}", variant.row, k, seed, config, variant.also_all_frames)
 
 
 def _of_student(base: TrainConfig, variant: Variant, selection: FrameSelection) -> TrainConfig:
@@ -193,8 +242,8 @@ def _of_student(base: TrainConfig, variant: Variant, selection: FrameSelection) 
     distillation = dataclasses.replace(
         base.distillation,
         losses=variant.losses,
-        loss_weights={name: weights[name] for name in variant.losses},
-        loss_shares=of_variant if len(variant.losses) > 1 else {},
+        loss_weights={name: weights.get(name, 1.0) for name in variant.losses},
+        loss_shares=of_variant if len(of_variant) == len(variant.losses) > 1 else {},
         representation_matching=variant.matching,
         student_init=init if variant.mode == "serial" else "classifier",
     )
@@ -248,24 +297,48 @@ def _placed(run: Run, folder: pathlib.Path) -> Run:
 
 def _with_teachers(runs: Sequence[Run], folder: pathlib.Path) -> list[Run]:
     """The runs of one seed, every serial student with the directory of its teacher; missing teachers are added."""
-    teachers = [run for run in runs if run.config.training_mode == "teacher"]
-    linked = []
-    for run in runs:
+    links = _Links([run for run in runs if run.config.training_mode == "teacher"], folder)
+    others = [links.linked(run) for run in runs if run.config.training_mode != "teacher"]
+    return [*links.teachers, *others]
+
+
+class _Links:
+    """Teachers of one seed and their students.
+
+    Args:
+        teachers: that are planned as rows of their own.
+        folder: of run directories.
+
+    Attributes:
+        teachers: each after its own teacher; further ones are added as students need them.
+    """
+
+    def __init__(self, teachers: Iterable[Run], folder: pathlib.Path):
+        self.teachers = list(teachers)
+        self._asked = [run.config for run in self.teachers]
+        self._folder = folder
+
+    def linked(self, run: Run) -> Run:
+        """The run; a serial student without a finished teacher with one of `teachers`."""
         if run.config.training_mode != "serial" or run.config.teacher_dir:
-            linked.append(run)
-            continue
-        wanted = teacher_config(run.config, None)
-        teacher = _first_with(wanted, teachers)
-        if teacher is None:
-            number = sum(other.row.startswith(TEACHER) for other in teachers) + 1
-            suffix = str(number) if number > 1 else ""
-            name = f"seed{run.seed}/teacher{suffix}"
-            teacher = _placed(Run(name, f"{TEACHER} {suffix}".strip(), None, run.seed, wanted), folder)
-            teachers.append(teacher)
-        links = {"teacher_dir": teacher.config.train_dir, "teacher_cache": _cache_of(run, teacher)}
-        linked.append(dataclasses.replace(run, config=dataclasses.replace(run.config, **links)))
-    others = [run for run in linked if run.config.training_mode != "teacher"]
-    return [*teachers, *others]
+            return run
+        teacher = self._teacher(teacher_config(run.config, None), run.seed)
+        role = "student" if teacher.config.training_mode == "serial" else "teacher"
+        links = {"teacher_dir": teacher.config.train_dir, "teacher_role": role, "teacher_settings": {}}
+        cached = {"teacher_cache": _cache_of(run, teacher)}
+        return dataclasses.replace(run, config=dataclasses.replace(run.config, **links, **cached))
+
+    def _teacher(self, wanted: TrainConfig, seed: int) -> Run:
+        for asked, teacher in zip(self._asked, self.teachers, strict=True):
+            if dataclasses.replace(asked, train_dir=None) == wanted:
+                return teacher
+        linked = self.linked(Run("", TEACHER, None, seed, wanted, also_all_frames=True))
+        number = sum(other.row.startswith(TEACHER) for other in self.teachers) + 1
+        suffix = str(number) if number > 1 else ""
+        named = dataclasses.replace(linked, name=f"seed{seed}/teacher{suffix}", row=f"{TEACHER} {suffix}".strip())
+        self.teachers.append(_placed(named, self._folder))
+        self._asked.append(wanted)
+        return self.teachers[-1]
 
 
 def _cache_of(run: Run, teacher: Run) -> TeacherCache | None:
@@ -275,8 +348,3 @@ def _cache_of(run: Run, teacher: Run) -> TeacherCache | None:
         return None
     folder = teacher.name if cache.top is None else f"{teacher.name}_top{cache.top}"
     return dataclasses.replace(cache, directory=str(pathlib.Path(cache.directory) / folder))
-
-
-def _first_with(config: TrainConfig, runs: Iterable[Run]) -> Run | None:
-    """The first run with these settings, in whatever directory."""
-    return next((run for run in runs if dataclasses.replace(run.config, train_dir=config.train_dir) == config), None)

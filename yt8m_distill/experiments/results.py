@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.json import from_values, to_json, to_values
 from yt8m_distill.config.training import DISTILLING_MODES, TrainConfig
 from yt8m_distill.evaluation.evaluate import evaluate
@@ -139,6 +139,8 @@ def _row(
         pattern = pattern or trained.config.eval_data_pattern
         write_metrics(RunDir(run.config.train_dir), trained, selection, metrics, pattern, videos.spec.level)
     frames = min(selection.k, report_row.frames) if selection.k else report_row.frames
+    if selection == ALL_FRAMES and trained.role == "student":
+        frames = videos.longest_of_first()
     if frames == report_row.frames:
         return dataclasses.replace(report_row, metrics=metrics)
     computed = cost.multiply_accumulates(trained.model, frames)[0]

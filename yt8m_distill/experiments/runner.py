@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import keras
 
-from yt8m_distill.config.experiment import ExperimentConfig
+from yt8m_distill.config.experiment import COMPARISONS, ExperimentConfig
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
-from yt8m_distill.experiments import figures, results, speed, tables
+from yt8m_distill.experiments import comparisons, figures, results, speed, tables
 from yt8m_distill.experiments.plan import Run, plan, runs_folder
 from yt8m_distill.experiments.results import Result
 from yt8m_distill.files import atomic
@@ -83,7 +83,7 @@ def _check_run(run: Run, started: bool):
         if started:
             _refuse_changed(run, config)
         else:  # with the teacher, which may not have been trained yet
-            check_buildable(dataclasses.replace(config, teacher_dir=None))
+            check_buildable(dataclasses.replace(config, teacher_dir=None, teacher_role="teacher"))
     except UserError as error:
         raise UserError(f"{run.name}: {error}") from error
 
@@ -182,3 +182,6 @@ def _write(config: ExperimentConfig, runs: Sequence[Run], folder: pathlib.Path):
     speeds = speed.read(folder / "speed.json")
     atomic.write_text(folder / "results.csv", results.csv_text(measured, speeds))
     atomic.write_text(folder / "results.md", tables.markdown(config, measured, len(runs), speeds))
+    if config.experiment in COMPARISONS and measured:
+        values = comparisons.to_json(measured, tables.metrics_of(config, measured), speeds)
+        atomic.write_json(folder / "results.json", values)

@@ -1,29 +1,20 @@
 """Throughput from records to CSV (videos/s), of the teacher and each k in one run."""
 
-import contextlib
-import itertools
 import os
 import pathlib
 import platform
-import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from tqdm import tqdm
-
 from yt8m_distill.config.json import from_values
-from yt8m_distill.data.batches import Batch, View
-from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.experiments.results import Result, speed_key
 from yt8m_distill.files import atomic, untrusted
+from yt8m_distill.prediction import throughput
 from yt8m_distill.prediction.predict import prediction_function
-from yt8m_distill.prediction.submission import PredictionsWriter
 from yt8m_distill.runs import loading
 from yt8m_distill.runs.inputs import evaluation_videos
 
-BATCH_SIZE = 128
 REPETITIONS = 5
 SECONDS = 2.0  # of each measurement in each repetition
 
@@ -78,51 +69,23 @@ def measure(results: Sequence[Result], path: pathlib.Path) -> dict[tuple, float]
     stored = read(path)
     if first.keys() <= stored.keys():
         return stored
-    with tempfile.TemporaryDirectory() as folder:
-        tests = {key: _SpeedTest(first[key], pathlib.Path(folder)) for key in sorted(first, key=str)}
-        rates: dict[tuple, list[float]] = {key: [] for key in tests}
-        for test in tests.values():
-            test.run(0.0)  # compiles the model
-        turns = [key for _ in range(REPETITIONS) for key in tests]
-        for key in tqdm(turns, desc="Measuring speed", unit=" runs"):
-            rates[key].append(tests[key].run(SECONDS))
-    medians = {key: statistics.median(values) for key, values in rates.items()}
+    tasks = {key: _task(first[key]) for key in sorted(first, key=str)}
+    medians = throughput.measure_in_turn(tasks, REPETITIONS, SECONDS)
     machine = f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}"
     speeds = tuple(Speed(*key, videos_per_second=rate) for key, rate in medians.items())
     atomic.write_json(path, asdict(Speeds(machine, speeds)))
     return medians
 
 
-class _SpeedTest:
-    """Predicts the evaluation videos of one result into a CSV file for some time."""
-
-    def __init__(self, result: Result, folder: pathlib.Path):
-        trained = loading.load(result.config.train_dir)
-        selections = result.run.evaluated_with()
-        selection = next((s for s in selections if s.k == result.k), selections[0])
-        self.predict: Callable = prediction_function(trained.model)
-        self.view = View(selection)
-        self.path = folder / "predictions.csv"
-        self.videos: VideoFiles = evaluation_videos(
-            result.config.eval_data_pattern,
-            trained.config,
-            "eval_data_pattern",
-            skip_bad_records=result.config.bad_records.skip,
-        )
-
-    def run(self, seconds: float) -> float:
-        """Predicts for so many seconds, at least one batch; returns videos per second."""
-        with PredictionsWriter(self.path) as writer, contextlib.closing(self._batches()) as batches:
-            start = time.perf_counter()
-            for batch in batches:
-                writer.write(batch["video_id"], self.predict(batch))
-                spent = time.perf_counter() - start
-                if spent >= seconds:
-                    break
-        return writer.rows / spent
-
-    def _batches(self) -> Iterator[Batch]:
-        """Batches of all videos, endlessly."""
-        for _ in itertools.count():
-            with contextlib.closing(self.videos.ordered_batches(self.view, BATCH_SIZE)) as batches:
-                yield from batches
+def _task(result: Result) -> throughput.Task:
+    """Predicts the evaluation videos of one result."""
+    trained = loading.load(result.config.train_dir)
+    selections = result.run.evaluated_with()
+    selection = next((s for s in selections if s.k == result.k), selections[0])
+    videos = evaluation_videos(
+        result.config.eval_data_pattern,
+        trained.config,
+        "eval_data_pattern",
+        skip_bad_records=result.config.bad_records.skip,
+    )
+    return throughput.Task(prediction_function(trained.model), videos, selection)

@@ -4,8 +4,9 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from yt8m_distill.config.experiment import ExperimentConfig
-from yt8m_distill.experiments import published
+from yt8m_distill.config.experiment import COMPARISONS, ExperimentConfig
+from yt8m_distill.experiments import budget, comparisons, published
+from yt8m_distill.experiments.cells import cell
 from yt8m_distill.experiments.results import Result, by_cell, references, speed_key
 from yt8m_distill.files.text_table import count_cell, markdown_table
 from yt8m_distill.runs.directory import RunDir
@@ -18,6 +19,8 @@ TITLES = {
     "table6": "Table 6: NeXtVLAD in the paper",
     "figure2": "Figure 2: GAP by epoch",
     "figure3": "Figure 3: representations of teacher and student",
+    "fair": "A student and its fair baselines",
+    "cost": "Accuracy against cost",
 }
 GRIDS = ("table1", "table2", "table4", "figure2", "figure3")  # the others have a row for each model and k
 
@@ -75,19 +78,31 @@ def markdown(
     parts = [f"# {title}", f"{finished} of {planned} runs have finished."]
     if not results:
         return "\n\n".join(parts) + "\n"
-    order = ("mAP", "GAP@20") if config.experiment in ("table5", "table6") else ("GAP@20", "mAP")
-    metrics = [name for name in (*order, "mAP_full") if name in results[0].row.metrics]
+    metrics = metrics_of(config, results)
     model = results[0].config.model
-    figures = [figure for figure in published.figures() if figure.model.lower() == model.lower().removesuffix("model")]
+    compared = config.experiment in COMPARISONS
+    model_name = model.lower().removesuffix("model")
+    figures = [] if compared else [figure for figure in published.figures() if figure.model.lower() == model_name]
     table = Table(config.experiment, results, metrics, videos_per_second, figures)
-    first = "" if config.experiment in TITLES else "The first run: "
+    first = "" if config.experiment in TITLES and not compared else "The first run: "
     parts.append(first + _settings(results, len(config.seeds)))
-    if config.experiment in GRIDS:
+    parts.append(budget.describe([(result.run.row, result.config) for result in results]))
+    if config.experiment == "fair":
+        parts += [*comparisons.fair_tables(results, metrics), _costs(table)]
+    elif config.experiment == "cost":
+        parts += comparisons.cost_tables(results, metrics, videos_per_second)
+    elif config.experiment in GRIDS:
         parts += [_above(table), _grid(table), _gap_grid(table), _costs(table)]
     else:
         parts.append(_listing(table))
     parts.append(_note(table))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def metrics_of(config: ExperimentConfig, results: Sequence[Result]) -> list[str]:
+    """The metrics that the tables show, in their order."""
+    order = ("mAP", "GAP@20") if config.experiment in ("table5", "table6") else ("GAP@20", "mAP")
+    return [name for name in (*order, "mAP_full") if name in results[0].row.metrics]
 
 
 def _settings(results: Sequence[Result], seeds: int) -> str:
@@ -228,22 +243,6 @@ def _note(table: Table) -> str:
     timed = "videos/s: from records to CSV, measured in turn in one run on this machine."
     parts = [quoted if table.figures else "", counted, timed if table.videos_per_second else ""]
     return " ".join(part for part in parts if part)
-
-
-def cell(group: Sequence[Result], metrics: Sequence[str]) -> str:
-    """The mean ± standard deviation of each metric over seeds."""
-    parts = []
-    for metric in metrics:
-        values = [result.row.metrics[metric] for result in group]
-        spread = f" ± {_short(statistics.stdev(values))}" if len(values) > 1 else ""
-        parts.append(f"{_short(statistics.mean(values))}{spread}")
-    return " / ".join(parts)
-
-
-def _short(value: float) -> str:
-    """A number as the paper prints it: .811."""
-    text = f"{value:.3f}"
-    return text[1:] if text.startswith("0.") else text
 
 
 def gap_closed(students: Sequence[Result], table: Table) -> str:

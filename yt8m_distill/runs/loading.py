@@ -96,7 +96,8 @@ def _as_teacher(trained: TrainedModel) -> TrainedModel:
     if trained.role == "teacher":
         return trained
     args = trained.config.model_args_of(trained.role)
-    config = dataclasses.replace(teacher_config(trained.config, trained.config.train_dir), model_args=args)
+    plain = dataclasses.replace(trained.config, teacher_settings={})
+    config = dataclasses.replace(teacher_config(plain, trained.config.train_dir), model_args=args)
     return dataclasses.replace(trained, config=config, role="teacher", selection=ALL_FRAMES, of_student=True)
 
 

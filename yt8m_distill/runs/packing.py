@@ -60,6 +60,7 @@ def write_config(run: RunDir, trained: TrainedModel):
         distillation=None,
         teacher_dir=None,
         teacher_role="teacher",
+        teacher_settings={},
         init_from=None,
         teacher_cache=None,
     )

@@ -2,13 +2,15 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from yt8m_distill.config.dataset import VIDEO, DatasetSpec
-from yt8m_distill.config.frames import ALL_FRAMES
+from yt8m_distill.config.distillation import Distillation
+from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.run import RunConfig
-from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.settings import Group, parts
+from yt8m_distill.config.training import DISTILLING_MODES, TrainConfig, useless_settings
 from yt8m_distill.errors import UserError
 from yt8m_distill.models.ensemble import TeacherEnsemble
 from yt8m_distill.runs.directory import RunDir
@@ -34,7 +36,7 @@ def teacher_config(config: Config, train_dir: str | None) -> Config:
         >>> teacher.training_mode, teacher.selection.describe(), teacher.train_dir
         ('teacher', 'all', 'runs/teacher')
     """
-    return dataclasses.replace(
+    plain = dataclasses.replace(
         config,
         training_mode="teacher",
         selection=ALL_FRAMES,
@@ -43,10 +45,51 @@ def teacher_config(config: Config, train_dir: str | None) -> Config:
         learning=dataclasses.replace(config.learning, finetune_epochs=None),
         teacher_dir=None,
         teacher_role="teacher",
+        teacher_settings={},
         init_from=None,
         teacher_cache=None,
         train_dir=train_dir,
     )
+    return _with_settings(plain, config.settings_of_teacher()) if config.teacher_settings else plain
+
+
+def _with_settings(config: Config, values: Mapping[str, Any]) -> Config:
+    """The configuration of a training on labels with other settings.
+
+    Args:
+        config: of a teacher.
+        values: of the settings' types, by name; those that are None are unset.
+
+    Raises:
+        SettingError: settings that make no sense together.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    mode = given.get("training_mode", "teacher")
+    for problem in useless_settings(given, mode).values():
+        raise TrainConfig.error(problem)
+    fields: dict[str, Any] = {"training_mode": mode}
+    if mode != "teacher":
+        fields["selection"] = FrameSelection.for_training(given)
+    if mode in DISTILLING_MODES:
+        fields["distillation"] = Distillation.from_settings(given)
+    for name, part in parts(TrainConfig).items():
+        rules = part.settings.values() if isinstance(part, Group) else [part]
+        changed = {rule.field: values[rule.name] for rule in rules if rule.name in values}
+        if name in fields or not changed:
+            continue
+        current = getattr(config, name)
+        if not isinstance(part, Group):
+            fields[name] = values[part.name]
+        elif current is None:
+            fields[name] = part.kind.from_settings(part.values_of(given))
+        else:
+            fields[name] = dataclasses.replace(current, **changed)
+    return dataclasses.replace(config, **fields)
+
+
+def role_of_teacher(config: TrainConfig) -> str:
+    """Which model of its teacher's run teaches a student: of a run that was trained on the way its only or last one."""
+    return config.teacher_role if config.teacher_dirs else "student"
 
 
 def teacher_runs(run: RunDir, config: RunConfig) -> list[RunDir]:
@@ -100,7 +143,7 @@ def _find(run: RunDir, which: str | None, visited: frozenset[str]) -> tuple[RunD
     teachers = teacher_runs(run, config)
     if len(teachers) > 1:
         return run, config, ENSEMBLE
-    return _find_teacher(teachers[0], config.teacher_role, visited | {place})
+    return _find_teacher(teachers[0], role_of_teacher(config), visited | {place})
 
 
 def _find_teacher(run: RunDir, teacher_role: str, visited: frozenset[str]) -> tuple[RunDir, RunConfig, str]:

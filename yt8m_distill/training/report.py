@@ -1,27 +1,37 @@
 """The table at the end of a training: the metrics and the cost of each model."""
 
+import dataclasses
+import logging
 import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.json import from_values
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.evaluation import knee
 from yt8m_distill.evaluation.evaluate import evaluate
+from yt8m_distill.evaluation.knee import Point
 from yt8m_distill.evaluation.results import write_metrics
 from yt8m_distill.files import untrusted
 from yt8m_distill.files.text_table import aligned_table, count_cell
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.models import cost
+from yt8m_distill.prediction import throughput
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import loading
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.trained_model import TrainedModel
 
+log = logging.getLogger(__name__)
+
 METRICS = ("GAP@20", "mAP", "Hit@1", "PERR")
 EVALUATION_BATCH_SIZE = 128
+REPETITIONS = 3
+SECONDS = 1.0  # of each measurement of speed in each repetition
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,7 @@ class Row:
         parameters: number of trainable parameters.
         multiply_accumulates: MACs for one video of that many frames; None: unknown.
         metrics: on the evaluation data; empty where there is none.
+        videos_per_second: from records to CSV on this machine; None: not measured.
     """
 
     role: str
@@ -41,6 +52,7 @@ class Row:
     parameters: int
     multiply_accumulates: int | None
     metrics: Mapping[str, int | float]
+    videos_per_second: float | None = field(default=None, metadata={"newer": True})
 
 
 @dataclass(frozen=True)
@@ -58,13 +70,24 @@ class Report:
 
     def table(self) -> str:
         """The rows as text for the terminal."""
-        head = ["model", "frames", *METRICS, "parameters", "multiply-accumulates per video"]
+        timed = any(row.videos_per_second for row in self.rows)
+        head = ["model", "frames", *METRICS, "parameters", "multiply-accumulates per video", *(["videos/s"] * timed)]
         lines = [head]
         for row in self.rows:
             scores = [f"{row.metrics[name]:.4f}" if name in row.metrics else "-" for name in METRICS]
             sizes = [count_cell(row.parameters), count_cell(row.multiply_accumulates)]
-            lines.append([row.role, str(row.frames), *scores, *sizes])
-        return aligned_table(lines)
+            rate = [f"{row.videos_per_second:,.0f}" if row.videos_per_second else "-"] * timed
+            lines.append([row.role, str(row.frames), *scores, *sizes, *rate])
+        return "\n".join([aligned_table(lines), *self._knee()])
+
+    def _knee(self) -> list[str]:
+        """A line that names the knee of one student for several k, where its GAP@20 is known."""
+        rows = [row for row in self.rows if row.role != "teacher" and "GAP@20" in row.metrics]
+        if len(rows) < 2:
+            return []
+        counted = all(row.multiply_accumulates for row in rows)
+        points = [Point(row.frames, row.multiply_accumulates or row.frames, row.metrics["GAP@20"]) for row in rows]
+        return [knee.describe(points, "multiply-accumulates" if counted else "frames")]
 
     def next_commands(self, plugins: Sequence[str] = ()) -> str:
         """Commands to run next, one per line, to copy.
@@ -101,36 +124,64 @@ def make_report(
     if teacher is not None:
         trained.insert(0, teacher)
     longest = files["train"].longest_of_first()
-    rows = tuple(_row(model, config, run, files.get("eval"), longest) for model in trained)
-    return Report(config.train_dir, config.eval_data_pattern, rows)
+    seen = [(model, selection) for model in trained for selection in _selections(model, longest)]
+    rows = [_row(model, selection, config, run, files.get("eval"), longest) for model, selection in seen]
+    if len(seen) > len(trained) and not config.learning.deterministic:
+        rates = _videos_per_second(seen, files.get("eval") or files.get("validation") or files["train"])
+        rows = [dataclasses.replace(row, videos_per_second=rate) for row, rate in zip(rows, rates, strict=True)]
+    return Report(config.train_dir, config.eval_data_pattern, tuple(rows))
 
 
-def _row(trained: TrainedModel, config: RunConfig, run: RunDir, eval_videos, longest: int) -> Row:
+def _selections(trained: TrainedModel, longest: int) -> list[FrameSelection]:
+    """The frames that a model has a row for: of one student for several k each of these, below the longest video."""
+    asked = trained.config.selection_of(trained.role).drawn_from
+    if trained.role == "teacher" or not asked:
+        return [trained.selection]
+    smaller = [k for k in asked if k < min(longest, trained.selection.k)]
+    return [*(dataclasses.replace(trained.selection, k=k) for k in smaller), trained.selection]
+
+
+def _videos_per_second(seen: Sequence[tuple[TrainedModel, FrameSelection]], videos: VideoFiles) -> list[float]:
+    """Of each model with its frames. Times differ in every run, so a deterministic one has none."""
+    log.info("Measuring videos/s for each number of frames")
+    tasks = {
+        place: throughput.Task(prediction_function(model.model), videos, selection)
+        for place, (model, selection) in enumerate(seen)
+    }
+    return list(throughput.measure_in_turn(tasks, REPETITIONS, SECONDS).values())
+
+
+def _row(
+    trained: TrainedModel, selection: FrameSelection, config: RunConfig, run: RunDir, eval_videos, longest: int
+) -> Row:
     # Of the longest video of the data: 300 frames would make the student look better where videos are shorter.
-    frames = trained.selection.frames(longest)
+    frames = selection.frames(longest)
     return Row(
         role="baseline" if config.training_mode == "baseline" else trained.role,
         frames=frames,
         parameters=cost.parameter_count(trained.model),
         multiply_accumulates=cost.multiply_accumulates(trained.model, frames)[0],
-        metrics=_metrics(trained, config, run, eval_videos),
+        metrics=_metrics(trained, selection, config, run, eval_videos),
     )
 
 
-def _metrics(trained: TrainedModel, config: RunConfig, run: RunDir, eval_videos) -> dict[str, Any]:
+def _metrics(
+    trained: TrainedModel, selection: FrameSelection, config: RunConfig, run: RunDir, eval_videos
+) -> dict[str, Any]:
     if eval_videos is None:
         return {}
     result = _metrics_of_own_run(trained, config) or evaluate(
         prediction_function(trained.model),
         eval_videos,
-        trained.selection,
+        selection,
         EvaluationMetrics(config.data.num_classes),
         batch_size=EVALUATION_BATCH_SIZE,
         seed=config.learning.seed,
         description=f"Evaluating the {trained.role}",
     )
     level = eval_videos.spec.level
-    write_metrics(run, trained, trained.selection, result, config.eval_data_pattern, level, of_report=True)
+    if selection == trained.selection:
+        write_metrics(run, trained, selection, result, config.eval_data_pattern, level, of_report=True)
     return result
 
 

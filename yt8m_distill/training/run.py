@@ -1,7 +1,6 @@
 """Trains teachers, baselines and students: `run_training`."""
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Mapping
 
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from yt8m_distill.config.json import to_values
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.data.bad_records import report_skipped
@@ -25,7 +25,7 @@ from yt8m_distill.models.xla import check_xla
 from yt8m_distill.quantization import read_eigenvalues
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.loading import load_member
-from yt8m_distill.runs.teachers import teacher_config, teacher_runs
+from yt8m_distill.runs.teachers import role_of_teacher, teacher_config, teacher_runs
 from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.training.checkpointing import names_and_sizes
 from yt8m_distill.training.loop import TrainingLoop
@@ -123,7 +123,7 @@ def _train_in(
     # 5. The report comes last: it marks the run as finished.
     if devices.is_chief:
         report = make_report(config, run, files, teacher)
-        atomic.write_json(run.report_file, dataclasses.asdict(report))
+        atomic.write_json(run.report_file, to_values(report))
     devices.wait()  # for what the chief writes; and no worker ends before it, which would look like its loss
     return report
 
@@ -154,7 +154,7 @@ def _finished_teachers(config: RunConfig, run: RunDir, devices: Devices) -> list
         _train(own_config, files, start_new_model=False, devices=devices)
     with devices.scope():
         return [
-            load_member(teacher.path, config.learning.precision, config.teacher_role)
+            load_member(teacher.path, config.learning.precision, role_of_teacher(config))
             for teacher in teacher_runs(run, config)
         ]
 
