@@ -20,7 +20,7 @@ COMMANDS = (
 # A module or folder may import whatever is on a floor below its own.
 FLOORS = (
     "errors plugins",
-    "config files losses metrics quantization ranking",
+    "choosing config files losses metrics quantization ranking",
     "devices data layers models distiller",
     "runs",
     "prediction",
@@ -51,6 +51,7 @@ LIBRARIES = {
     "errors": set(),
     "plugins": set(),
     "config": set(),
+    "choosing": {"numpy"},
     "files": {"h5py", "numpy"},
     "cli": {"absl"},
     "metrics": {"numpy"},

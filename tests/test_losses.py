@@ -279,3 +279,17 @@ def test_a_loss_without_a_gradient_has_no_weight_yet():
     assert shares.by_name() == {"rep": 0.0, "ce": 0.5}
     with pytest.raises(UserError, match="one number above 0"):
         losses.GradientShares({"rep": 0.0, "ce": 1.0})
+
+
+def test_the_loss_of_a_choice_is_the_expected_excess_of_cross_entropy():
+    rng = np.random.default_rng(0)
+    scores, predictions, labels = rng.normal(size=(6, 3)), rng.uniform(size=(6, 3, 4)), rng.integers(0, 2, (6, 4))
+    scores[:2, 1:] = -1e9  # frames that there are not
+    targets = labels[:, None]
+    entropy = -np.sum(targets * np.log(predictions) + (1 - targets) * np.log(1 - predictions), axis=-1)
+    chances = np.exp(scores - scores.max(axis=1, keepdims=True))
+    chances /= chances.sum(axis=1, keepdims=True)
+    excess = entropy - np.where(chances > 0, entropy, np.inf).min(axis=1, keepdims=True)
+    expected = np.mean(np.sum(chances * excess, axis=1))
+    arguments = (tf.constant(values, tf.float32) for values in (scores, predictions, labels))
+    assert float(losses.frame_choice_loss(*arguments, epsilon=0.0)) == pytest.approx(expected, rel=1e-5)

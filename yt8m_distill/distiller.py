@@ -8,7 +8,7 @@ import tensorflow as tf
 from yt8m_distill.config.training import DISTILLING_MODES
 from yt8m_distill.devices import collectives
 from yt8m_distill.errors import UserError
-from yt8m_distill.losses import GradientShares, Loss, LossBatch, student_losses
+from yt8m_distill.losses import GradientShares, Loss, LossBatch, frame_choice_terms, student_losses
 from yt8m_distill.losses import label_loss as label_loss_named
 
 
@@ -51,7 +51,7 @@ class LabelTrainer(keras.Model):
         self._term_means = {name: keras.metrics.Mean(name=name) for name in self._term_names()}
 
     def _term_names(self) -> list[str]:
-        return ["loss", "ce", "regularization"]
+        return ["loss", "ce", *_choice_names(self.model), "regularization"]
 
     @property
     def metrics(self):
@@ -106,7 +106,8 @@ class LabelTrainer(keras.Model):
         del constants
         outputs = self.model(inputs, training=True)
         loss = self.model.label_loss(self.label_loss, labels, outputs, label_weights)
-        return {"ce": loss}, [loss]
+        choice = frame_choice_terms(outputs, labels, label_weights)
+        return {"ce": loss, **choice}, [loss, *choice.values()]
 
     def test_step(self, data):
         inputs, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -151,9 +152,9 @@ class Distiller(LabelTrainer):
 
     `train_step` takes `({"frames", "num_frames", "student_indices", "student_num_frames"}, labels[, label_weights])`:
     frames (batch, frames, features), student_indices (batch, k) int32 into them, of which the first student_num_frames
-    (batch,) count. It runs each model once, and returns running means of "loss", each student loss under its own name,
-    not weighted, "regularization", and in parallel mode "teacher_ce". The teacher's outputs give no gradient to the
-    teacher.
+    (batch,) count; or, instead of the latter two, the "choices" of `VideoModel`. It runs each model once, and returns
+    running means of "loss", each student loss under its own name, not weighted, "regularization", and in parallel mode
+    "teacher_ce". The teacher's outputs give no gradient to the teacher.
 
     In serial mode the inputs may hold teacher outputs, precomputed: "teacher_predictions" (batch, classes) and, where a
     loss reads it, "teacher_representation" (batch, dim). The teacher is not run then, and where there are no
@@ -221,7 +222,7 @@ class Distiller(LabelTrainer):
         return self.model
 
     def _term_names(self) -> list[str]:
-        teacher = ["teacher_ce"] if self.mode == "parallel" else []
+        teacher = _choice_names(self.student) + (["teacher_ce"] if self.mode == "parallel" else [])
         return ["loss", *(loss.name for loss in self.student_losses), *teacher, "regularization"]
 
     def trained_variables(self) -> list:
@@ -249,6 +250,9 @@ class Distiller(LabelTrainer):
         own = [loss.weight for loss in self.student_losses]
         weights = own if self.shares is None else tf.unstack(self.shares.weights())
         weighted = [weight * terms[loss.name] for weight, loss in zip(weights, self.student_losses, strict=True)]
+        choice = frame_choice_terms(student_outputs, teacher_outputs["predictions"], label_weights)
+        weighted += choice.values()
+        terms |= choice
         if self.mode == "parallel":
             terms["teacher_ce"] = self.teacher.label_loss(self.label_loss, labels, teacher_outputs, label_weights)
             weighted.append(terms["teacher_ce"])
@@ -259,6 +263,10 @@ class Distiller(LabelTrainer):
         fixed = tf.nest.map_structure(tf.stop_gradient, teacher_outputs)
         batch = LossBatch(inputs, labels, label_weights, self.student)
         return {loss.name: loss(fixed, student_outputs, batch) for loss in self.student_losses}
+
+
+def _choice_names(model: keras.Model) -> list[str]:
+    return ["frame_choice"] if getattr(model, "chooses_frames", False) else []
 
 
 def reach_classifier(losses: Iterable[Loss]) -> bool:
@@ -303,7 +311,10 @@ def student_view(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
     Places beyond `student_num_frames` hold some frame or other and are masked by the model. A batch without
     "student_indices" has the student's frames only.
+    With "choices" it gets all frames, and chooses by itself.
     """
+    if "choices" in inputs:
+        return {**_teacher_view(inputs), "choices": inputs["choices"]}
     if "student_indices" not in inputs:
         return _teacher_view(inputs)
     return {
@@ -339,12 +350,21 @@ def start_from_teacher(student: keras.Model, teacher: keras.Model):
         UserError: the models do not have the same variables.
     """
     check_same_weights(student, teacher)
-    student.set_weights(teacher.get_weights())
+    for variable, value in zip(_network_weights(student), _network_weights(teacher), strict=True):
+        variable.assign(value)
+
+
+def _network_weights(model: keras.Model) -> list:
+    """The weights without those that only choose frames, which a teacher does not."""
+    choosing = {id(variable) for variable in getattr(model, "chosen_by", ())}
+    return [variable for variable in model.weights if id(variable) not in choosing]
 
 
 def check_same_weights(student: keras.Model, teacher: keras.Model, setting: str = "student_init=teacher"):
     """Raises UserError where the models do not have the same variables, as the setting needs it."""
-    theirs, ours = ([(v.path.partition("/")[2], tuple(v.shape)) for v in model.weights] for model in (teacher, student))
+    theirs, ours = (
+        [(v.path.partition("/")[2], tuple(v.shape)) for v in _network_weights(model)] for model in (teacher, student)
+    )
     if [shape for _, shape in theirs] != [shape for _, shape in ours]:
         different = next((f"'{name}'" for name, shape in ours if (name, shape) not in theirs), "their number")
         raise UserError(

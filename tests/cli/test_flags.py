@@ -68,6 +68,11 @@ def test_modes_without_a_student_or_a_teacher():
         (["--student_frames=many"], "--student_frames must be a whole number, not 'many'"),
         (["--frame_sampling=best"], "frame_sampling"),
         (["--student_stride=2", "--frame_sampling=random"], "uniform only"),
+        (["--student_stride=2", "--frame_sampling=medoid"], "uniform only"),
+        (
+            ["--frame_sampling=learned", "--representation_matching=intermediate"],
+            "it chooses them itself: leave out one",
+        ),
         (["--modell=NeXtVLAD"], "model"),
         (["NeXtVLAD"], "unexpected argument 'NeXtVLAD'"),
         (["--model_args=clusters"], "name=value"),

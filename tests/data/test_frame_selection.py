@@ -16,13 +16,15 @@ from yt8m_distill.data.frame_selection import (
     frame_formula,
     frame_indices,
     is_formula,
+    needs_all_frames,
     selected_counts,
     selected_indices,
 )
 from yt8m_distill.errors import UserError
 from yt8m_distill.plugins import FRAME_SAMPLINGS, register_frame_sampling
 
-SAMPLINGS = FRAME_SAMPLINGS.names()
+# Those that look at features are in tests/choosing.
+SAMPLINGS = [name for name in FRAME_SAMPLINGS.names() if not needs_all_frames(FrameSelection(1, sampling=name))]
 
 EXAMPLES = {
     "uniform": [1, 3, 6, 8],

@@ -1,5 +1,6 @@
 """python -m yt8m_distill.thin: the same frames in fewer bytes, and no command sees more than thin shards hold."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from tests.helpers import TINY_FEATURES, TINY_FLAGS, learnable_videos, sequence_
 from yt8m_distill.config.dataset import DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data import format_detection, reading, rewriting
-from yt8m_distill.data.batches import View
+from yt8m_distill.data.batches import View, check_view
 from yt8m_distill.data.frame_selection import frame_indices
 from yt8m_distill.data.record_files import frames_of_file
 from yt8m_distill.data.sequence_example import regular_record, serialized_example, serialized_int64s
@@ -437,3 +438,36 @@ def test_the_real_youtube_8m_video(tmp_path):
     original, record = parsed(path)[0], parsed(tmp_path / "out" / path.name)[0]
     assert rows(record, "rgb") == [rows(original, "rgb")[index] for index in frame_indices(170, k=30)]
     assert (tmp_path / "out" / path.name).stat().st_size < 0.18 * path.stat().st_size
+
+
+@pytest.mark.parametrize("sampling", ["medoid", "k_center", "motion"])
+def test_thin_shards_hold_chosen_frames(tmp_path, sampling):
+    """The same frames for the same sampling and k, and no other ones."""
+    (tmp_path / "in").mkdir()
+    write_records(
+        tmp_path / "in" / "a.tfrecord", [sequence_example(f"v{n}", num_frames=n, seed=n) for n in (0, 2, 9, 40)]
+    )
+    assert thin(tmp_path / "in", tmp_path / "out", f"--frame_sampling={sampling}") == 0
+    original, kept = (open_videos(str(tmp_path / name), "x", TINY_FEATURES) for name in ("in", "out"))
+    assert (kept.spec.thin_frames, kept.spec.thin_sampling) == (K, sampling)
+    view = View(FrameSelection(K, sampling=sampling))
+    check_view(kept.spec, view, "x")
+    (expected,), (batch,) = (list(videos.ordered_batches(view, 9)) for videos in (original, kept))
+    np.testing.assert_array_equal(batch["frames"], expected["frames"])
+    assert batch["num_frames"].tolist() == [0, 2, K, K]
+    others = [FrameSelection(K), FrameSelection(K, sampling="learned"), FrameSelection(K - 1, sampling=sampling)]
+    for other in [*others, FrameSelection(K, sampling=sampling, drawn_from=(1, K))]:
+        with pytest.raises(UserError, match=f"thin shards, which hold {K} {sampling} frames"):
+            check_view(kept.spec, View(other), "x")
+    with pytest.raises(UserError, match=f"thin shards, which hold {K} uniform frames"):
+        check_view(dataclasses.replace(kept.spec, thin_sampling="uniform"), view, "x")
+
+
+def test_thin_shards_of_different_samplings_do_not_mix(tmp_path):
+    (tmp_path / "in").mkdir()
+    write_records(tmp_path / "in" / "a.tfrecord", [sequence_example("v", num_frames=9)])
+    for sampling in ("uniform", "medoid"):
+        assert thin(tmp_path / "in", tmp_path / sampling, f"--frame_sampling={sampling}") == 0
+    videos = open_videos(f"{tmp_path}/uniform/*,{tmp_path}/medoid/*", "x", TINY_FEATURES)
+    with pytest.raises(UserError, match=r"its shard is thin, .* and --frame_sampling=medoid; the data began with"):
+        list(videos.ordered_batches(View(FrameSelection(K)), 9))

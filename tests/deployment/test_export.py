@@ -15,6 +15,7 @@ import tensorflow as tf
 from tests.deployment.exports import (
     CLASSES,
     FRAME_SIZE,
+    MAX_FRAMES,
     K,
     export,
     frames_of,
@@ -27,11 +28,15 @@ from tests.models.test_every_model import TINY
 from yt8m_distill.config.dataset import SEGMENT, VIDEO
 from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.batches import View
 from yt8m_distill.data.frame_selection import frame_indices
+from yt8m_distill.data.reading import read_video
 from yt8m_distill.deployment import onnx, runners
 from yt8m_distill.deployment.manifest import read_manifest
 from yt8m_distill.errors import UserError
 from yt8m_distill.plugins import FRAME_SAMPLINGS, register_frame_sampling
+from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.runs import loading
 from yt8m_distill.serving import server
 
 pytestmark = pytest.mark.slow
@@ -335,6 +340,40 @@ def test_frames_counted_by_the_authors_are_chosen_by_the_saved_model(tmp_path):
         expected = predictions_of(model, frames[: 5 * count : 5])
         np.testing.assert_allclose(outputs["scores"][row], -np.sort(-expected), rtol=0, atol=1e-6)
     assert "`int(n / 12 * 2)` of them" in (tmp_path / "out/README.md").read_text()
+
+
+@pytest.mark.parametrize("sampling", ["medoid", "k_center", "motion", "learned"])
+@pytest.mark.parametrize("model_name", ["FrameLevelLogistic", "HierarchicalRNN"])
+def test_frames_are_chosen_by_the_exported_files(tmp_path, sampling, model_name):
+    """All files take all frames and choose those that the reader, or the Keras model, chooses."""
+    selection = FrameSelection(K, sampling=sampling)
+    model_args = {"cells": 4, "layers": 1, "block_length": 2} if model_name == "HierarchicalRNN" else {}
+    write_run(tmp_path / "run", model_name, model_args, selection=selection)
+    assert export(tmp_path / "run", tmp_path / "out", "--eval_videos=0", "--formats=saved_model,onnx") == 0
+    described = read_manifest(tmp_path / "out")
+    assert described.frames == MAX_FRAMES
+    assert "It chooses 3 of them by their features" in (tmp_path / "out/README.md").read_text()
+    trained = loading.load(tmp_path / "run")
+    records = [record.SerializeToString() for record in videos()]
+    read = [read_video(record, trained.config.data) for record in records]
+    expected = prediction_function(trained.model)(View(selection).batch(read, trained.config.data, seed=0))
+    everything = View().batch(read, trained.config.data, seed=0)
+    for file in ("saved_model", "model.onnx"):
+        predicted = runners.load(tmp_path / "out" / file)(everything["frames"], everything["num_frames"])
+        np.testing.assert_allclose(predicted, expected, rtol=0, atol=1e-6)
+    serialized = tf.saved_model.load(str(tmp_path / "out/saved_model")).signatures["serialized"]
+    scores = serialized(serialized=tf.constant(records))["scores"]
+    np.testing.assert_allclose(scores, -np.sort(-expected), rtol=0, atol=1e-6)
+
+
+def test_a_litert_file_chooses_no_frames(tmp_path, capsys):
+    write_run(tmp_path / "run", "FrameLevelLogistic", {}, selection=FrameSelection(K, sampling="medoid"))
+    assert export(tmp_path / "run", tmp_path / "out", "--eval_videos=0", "--formats=saved_model,litert") == 2
+    assert "--student_frames=3 --frame_sampling=uniform, or as saved_model or onnx" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    uniform = ["--student_frames=3", "--frame_sampling=uniform", "--formats=litert"]
+    assert export(tmp_path / "run", tmp_path / "out", "--eval_videos=0", *uniform) == 0
+    assert read_manifest(tmp_path / "out").frames == K
 
 
 def test_frames_of_a_function_are_not_chosen_by_the_saved_model(tmp_path):

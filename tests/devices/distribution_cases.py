@@ -44,6 +44,11 @@ CASES = {
         "--model=NetVLAD --model_args=clusters=4,hidden_size=8 --student_frames=1,3 --optimizer=SGD --mixup=0.4 "
         "--teacher_dir={data}/one/teacher --loss_shares=rep=.4,pred=.3,ce=.3 --learning_rate_schedule=cosine",
     ),
+    "learned": (
+        33,
+        "--model=NetVLAD --model_args=clusters=4,hidden_size=8 --student_frames=1,3 --frame_sampling=learned "
+        "--teacher_dir={data}/one/teacher",
+    ),
     "parallel": (
         33,
         "--model=NeXtVLAD --model_args=clusters=4,groups=2,hidden_size=8,dropout=0 --training_mode=parallel "

@@ -105,7 +105,7 @@ def assert_same_curve(own: list[dict[str, np.ndarray]], of_one: list[dict[str, n
 
 @pytest.mark.slow
 def test_two_devices_of_one_process_end_as_one_device(data, of_one_device, tmp_path):
-    process = start("mirrored", data, tmp_path, 0, "parallel", "teacher", "shares")
+    process = start("mirrored", data, tmp_path, 0, "parallel", "teacher", "shares", "learned")
     output = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 0, output
     assert_same_weights(tmp_path / "parallel", of_one_device / "parallel")
@@ -121,6 +121,10 @@ def test_two_devices_of_one_process_end_as_one_device(data, of_one_device, tmp_p
     ]
     np.testing.assert_allclose(*predicted, atol=1e-4)
     assert np.ptp(predicted[0]) > 0.01
+    before, *_, after = states(tmp_path / "learned")
+    (scorer,) = (name for name in after if name.startswith("student.") and name.endswith("typicality_weight"))
+    assert after[scorer] != before[scorer]
+    assert all(np.isfinite(values).all() for values in after.values() if values.dtype.kind == "f")
     first, second, again = np.load(tmp_path / "dropped.npy")
     assert (first[0] != first[1]).any()  # every device drops others
     np.testing.assert_array_equal(second, again)  # and after a restart the same

@@ -27,6 +27,10 @@ CASES = {
         ["--training_mode=baseline", "--model_args=clusters=4,hidden_size=8,iterations=2", "--max_steps=14", *AVERAGES],
         [(stop_after, 3), (kill_after, 12), (stop_after, 14)],  # within an epoch, at its end, at the very end
     ),
+    "a student that learns to choose its frames": (
+        ["--training_mode=baseline", "--student_frames=1,3", "--frame_sampling=learned", "--max_steps=10"],
+        [(stop_after, 3), (kill_after, 7)],
+    ),
     "teacher, student and fine-tuning": (
         ["--student_losses=rep", "--finetune_epochs=2", "--num_epochs=2"],
         [(stop_after, 2), (kill_after, 7), (kill_after, 11)],  # twice in the teacher's run, then while fine-tuning

@@ -421,3 +421,29 @@ def test_what_is_not_stated_is_unknown(model_class):
 def test_other_defaults_change_no_rule():
     inherited = cost.multiply_accumulates(OtherDefaults((6, 2), 5), 4)
     assert inherited == cost.multiply_accumulates(NetVLAD((6, 2), 5, clusters=3, hidden_size=4), 4)
+
+
+def test_the_table_shows_what_choosing_takes(capsys):
+    assert flops_main(["flops", "--model=NeXtVLAD", "--frames=1,300", "--frame_sampling=medoid"]) == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines()]
+    (choosing,) = (row for row in rows if "choosing of 300 by medoid" in "".join(row))
+    (share,) = (row for row in rows if "its share of the total" in "".join(row))
+    assert [int(cell.replace(",", "")) for cell in choosing[2:4]] == [300 * 64 * 3, 0]
+    assert [cell.strip() for cell in share[2:4]] == [f"{100 * 300 * 64 * 3 / 89_043_968:.2g} %", "0 %"]
+    assert flops_main(["flops", "--model=NeXtVLAD", "--frames=1"]) == 0
+    assert "choosing" not in capsys.readouterr().out
+
+
+def test_choosing_is_counted_among_the_frames_of_a_runs_videos(tmp_path, capsys):
+    data = DatasetSpec("AudioSet", "id", ("audio_embedding",), (128,), 5, 10)
+    args = {"clusters": 4, "hidden_size": 8}
+    config = RunConfig(
+        "NetVLAD", "baseline", args, selection=FrameSelection(2, sampling="learned"), data=data, recipe="paper"
+    )
+    (tmp_path / "config.json").write_text(to_json(config))
+    for arguments, products in (
+        ([], 10 * (64 * 3 + 128 * 8 + 8)),
+        (["--frame_sampling=motion", "--video_frames=20"], 20 * 64),
+    ):
+        assert flops_main(["flops", f"--train_dir={tmp_path}", *arguments]) == 0
+        assert f"{products:,}" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 import shlex
 
-from yt8m_distill.training.report import Report
+from yt8m_distill.training.report import Report, Row
 
 
 def test_next_commands_name_the_plugins_of_the_run():
@@ -9,3 +9,9 @@ def test_next_commands_name_the_plugins_of_the_run():
     assert lines[0] == ["tensorboard", "--logdir=my run"]
     assert all("--plugins=a.b,c" in words for words in lines[1:])
     assert "--plugins" not in report.next_commands()
+
+
+def test_choosing_stands_beside_the_compute_of_the_model():
+    cells = {choosing: Row("student", 3, 9, 20_000, {}, choosing).compute_cell() for choosing in (0, 150, None)}
+    assert cells == {0: "20,000", 150: "20,000 + 150 to choose (0.75 %)", None: "20,000 + unknown to choose"}
+    assert Row("student", 3, 9, None, {}).compute_cell() == "unknown"

@@ -63,6 +63,7 @@ class DatasetSpec:
             segment is an example of its own.
         normalized: video level: each video's values, all features together, are brought to 2-norm 1.
         feature_ranges: lowest and highest number that the bytes of each feature stand for; None: -2 and 2.
+        thin_sampling: of thin shards, the frame sampling that chose their frames.
     """
 
     edition: str
@@ -75,6 +76,7 @@ class DatasetSpec:
     level: str = FRAME
     normalized: bool = True
     feature_ranges: tuple[tuple[float, ...], ...] | None = field(default=None, metadata={"newer": True})
+    thin_sampling: str = field(default="uniform", metadata={"newer": True})
 
     def __post_init__(self):
         object.__setattr__(self, "feature_names", tuple(self.feature_names))
@@ -130,7 +132,8 @@ class DatasetSpec:
         frames = f"at most {self.max_frames} frames" if self.max_frames else "all frames"
         frames = "means over all frames" if self.level == VIDEO else frames
         frames = f"rated segments of {SEGMENT_FRAMES} frames" if self.level == SEGMENT else frames
-        thin = f", thin shards with {self.thin_frames} frames of each video" if self.thin_frames else ""
+        sampling = "" if self.thin_sampling == "uniform" else f" {self.thin_sampling}"
+        thin = f", thin shards with {self.thin_frames}{sampling} frames of each video" if self.thin_frames else ""
         where = f"id in '{self.id_key}'" if self.id_key else "ids of file name and number"
         return f"{self.edition}: features {features}, {where}, {self.num_classes} classes, {frames}{thin}"
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from yt8m_distill.config.settings import Settings, setting
 from yt8m_distill.plugins import FRAME_SAMPLINGS
@@ -14,6 +14,10 @@ MOST_FRAMES = 10**9  # that can be asked for: numbers of frames are computed wit
 
 LONGEST_COUNTED = 86_400  # frames of a video of a day
 
+LEARNED = "learned"  # the sampling whose frames the student chooses by weights of its own
+ThinSampling = Literal["uniform", "medoid", "k_center", "motion"]  # that thin shards may hold the frames of
+THIN_SAMPLINGS = get_args(ThinSampling)
+
 
 @dataclass(frozen=True)
 class FrameSelection(Settings):
@@ -21,7 +25,8 @@ class FrameSelection(Settings):
 
     Exactly one of `k` and `stride` is set; a video of fewer than k frames keeps all, each once. With `drawn_from` each
     video's k is drawn from these numbers in each epoch of a training, and `k` is the largest of them. The sampling
-    "jittered" is for training, too: a random frame of each of k equal parts.
+    "jittered" is for training, too: a random frame of each of k equal parts. "medoid", "k_center", "motion" and
+    "learned" look at the features of all frames.
 
     Attributes:
         counting: by stride, how many frames are kept of a video of n: "ceil", ceil(n / stride), or "authors",
@@ -49,7 +54,7 @@ class FrameSelection(Settings):
     )
     sampling: str = setting(
         "uniform",
-        "Method of selecting the k frames; jittered is for training.",
+        "Method of selecting the k frames; jittered is for training; medoid, k_center, motion, learned see all.",
         flag="frame_sampling",
         choices=FRAME_SAMPLINGS,
     )
@@ -109,6 +114,11 @@ class FrameSelection(Settings):
         """The selection to evaluate a student with that this one trained: nothing is drawn at random."""
         sampling = "uniform" if self.sampling == "jittered" else self.sampling
         return dataclasses.replace(self, sampling=sampling, drawn_from=())
+
+    @property
+    def by_student(self) -> bool:
+        """Whether the student itself chooses among all frames."""
+        return self.sampling == LEARNED
 
     def frames(self, longest: int) -> int:
         """Frames kept of a video of `longest` frames."""

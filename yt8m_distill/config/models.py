@@ -8,6 +8,7 @@ from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.frames import ALL_FRAMES, MOST_FRAMES, FrameSelection
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting
 from yt8m_distill.config.training import DEFAULT_MODEL, PLUGINS
+from yt8m_distill.plugins import FRAME_SAMPLINGS
 
 PAPERS_FRAMES = (300, 30, 20, 10, 6)
 
@@ -32,6 +33,8 @@ class ConversionConfig(Settings):
 
     def __post_init__(self):
         self.check_settings()
+        if self.selection.by_student:
+            raise self.error("{frame_sampling}=learned is for students that were trained to choose; this one was not.")
         by_stride = self.selection != ALL_FRAMES and self.selection.stride is not None
         if self.frame_counting == "authors" and not by_stride:
             raise self.error("{frame_counting}=authors goes with {student_stride} only.")
@@ -49,6 +52,12 @@ class FlopsConfig(Settings):
     overrides: SpecOverrides = group(SpecOverrides, ("max_frames", "frame_features", "segment_labels", "id_key"))
     train_dir: str | None = setting(None, "Run directory whose model to count instead of --model.")
     which: Literal["student", "teacher"] | None = setting(None, "Model of the run to count. [student, if there is one]")
+    frame_sampling: str | None = setting(
+        None, "Method of selecting the frames, to count what choosing takes. [the run's]", choices=FRAME_SAMPLINGS
+    )
+    video_frames: int | None = setting(
+        None, "Frames of a video that are chosen among. [the run's --max_frames; 300]", at_least=1, at_most=MOST_FRAMES
+    )
     plugins: tuple[str, ...] = setting((), PLUGINS)
 
     def __post_init__(self):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import SpecOverrides
-from yt8m_distill.config.frames import MOST_FRAMES
+from yt8m_distill.config.frames import MOST_FRAMES, ThinSampling
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting
 from yt8m_distill.config.training import VIDEOS
 
@@ -47,5 +47,8 @@ class ThinConfig(Settings):
     pattern: str = setting(REQUIRED, f"Files to rewrite: {VIDEOS}.", argument="IN")
     output_dir: str = setting(REQUIRED, "Folder to write the thin shards to.", argument="OUT_DIR")
     frames: int = setting(30, "Number k of frames to keep of each video.", at_least=1, at_most=MOST_FRAMES)
+    sampling: ThinSampling = setting(
+        "uniform", "Method of selecting the k frames, the student's.", flag="frame_sampling"
+    )
     overrides: SpecOverrides = group(SpecOverrides, ("frame_features", "segment_labels"))
     bad_records: BadRecordPolicy = group(BadRecordPolicy)

@@ -196,6 +196,12 @@ class TrainConfig(Settings):
 
     def _check_matching(self):
         matched = self.distillation
+        by_states = matched is not None and "rep" in matched.losses and matched.representation_matching != "final"
+        if by_states and self.selection.by_student:
+            raise self.error(
+                "{representation_matching}=intermediate needs to know the student's frames before it sees them; with "
+                "{frame_sampling}=learned it chooses them itself: leave out one of them."
+            )
         if matched is None or self.training_mode != "parallel" or matched.representation_matching == "final":
             return
         if matched.losses == ("rep",):  # serial training follows it with the labels

@@ -7,9 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+from yt8m_distill.choosing.typicality import values_read
 from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
-from yt8m_distill.data.frame_selection import selected_indices
+from yt8m_distill.data.frame_selection import counts_of_videos, needs_all_frames, sees_features, selected_indices
 from yt8m_distill.data.mixup import mixed
 from yt8m_distill.data.video import Video, all_segments, rated_segments
 from yt8m_distill.errors import UserError
@@ -37,7 +38,7 @@ class View:
     """Which frames of a video are read.
 
     Attributes:
-        selection: the student's frames, or all.
+        selection: the student's frames, or all. Where the student chooses by itself, all are read, with "choices".
         with_all_frames: all frames, and the selection's indices beside them.
         stored: precomputed teacher outputs that are added to each batch; None: none are.
         in_segments: each video as its consecutive segments of 5 frames, rated or not.
@@ -66,6 +67,8 @@ class View:
     def _frames(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:
         if self.selection == ALL_FRAMES:
             return all_frames(videos, spec)
+        if self.selection.by_student:
+            return frames_and_choices(videos, spec, self.selection, seed)
         read = frames_and_selection if self.with_all_frames else selected_frames
         return read(videos, spec, self.selection, seed)
 
@@ -94,25 +97,26 @@ def check_view(spec: DatasetSpec, view: View, flag: str):
     if view.in_segments:
         raise UserError(f"--{flag}: thin shards, which do not hold all frames; segments need the original shards.")
     selection = ALL_FRAMES if view.with_all_frames else view.selection
-    if request := _beyond_thin(selection, thin_frames):
-        raise UserError(
-            f"--{flag}: thin shards, which hold {thin_frames} uniform frames of each video; {request} needs the "
-            "original shards."
-        )
+    if request := _beyond_thin(selection, thin_frames, spec.thin_sampling):
+        kept = f"{thin_frames} {spec.thin_sampling} frames"
+        raise UserError(f"--{flag}: thin shards, which hold {kept} of each video; {request} needs the original shards.")
     if selection.k < thin_frames:
         frames = f"{selection.k} of the {thin_frames} frames in thin shards"
         log.warning("--%s: %s are close to %d of all frames, but not always the same.", flag, frames, selection.k)
 
 
-def _beyond_thin(selection: FrameSelection, thin_frames: int) -> str | None:
-    """The setting that asks for other frames than `thin_frames` uniform ones."""
+def _beyond_thin(selection: FrameSelection, thin_frames: int, thin_sampling: str) -> str | None:
+    """The setting that asks for other frames than those of a thin shard."""
     if selection == ALL_FRAMES:
         return "a model that sees all frames"
     if selection.stride is not None:
         return f"--student_stride={selection.stride}"
-    if selection.sampling != "uniform":
+    if selection.sampling != thin_sampling:
         return f"--frame_sampling={selection.sampling}"
-    return f"--student_frames={selection.k}" if selection.k > thin_frames else None
+    if selection.drawn_from and needs_all_frames(selection):  # what fewer frames of them are, only all frames say
+        return f"--student_frames={','.join(map(str, selection.drawn_from))}"
+    others = selection.k != thin_frames if needs_all_frames(selection) else selection.k > thin_frames
+    return f"--student_frames={selection.k}" if others else None
 
 
 def all_frames(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
@@ -137,7 +141,7 @@ def selected_frames(
     videos: Sequence[Video], spec: DatasetSpec, selection: FrameSelection, seed: int
 ) -> dict[str, np.ndarray]:
     """A batch with only the selected frames; "num_frames" counts those. No other frame is copied."""
-    indices, counts = selected_indices(selection, _counts(videos), [video.key for video in videos], seed)
+    indices, counts = _selected(videos, spec, selection, seed)
     return {**_described(videos, spec), "num_frames": counts, "frames": _frames(videos, spec, counts, indices)}
 
 
@@ -145,8 +149,48 @@ def frames_and_selection(
     videos: Sequence[Video], spec: DatasetSpec, selection: FrameSelection, seed: int
 ) -> dict[str, np.ndarray]:
     """A batch with all frames and, in "student_indices" and "student_num_frames", those the student sees."""
-    indices, counts = selected_indices(selection, _counts(videos), [video.key for video in videos], seed)
+    indices, counts = _selected(videos, spec, selection, seed)
     return {**all_frames(videos, spec), "student_indices": indices, "student_num_frames": counts}
+
+
+def frames_and_choices(
+    videos: Sequence[Video], spec: DatasetSpec, selection: FrameSelection, seed: int
+) -> dict[str, np.ndarray]:
+    """A batch with all frames and, in "choices", how many of them the student is to choose: see `VideoModel`."""
+    counts = counts_of_videos(selection, _counts(videos), [video.key for video in videos], seed)
+    return {**all_frames(videos, spec), "choices": choices_of(counts)}
+
+
+def choices_of(counts: np.ndarray) -> np.ndarray:
+    """Numbers of frames as bool (batch, largest of them, at least 1), True as often as frames are to be chosen."""
+    return np.arange(counts.max(initial=1)) < counts[:, np.newaxis]
+
+
+def indices_in(video: Video, spec: DatasetSpec, selection: FrameSelection) -> np.ndarray:
+    """Indices of a selection's frames in one video; nothing of it is drawn."""
+    indices, counts = _selected([video], spec, selection, seed=0)
+    return indices[0, : counts[0]]
+
+
+def _selected(
+    videos: Sequence[Video], spec: DatasetSpec, selection: FrameSelection, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    counts = _counts(videos)
+    values = _values(videos, spec, counts) if sees_features(selection) else None
+    return selected_indices(selection, counts, [video.key for video in videos], seed, values)
+
+
+def _values(videos: Sequence[Video], spec: DatasetSpec, counts: np.ndarray) -> np.ndarray:
+    """What `choosing.typicality.read_values` reads of the videos' frames, without copying the rest of them."""
+    sizes = values_read(spec.feature_sizes)
+    values = np.zeros((len(videos), counts.max(initial=0), sum(sizes)), spec.frame_dtype)
+    for row, video, count in zip(values, videos, counts, strict=True):
+        begin = 0
+        for feature, size in zip(video.features, sizes, strict=True):
+            if count:  # a feature without frames may have no size
+                row[:count, begin : begin + size] = feature[:count, :size]
+            begin += size
+    return values
 
 
 def _counts(videos: Sequence[Video]) -> np.ndarray:

@@ -17,6 +17,7 @@ from yt8m_distill.config.dataset import (
     Edition,
     SpecOverrides,
 )
+from yt8m_distill.config.frames import THIN_SAMPLINGS
 from yt8m_distill.data.record_files import open_records
 from yt8m_distill.data.record_format import (
     ID_KEYS,
@@ -25,6 +26,7 @@ from yt8m_distill.data.record_format import (
     PREDICTION,
     THIN_FRAMES_KEY,
     THIN_MAX_FRAMES_KEY,
+    THIN_SAMPLING_KEY,
     described_keys,
     is_multi_hot,
     thinning_of,
@@ -127,7 +129,7 @@ def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> Data
         )
     if not set(names) & set(of_edition):
         edition = None
-    thin_frames, longest = _detect_frames(record, where, level, overrides.max_frames)
+    thin_frames, longest, thin_sampling = _detect_frames(record, where, level, overrides.max_frames)
     return DatasetSpec(
         edition=edition.name if edition else "own features",
         id_key=id_key,
@@ -137,6 +139,7 @@ def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> Data
         max_frames=_first_set(longest, overrides.max_frames, (edition or YOUTUBE_8M_2018).max_frames),
         thin_frames=thin_frames,
         level=level,
+        thin_sampling=thin_sampling,
     )
 
 
@@ -188,31 +191,36 @@ def _feature_names(record: Record, level: str) -> set[str]:
     return set(record.feature_lists)
 
 
-def _detect_frames(record: Record, where: str, level: str, max_frames: int | None) -> tuple[int | None, int | None]:
-    """The k of thin shards, and how many frames a video has at most, where the record says so."""
+def _detect_frames(
+    record: Record, where: str, level: str, max_frames: int | None
+) -> tuple[int | None, int | None, str]:
+    """The k of thin shards, how many frames a video has at most, where the record says so, and the thin sampling."""
     if level != VIDEO:
         thinned = _detect_thinning(record, where, max_frames)
-        if level == SEGMENT and thinned != (None, None):
+        if level == SEGMENT and thinned[0] is not None:
             raise UserError(f"{where}: --segment_labels needs the original shards; thin ones do not hold all frames.")
         return thinned
     if max_frames not in (None, 1):
         raise UserError(f"{where}: --max_frames does nothing with video-level records; leave it out.")
-    return None, 1
+    return None, 1, "uniform"
 
 
 def _first_set(*values):
     return next(value for value in values if value is not None)
 
 
-def _detect_thinning(record: Record, where: str, max_frames: int | None) -> tuple[int | None, int | None]:
-    """The k and --max_frames of a thin shard, None and None where the record holds all frames."""
+def _detect_thinning(record: Record, where: str, max_frames: int | None) -> tuple[int | None, int | None, str]:
+    """The k, --max_frames and sampling of a thin shard; no k and --max_frames where the record holds all frames."""
     thinning = thinning_of(record)
     if thinning is None:
-        return None, None
+        return None, None, "uniform"
     if None in thinning:
         raise UserError(f"{where}: '{THIN_FRAMES_KEY}' and '{THIN_MAX_FRAMES_KEY}' of a thin shard must be int64.")
     if max_frames not in (None, thinning[1]):
         raise UserError(f"{where}: a thin shard that was made with --max_frames={thinning[1]}, not {max_frames}.")
+    if thinning[-1] not in THIN_SAMPLINGS:
+        known = ", ".join(THIN_SAMPLINGS)
+        raise UserError(f"{where}: '{THIN_SAMPLING_KEY}' of a thin shard must be one of {known}, not '{thinning[-1]}'.")
     return thinning
 
 

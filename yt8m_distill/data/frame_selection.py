@@ -15,7 +15,8 @@ only about videos of more than k frames, as shorter ones keep all of theirs:
 
 What it draws from the generator depends on the seed and the video alone; in training it is other frames in each epoch.
 Where nothing is drawn, a `frame_formula` says the same for many videos at once, so that an exported SavedModel chooses
-the frames by itself; of any other sampling, exported models take the k frames only.
+the frames by itself; of any other sampling, exported models take the k frames only. Samplings that look at features are
+in `choosing.samplings`.
 """
 
 import functools
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from yt8m_distill.choosing.samplings import FeatureSampling, chosen_indices
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.errors import UserError
 from yt8m_distill.plugins import FRAME_SAMPLINGS, register_frame_sampling
@@ -122,8 +124,22 @@ def is_formula(selection: FrameSelection) -> bool:
     return selection.stride is not None or isinstance(FRAME_SAMPLINGS.get(selection.sampling), FrameFormula)
 
 
+def sees_features(selection: FrameSelection) -> bool:
+    """Whether the frames follow from the features of all frames, without weights of a model: `choosing.samplings`."""
+    return isinstance(FRAME_SAMPLINGS.get(selection.sampling), FeatureSampling)
+
+
+def needs_all_frames(selection: FrameSelection) -> bool:
+    """Whether frames are chosen by the features of all frames, before the model or in it."""
+    return selection.by_student or sees_features(selection)
+
+
 def selected_indices(
-    selection: FrameSelection, num_frames: np.ndarray, video_ids: Sequence[bytes], seed: int
+    selection: FrameSelection,
+    num_frames: np.ndarray,
+    video_ids: Sequence[bytes],
+    seed: int,
+    values: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the selected frames of every video, ascending, none twice.
 
@@ -132,13 +148,15 @@ def selected_indices(
         num_frames: int (batch,), real frames of each video, 0 or more.
         video_ids: of the videos; with `seed` they decide what is drawn: frames of a sampling, the k of several.
         seed: 0 or more.
+        values: for samplings that see features, of all frames: (batch, frames, values) of
+            `choosing.typicality.read_values`.
 
     Returns:
         Indices, int32 (batch, k of the longest), 0 where a video has no more; and how many count, int32 (batch,):
         min(k, num_frames), or by stride ceil(num_frames / j), or as `selection.counting` says.
 
     Raises:
-        UserError: a sampling does not give k ascending indices of frames.
+        UserError: a sampling does not give k ascending indices of frames, or looks at features, which are not given.
 
     Source: Bhardwaj et al. section 3 (every j-th frame) and 5 (First-, Middle-, Last-, First-Middle-Last-k).
     Differs: by stride the authors' code counts int(num_frames / T * (T // j)) frames, where T = 300 is the longest
@@ -154,14 +172,24 @@ def selected_indices(
     steps = np.arange(counts.max(initial=0))[np.newaxis]
     if is_formula(selection):
         indices = fixed_indices(selection, steps, num_frames[:, np.newaxis], counts[:, np.newaxis])
+    elif values is not None and sees_features(selection):
+        indices = _indices_by_features(selection.sampling, steps, num_frames, counts, values)
     else:
         indices = _sampled_indices(selection.sampling, steps, num_frames, counts, generators)
     return np.where(steps < counts[:, np.newaxis], indices, 0).astype(np.int32), counts.astype(np.int32)
 
 
+def counts_of_videos(
+    selection: FrameSelection, num_frames: np.ndarray, video_ids: Sequence[bytes], seed: int
+) -> np.ndarray:
+    """How many frames are kept of every video, int32 (batch,); the arguments are those of `selected_indices`."""
+    return selected_counts(selection, num_frames, _generators(selection, video_ids, seed)).astype(np.int32)
+
+
 def _generators(selection: FrameSelection, video_ids: Sequence[bytes], seed: int) -> list[np.random.Generator]:
     """One for each video, so that what is drawn for it does not depend on its neighbours; none where nothing is."""
-    if is_formula(selection) and not selection.drawn_from:
+    draws_frames = not is_formula(selection) and not needs_all_frames(selection)
+    if not draws_frames and not selection.drawn_from:
         return []
     return [np.random.default_rng((seed, zlib.crc32(video_id))) for video_id in video_ids]
 
@@ -213,6 +241,22 @@ def fixed_indices(selection: FrameSelection, steps: Any, num_frames: Any, counts
     return arrays.where(num_frames <= counts, steps, chosen)
 
 
+def _indices_by_features(
+    name: str, steps: np.ndarray, num_frames: np.ndarray, counts: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """(batch, k): the frames of a sampling that looks at features, computed only for videos that have more."""
+    indices = np.repeat(steps, len(counts), axis=0)
+    longer = np.flatnonzero(num_frames > counts)
+    if longer.size:
+        most = counts[longer].max()
+        sampling = FRAME_SAMPLINGS.get(name)
+        chosen = chosen_indices(sampling, values[longer], num_frames[longer], counts[longer], int(most))
+        for row, indices_of_video in zip(longer, chosen, strict=True):
+            k = counts[row]
+            indices[row, :k] = _checked(name, indices_of_video[:k].astype(np.int64), num_frames[row], k)
+    return indices
+
+
 def _sampled_indices(
     name: str,
     steps: np.ndarray,
@@ -223,6 +267,7 @@ def _sampled_indices(
     """(batch, k): the frames of a sampling that is asked about each video; all of those that have no more."""
     sampling = FRAME_SAMPLINGS.get(name)
     indices = np.repeat(steps, len(counts), axis=0)
+    generators = generators or [None] * len(counts)  # a sampling that needs features draws nothing, and refuses
     for row, longest, k, generator in zip(indices, num_frames.tolist(), counts.tolist(), generators, strict=True):
         if longest > k:
             row[:k] = _checked(name, sampling(longest, k, generator), longest, k)

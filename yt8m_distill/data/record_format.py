@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from yt8m_distill.config.dataset import FRAME, SEGMENT, VIDEO, DatasetSpec
-from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.frames import THIN_SAMPLINGS, FrameSelection
 from yt8m_distill.data.sequence_example import BYTES, FLOATS, INT64S, Frames, Record
 from yt8m_distill.data.video import Ratings
 
 ID_KEYS = ("id", "video_id")
 LABELS_KEY = "labels"
 THIN_FRAMES_KEY = "thin_frames"  # k
+THIN_SAMPLING_KEY = "thin_sampling"  # the frame sampling that chose them; it is not there where that is "uniform"
 THIN_MAX_FRAMES_KEY = "thin_max_frames"  # of the first so many frames the k were chosen; 0: of all
 THIN_ORIGINAL_FRAMES_KEY = "thin_original_frames"  # of the video
 START_TIMES_KEY = "segment_start_times"
@@ -107,20 +108,23 @@ def id_text_problem(video_id: bytes) -> str | None:
     return None
 
 
-def thinning_of(record: Record) -> tuple[int | None, int | None] | None:
-    """The k and --max_frames that a thin record was made with, None where they are not int64.
+def thinning_of(record: Record) -> tuple[int | None, int | None, str] | None:
+    """The k, --max_frames and sampling that a thin record was made with; None for k or --max_frames that is not int64.
 
     Returns None where the record holds all frames.
     """
     if THIN_FRAMES_KEY not in record.context:
         return None
     k, max_frames = (record.values(key, INT64S) for key in (THIN_FRAMES_KEY, THIN_MAX_FRAMES_KEY))
-    return k[0] if k else None, max_frames[0] if max_frames else None
+    name = "uniform"
+    if THIN_SAMPLING_KEY in record.context:
+        name = b"".join(record.values(THIN_SAMPLING_KEY, BYTES)[:1]).decode(errors="replace")
+    return k[0] if k else None, max_frames[0] if max_frames else None, name
 
 
 def thin_frames_of(selection: FrameSelection) -> int:
     """The k of thin shards that hold just the frames of a selection; 0 where none do."""
-    return selection.k if selection.k is not None and selection.sampling == "uniform" else 0
+    return selection.k if selection.k is not None and selection.sampling in THIN_SAMPLINGS else 0
 
 
 def ratings_of(record: Record) -> Ratings:
@@ -183,7 +187,7 @@ def _kind_problem(record: Record, key: str, kind: str) -> str | None:
 
 def _thinning_problem(record: Record, spec: DatasetSpec) -> str | None:
     thinning = thinning_of(record)
-    expected = None if spec.thin_frames is None else (spec.thin_frames, spec.max_frames)
+    expected = None if spec.thin_frames is None else (spec.thin_frames, spec.max_frames, spec.thin_sampling)
     if thinning == expected:
         return None
     kind, expected_kind = map(_described_thinning, (thinning, expected))
@@ -191,7 +195,10 @@ def _thinning_problem(record: Record, spec: DatasetSpec) -> str | None:
 
 
 def _described_thinning(thinning: tuple | None) -> str:
-    return "not thin" if thinning is None else "thin, with --frames={} and --max_frames={}".format(*thinning)
+    if thinning is None:
+        return "not thin"
+    sampling = "" if thinning[-1] == "uniform" else f" and --frame_sampling={thinning[-1]}"
+    return "thin, with --frames={} and --max_frames={}".format(*thinning[:-1]) + sampling
 
 
 def _ratings_problem(record: Record, spec: DatasetSpec) -> str | None:

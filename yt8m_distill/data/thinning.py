@@ -1,8 +1,9 @@
-"""Rewrites shards with only the k uniform frames of each video, a part of the bytes: `run_thinning`.
+"""Rewrites shards with only the k frames of each video that a student sees, a part of the bytes: `run_thinning`.
 
-A model that sees k uniform frames gets the same ones from a thin shard as from the original. The frames are those that
-`frame_selection` chooses of the first `max_frames` frames that all features have. Beside them a record keeps its whole
-context, and says there what was done: `thin_frames` (k), `thin_max_frames`, `thin_original_frames`.
+A model that sees k uniform frames, or k that are chosen by their features, gets the same ones from a thin shard as from
+the original. The frames are those that `frame_selection` chooses of the first `max_frames` frames that all features
+have. Beside them a record keeps its whole context, and says there what was done: `thin_frames` (k), `thin_max_frames`,
+`thin_original_frames`, and `thin_sampling` where it is not uniform.
 """
 
 import logging
@@ -10,15 +11,13 @@ import pathlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from yt8m_distill.config.dataset import VIDEO, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.shards import ThinConfig
 from yt8m_distill.data import record_format, sequence_example
 from yt8m_distill.data.bad_records import BadRecords, report_skipped
+from yt8m_distill.data.batches import indices_in
 from yt8m_distill.data.feature_ranges import keep_ranges
-from yt8m_distill.data.frame_selection import selected_indices
 from yt8m_distill.data.reading import videos_of_file
 from yt8m_distill.data.rewriting import Rewriting, size_of
 from yt8m_distill.data.video import Video
@@ -35,7 +34,7 @@ class Thinning:
 
     Attributes:
         spec: the format of the original shards.
-        selection: the k uniform frames.
+        selection: the k frames.
     """
 
     spec: DatasetSpec
@@ -43,7 +42,7 @@ class Thinning:
 
     def thin_record(self, serialized: memoryview, video: Video) -> bytes:
         """A thin record of a video and the record that it was read from."""
-        indices, _ = selected_indices(self.selection, np.array([video.num_frames]), [video.video_id], 0)
+        indices = indices_in(video, self.spec, self.selection)
         features = zip(self.spec.feature_names, video.features, strict=True)
         described = {
             record_format.THIN_FRAMES_KEY: self.selection.k,
@@ -51,9 +50,13 @@ class Thinning:
             record_format.THIN_ORIGINAL_FRAMES_KEY: min(map(len, video.features)),
         }
         context = sequence_example.serialized_context(serialized) + sequence_example.serialized_int64s(described)
+        if self.selection.sampling != "uniform":
+            context += sequence_example.serialized_bytes(
+                record_format.THIN_SAMPLING_KEY, self.selection.sampling.encode()
+            )
         if not self.spec.id_key:  # numbers of records may differ where bad ones are left out
             context += sequence_example.serialized_bytes(record_format.ID_KEYS[0], video.video_id)
-        return sequence_example.serialized_example(context, {name: frames[indices[0]] for name, frames in features})
+        return sequence_example.serialized_example(context, {name: frames[indices] for name, frames in features})
 
     def thin_records(self, path: str, bad_records: BadRecords) -> Iterator[tuple[int, bytes]]:
         """How far a file has been read, and a thin record, for each of its good records."""
@@ -76,9 +79,9 @@ def run_thinning(config: ThinConfig):
         raise UserError(
             f"IN: '{videos.files[0]}' is a thin shard already; thin shards are made from the original ones."
         )
-    thinning = Thinning(videos.spec, FrameSelection(config.frames))
+    thinning = Thinning(videos.spec, FrameSelection(config.frames, sampling=config.sampling))
     output_dir = pathlib.Path(config.output_dir)
-    rewriting = Rewriting(thinning.thin_records, "Thinning", "thin shards", f"--frames={config.frames}")
+    rewriting = Rewriting(thinning.thin_records, "Thinning", "thin shards", _flags(thinning.selection))
     targets = rewriting.targets(videos.files, output_dir)
     log.info("Thinning %d files to %d frames a video; %s", len(targets), config.frames, videos.spec.describe())
     with lock_directory(output_dir):
@@ -86,6 +89,10 @@ def run_thinning(config: ThinConfig):
         count = rewriting.write(targets, videos.bad_records)
     _print_summary(targets, count, config)
     report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
+
+
+def _flags(selection: FrameSelection) -> str:
+    return f"--frames={selection.k}" + f" --frame_sampling={selection.sampling}" * (selection.sampling != "uniform")
 
 
 def _print_summary(targets: dict[str, pathlib.Path], count: int, config: ThinConfig):

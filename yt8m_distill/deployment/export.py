@@ -92,6 +92,7 @@ def _write_export(config: ExportConfig, target: pathlib.Path) -> Manifest:
     trained = loading.load(config.train_dir, config.which, branch=config.branch)
     chosen = choose_frames(trained, config.choice, config.train_dir) if config.choice else None
     network = of_trained(trained, chosen.selection if chosen else config.selection)
+    _check_formats(config, network)
     names = _class_names(config, network.spec.num_classes)
     reference = _reference(config, trained, network)
     with atomic.directory_written_beside(target) as folder:
@@ -120,6 +121,15 @@ def _check_packages(config: ExportConfig):
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(f"--formats={','.join(config.formats)} needs {' and '.join(missing)}: {runners.EXTRA}")
+
+
+def _check_formats(config: ExportConfig, network: Network):
+    if network.chooses and "litert" in config.formats:
+        raise UserError(
+            f"--formats=litert: such a file takes just the frames that the model sees, and "
+            f"--frame_sampling={network.selection.sampling} chooses them by the features of all. Export it with "
+            f"--student_frames={network.selection.k} --frame_sampling=uniform, or as saved_model or onnx."
+        )
 
 
 def _check_target(target: pathlib.Path):

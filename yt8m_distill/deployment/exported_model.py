@@ -2,19 +2,24 @@
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from yt8m_distill.choosing.samplings import chosen_indices
+from yt8m_distill.choosing.typicality import read_values
 from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.data.frame_selection import is_formula
+from yt8m_distill.data.batches import choices_of
+from yt8m_distill.data.frame_selection import is_formula, needs_all_frames, selected_indices
 from yt8m_distill.deployment.manifest import most_frames
 from yt8m_distill.errors import UserError
-from yt8m_distill.layers import StackedLSTM
+from yt8m_distill.layers import StackedLSTM, append_frames
+from yt8m_distill.plugins import FRAME_SAMPLINGS
 from yt8m_distill.runs import trained_model
 
 FRAMES_SIGNATURE = "frames"
@@ -40,13 +45,18 @@ class Network:
         return most_frames(self.spec, self.selection)
 
     @property
+    def chooses(self) -> bool:
+        """Whether it takes all frames, and chooses among them by their features."""
+        return needs_all_frames(self.selection)
+
+    @property
     def reads_records(self) -> bool:
         """Whether a SavedModel can read serialized videos: TensorFlow computes which of their frames the model sees.
 
         Not of segments, as only the caller knows which parts of a video these are, and not of frames that a function
         chooses (`plugins.register_frame_sampling`).
         """
-        return self.spec.level != SEGMENT and is_formula(self.selection)
+        return self.spec.level != SEGMENT and (self.chooses or is_formula(self.selection))
 
     def checked_frames(self, file_format: str) -> int:
         """`frames`, for a format with a fixed number of frames.
@@ -69,9 +79,40 @@ class Network:
         ]
 
     def predict(self, frames: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Predictions (batch, classes) float32 in [0, 1], by name, from selected frames."""
-        outputs = self.model({"frames": frames, "num_frames": num_frames}, training=False)
-        return {"predictions": outputs["predictions"]}
+        """Predictions (batch, classes) float32 in [0, 1], by name, from selected frames; from all, where it `chooses`.
+
+        Frames that are chosen already are all chosen again.
+        """
+        inputs = {"frames": frames, "num_frames": num_frames}
+        if self.selection.by_student:
+            counts = tf.minimum(num_frames, self.selection.k)
+            inputs["choices"] = tf.range(self.selection.k)[tf.newaxis] < counts[:, tf.newaxis]
+        elif self.chooses:
+            inputs = self._chosen(frames, num_frames)
+        return {"predictions": self.model(inputs, training=False)["predictions"]}
+
+    def seen(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A batch with all frames as the Keras model takes it, with frames chosen by numpy: a file must agree."""
+        frames, num_frames = batch["frames"], batch["num_frames"]
+        if self.selection.by_student:
+            return {**batch, "choices": choices_of(np.minimum(num_frames, self.selection.k))}
+        if not self.chooses:
+            return dict(batch)
+        values = read_values(frames, self.spec.feature_sizes)
+        indices, counts = selected_indices(self.selection, num_frames, [b""] * len(frames), 0, values)
+        return {**batch, "frames": np.take_along_axis(frames, indices[..., np.newaxis], axis=1), "num_frames": counts}
+
+    def _chosen(self, frames: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What `seen` says, as a graph."""
+        k = self.selection.k
+        counts = tf.minimum(num_frames, k)
+        frames = append_frames(frames, k)  # a video may have fewer frames
+        values = read_values(frames, self.spec.feature_sizes, keras.ops)
+        sampling = FRAME_SAMPLINGS.get(self.selection.sampling)
+        indices = chosen_indices(sampling, values, num_frames, counts, k, keras.ops)
+        real = tf.range(k)[tf.newaxis] < counts[:, tf.newaxis]
+        indices = tf.cast(tf.where(real, indices, tf.zeros([], tf.float64)), tf.int32)
+        return {"frames": tf.gather(frames, indices, batch_dims=1), "num_frames": counts}
 
 
 def of_trained(trained: trained_model.TrainedModel, selection: FrameSelection | None) -> Network:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from yt8m_distill.config import json
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.data.frame_selection import needs_all_frames
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.plugins.loading import check_loaded
@@ -78,6 +79,8 @@ class Manifest:
 def most_frames(spec: DatasetSpec, selection: FrameSelection) -> int | None:
     """Largest number of frames that a model gets of a video; None: there is no limit."""
     longest = spec.longest_example
+    if needs_all_frames(selection):  # which it chooses among itself
+        return longest or None
     if selection.k is not None:
         return selection.frames(longest or selection.k)
     return selection.frames(longest) if longest else None

@@ -6,7 +6,7 @@ import platform
 
 from yt8m_distill.config.dataset import EDITIONS, DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
-from yt8m_distill.data.frame_selection import is_formula
+from yt8m_distill.data.frame_selection import is_formula, needs_all_frames
 from yt8m_distill.deployment.manifest import Manifest
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
@@ -174,6 +174,11 @@ def _selection(selection: FrameSelection, data: DatasetSpec) -> str:
         k = selection.k
         rule = FRAMES_OF_SELECTION.get(selection.sampling, OTHER_FRAMES)
         rule = rule.format(k=k, twice=2 * k, last=k - 1, sampling=selection.sampling)
+    if needs_all_frames(selection):
+        return (
+            f"Of a video, give the model {longest}; there is one per second. It chooses {selection.k} of them "
+            f"by their features (`{selection.sampling}`), so all have to be computed. Frames chosen already are kept."
+        )
     text = f"Of a video of n frames (one per second; {longest} count), give the model {rule}. "
     if is_formula(selection):
         return text + "The SavedModel's signature `serialized` selects them itself."

@@ -14,6 +14,7 @@ from yt8m_distill.data.record_format import (
     MOST_MISSING_FRAMES,
     THIN_FRAMES_KEY,
     THIN_MAX_FRAMES_KEY,
+    THIN_SAMPLING_KEY,
     thin_frames_of,
 )
 from yt8m_distill.deployment.exported_model import FRAMES_SIGNATURE, Network, portable, write_saved_model
@@ -74,6 +75,7 @@ def _read(network: Network, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
 def _context_features(spec: DatasetSpec) -> dict[str, tf.io.FixedLenFeature]:
     features = {key: tf.io.FixedLenFeature([], tf.string, default_value="") for key in _id_keys(spec)}
     features[THIN_FRAMES_KEY] = tf.io.FixedLenFeature([], tf.int64, default_value=0)
+    features[THIN_SAMPLING_KEY] = tf.io.FixedLenFeature([], tf.string, default_value="uniform")
     features[THIN_MAX_FRAMES_KEY] = tf.io.FixedLenFeature([], tf.int64, default_value=spec.max_frames)
     return features
 
@@ -100,6 +102,7 @@ def _thin_checks(network: Network, context: Mapping[str, tf.Tensor]) -> list[tf.
     """A record of a thin shard must hold just the frames that would be selected."""
     thin = context[THIN_FRAMES_KEY]
     fits = (thin == thin_frames_of(network.selection)) & (context[THIN_MAX_FRAMES_KEY] == network.spec.max_frames)
+    fits &= context[THIN_SAMPLING_KEY] == network.selection.sampling
     text = "a record of a thin shard holds other frames than the model sees; thin_frames ="
     return [tf.debugging.Assert(tf.reduce_all((thin == 0) | fits), [text, thin])]
 
@@ -115,10 +118,11 @@ def _length_check(spec: DatasetSpec, lengths: Mapping[str, tf.Tensor]) -> tf.Ope
 def _selected(network: Network, available: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Indices (batch, at least 1) and their number (batch,), int64; 0 where a video has no more."""
     selection = network.selection
-    counts = available if selection == ALL_FRAMES else selected_counts(selection, available, arrays=tf)
+    everything = selection == ALL_FRAMES or network.chooses
+    counts = available if everything else selected_counts(selection, available, arrays=tf)
     steps = tf.range(tf.maximum(tf.reduce_max(counts), 1))[tf.newaxis]
     indices = steps + 0 * counts[:, tf.newaxis]
-    if selection != ALL_FRAMES:
+    if not everything:
         indices = fixed_indices(selection, steps, available[:, tf.newaxis], counts[:, tf.newaxis], tf)
     return tf.where(steps < counts[:, tf.newaxis], indices, 0), counts
 

@@ -52,7 +52,7 @@ def random_probe(network: Network, reference: Callable) -> Probe:
     num_frames = rng.integers(0, longest + 1, RANDOM_VIDEOS, np.int32)
     num_frames[:3] = 0, 1, longest
     frames = rng.integers(0, 256, (RANDOM_VIDEOS, longest, network.spec.frame_size), np.uint8)
-    return _probe({"frames": frames, "num_frames": num_frames}, reference)
+    return _probe(network, {"frames": frames, "num_frames": num_frames}, reference)
 
 
 def real_probe(network: Network, reference: Callable, videos: VideoFiles) -> Probe:
@@ -61,15 +61,17 @@ def real_probe(network: Network, reference: Callable, videos: VideoFiles) -> Pro
     Raises:
         UserError: there are no videos.
     """
-    with contextlib.closing(videos.ordered_batches(View(network.selection), REAL_VIDEOS)) as batches:
+    holds_all = network.chooses and videos.spec.thin_frames is None
+    view = View() if holds_all else View(network.selection)
+    with contextlib.closing(videos.ordered_batches(view, REAL_VIDEOS)) as batches:
         batch = next(batches, None)
     if batch is None:
         raise UserError("--eval_data_pattern: no video was drawn from these files; increase --eval_videos.")
-    return _probe(batch, reference)
+    return _probe(network, batch, reference)
 
 
-def _probe(batch: Mapping[str, np.ndarray], reference: Callable) -> Probe:
-    return Probe(batch["frames"], batch["num_frames"], reference(batch))
+def _probe(network: Network, batch: Mapping[str, np.ndarray], reference: Callable) -> Probe:
+    return Probe(batch["frames"], batch["num_frames"], reference(network.seen(batch)))
 
 
 def check(name: str, predict: Predict, probes: Sequence[Probe], bound: float) -> float:

@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from yt8m_distill.config.dataset import AUDIOSET, YOUTUBE_8M_2018, SpecOverrides
+from yt8m_distill.config.dataset import AUDIOSET, LONGEST_VIDEO, YOUTUBE_8M_2018, SpecOverrides
 from yt8m_distill.config.models import FlopsConfig
 from yt8m_distill.errors import UserError
-from yt8m_distill.files.text_table import aligned_markdown_table
+from yt8m_distill.files.text_table import aligned_markdown_table, count_cell
 from yt8m_distill.models import VideoModel, building, cost
 from yt8m_distill.models.arguments import typed_model_args
 from yt8m_distill.plugins import MODELS
@@ -35,7 +35,8 @@ def run_flops(config: FlopsConfig):
         UserError: unknown model, argument or feature, a value that the model refuses, or no such run.
     """
     columns = _of_run(config) if config.train_dir is not None else _of_settings(config)
-    print("\n\n".join([_description(columns), _whole_model(columns), _papers_convention(columns)]))
+    choosing = _choosing(config, columns)
+    print("\n\n".join([_description(columns), _whole_model(columns, choosing), _papers_convention(columns)]))
 
 
 def _of_settings(config: FlopsConfig) -> list[Sized]:
@@ -112,7 +113,27 @@ def _description(columns: Sequence[Sized]) -> str:
     return "\n".join(lines)
 
 
-def _whole_model(columns: Sequence[Sized]) -> str:
+def _choosing(config: FlopsConfig, columns: Sequence[Sized]) -> list[list[str]]:
+    """A row of what choosing the frames takes, and one of its share; none where nothing is chosen by features."""
+    sampling, frames = config.frame_sampling or "uniform", config.video_frames
+    if config.train_dir is not None:
+        _, run, role = teachers.find_run(config.train_dir, config.which)
+        sampling = config.frame_sampling or run.selection_of(role).sampling
+        frames = frames or run.data.longest_example
+    frames = frames or LONGEST_VIDEO
+    sizes = columns[0].model.feature_sizes
+    counts = [cost.choosing_products(sampling, sizes, frames, min(c.frames, frames)) for c in columns]
+    if not any(count != 0 for count in counts):
+        return []
+    rows = [[f"choosing of {frames} by {sampling}", *map(count_cell, counts)]]
+    totals = [cost.multiply_accumulates(column.model, column.frames)[0] for column in columns]
+    if None not in counts and all(totals):
+        shares = (f"{100 * count / total:.2g} %" for count, total in zip(counts, totals, strict=True))
+        rows.append(["its share of the total", *shares])
+    return rows
+
+
+def _whole_model(columns: Sequence[Sized], more_rows: Sequence[Sequence[str]]) -> str:
     counts = [cost.multiply_accumulates(column.model, column.frames)[1] for column in columns]
     text = (
         "Multiply-accumulates of the whole model for one video: all matrix products, those of an LSTM in each step; "
@@ -121,7 +142,7 @@ def _whole_model(columns: Sequence[Sized]) -> str:
     if not all(counts):
         name = type(columns[0].model).__name__
         return _wrapped(f"{text} Here they are unknown: {name} does not state them (`encoder_multiply_accumulates`).")
-    return f"{_wrapped(text)}\n\n{_table('layer', columns, counts)}"
+    return f"{_wrapped(text)}\n\n{_table('layer', columns, counts, more_rows)}"
 
 
 def _papers_convention(columns: Sequence[Sized]) -> str:

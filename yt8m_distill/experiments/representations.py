@@ -7,17 +7,17 @@ import collections
 import contextlib
 import itertools
 import pathlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments.results import Result
 from yt8m_distill.files import atomic
+from yt8m_distill.prediction.predict import INPUTS, INPUTS_WITH_CHOICES, compiled_output
 from yt8m_distill.runs import loading, trained_model
 from yt8m_distill.runs.inputs import evaluation_videos
 
@@ -101,26 +101,17 @@ def _choose(videos: VideoFiles, view: View) -> dict[bytes, int]:
 
 def _represent(trained: trained_model.TrainedModel, videos: VideoFiles, ids: Collection[bytes]) -> np.ndarray:
     """Representations (videos, dim) in the order of reading, which is that of `ids`."""
-    represent, values, remaining = _representation_function(trained.model), [], set(ids)
+    names = INPUTS_WITH_CHOICES if trained.selection.by_student else INPUTS
+    represent, values, remaining = compiled_output(trained.model, "representation", names), [], set(ids)
     with contextlib.closing(videos.ordered_batches(View(trained.selection), BATCH_SIZE)) as batches:
         for batch in batches:
             rows = [row for row, video_id in enumerate(batch["video_id"]) if video_id in remaining]
             remaining.difference_update(batch["video_id"])
             if rows:
-                values.append(represent(batch["frames"][rows], batch["num_frames"][rows]).numpy())
+                values.append(represent({name: batch[name][rows] for name in names}).numpy())
             if not remaining:
                 break
     return np.concatenate(values) if values else np.empty((0, 0), np.float32)
-
-
-def _representation_function(model) -> Callable:
-    signature = [tf.TensorSpec([None, None, sum(model.feature_sizes)], tf.uint8), tf.TensorSpec([None], tf.int32)]
-
-    @tf.function(input_signature=signature)
-    def represent(frames, num_frames):
-        return model({"frames": frames, "num_frames": num_frames}, training=False)["representation"]
-
-    return represent
 
 
 def in_a_plane(values: np.ndarray, seed: int) -> np.ndarray:

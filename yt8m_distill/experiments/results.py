@@ -19,7 +19,7 @@ from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import loading, trained_model
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.inputs import evaluation_videos
-from yt8m_distill.training.report import METRICS, Report, Row
+from yt8m_distill.training.report import METRICS, Report, Row, choosing_of
 
 BATCH_SIZE = 128
 ALL_METRICS = (METRICS[0], METRICS[1], "mAP_full", *METRICS[2:])
@@ -144,7 +144,9 @@ def _row(
     if frames == report_row.frames:
         return dataclasses.replace(report_row, metrics=metrics)
     computed = cost.multiply_accumulates(trained.model, frames)[0]
-    return dataclasses.replace(report_row, frames=frames, multiply_accumulates=computed, metrics=metrics)
+    choosing = choosing_of(trained, selection, videos.longest_of_first())
+    row = dataclasses.replace(report_row, frames=frames, multiply_accumulates=computed, metrics=metrics)
+    return dataclasses.replace(row, choosing=choosing)
 
 
 def _file(run: Run):
@@ -219,7 +221,8 @@ def csv_text(results: Sequence[Result], videos_per_second: Mapping[tuple, float]
 
 def speed_key(result: Result) -> tuple:
     """Results with the same one take the same time for a video."""
-    return result.config.model, result.k, result.row.multiply_accumulates
+    computed = result.row.multiply_accumulates
+    return result.config.model, result.k, None if computed is None else computed + (result.row.choosing or 0)
 
 
 def _known(value) -> object:

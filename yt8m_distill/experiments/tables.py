@@ -192,7 +192,7 @@ def _costs(table: Table) -> str:
         k = "all" if result.k is None else str(result.k)
         paper = next((figure.gigaflops for figure in table.figures if figure.k == result.k and figure.gigaflops), "")
         row = result.row
-        sizes = [count_cell(row.parameters), count_cell(row.multiply_accumulates)]
+        sizes = [count_cell(row.parameters), row.compute_cell()]
         lines.append([k, str(row.frames), *sizes, _rate(table, result), paper])
     head = ["k", "frames", "parameters", "multiply-accumulates", "videos/s", "paper, GFLOPs"]
     return markdown_table([head, *lines])
@@ -220,7 +220,7 @@ def _listing(table: Table) -> str:
         first = group[0]
         k = "all" if first.k is None else str(first.k)
         line = [first.run.row, k, *(cell(group, [metric]) for metric in table.metrics), gap_closed(group, table)]
-        line += [count_cell(first.row.multiply_accumulates), _rate(table, first)]
+        line += [first.row.compute_cell(), _rate(table, first)]
         paper = _published(table, first)
         if table.figures:
             line += [paper.map, paper.gap, paper.gigaflops] if paper else ["", "", ""]

@@ -4,6 +4,7 @@ Labels, predictions and logits are (batch, classes); labels in {0, 1} or soft in
 `label_weights` (batch, classes) multiply the terms of each class and are not normalized again.
 """
 
+import math
 from collections.abc import Callable
 
 from keras import ops
@@ -48,6 +49,47 @@ def softmax(labels, predictions, label_weights=None, epsilon: float = 1e-7):
     labels = ops.cast(labels, "float32")
     labels = labels / ops.maximum(ops.sum(labels, axis=-1, keepdims=True), epsilon)
     return _mean_over_videos(-labels * ops.log_softmax(predictions, axis=-1), label_weights)
+
+
+def frame_choice_loss(scores, predictions, targets, label_weights=None, epsilon: float = 1e-5):
+    """What a scorer of frames minimizes: the cross entropy to expect of a frame that is drawn by its scores.
+
+    Of each video a few frames are scored, and the model predicts with each of them. The softmax of the scores is the
+    chance of each frame; the cross entropy of the best of them is subtracted, so that 0 is a perfect choice.
+
+    Args:
+        scores: (batch, frames).
+        predictions: (batch, frames, classes), with each of these frames; they get no gradient.
+        targets: (batch, classes), labels, or what the teacher predicts of the whole video.
+        label_weights: (batch, classes), or None.
+        epsilon: within the logarithms.
+
+    Returns:
+        The mean over the videos.
+
+    Example:
+        >>> scores, predictions = ops.array([[0.0, 0.0]]), ops.array([[[0.5], [1.0]]])
+        >>> round(float(frame_choice_loss(scores, predictions, ops.array([[1.0]]), epsilon=0.0)), 4)
+        0.3466
+    """
+    targets = ops.cast(targets, "float32")[:, None]
+    predictions = ops.stop_gradient(predictions)
+    terms = -ops.where(targets > 0, targets * ops.log(predictions + epsilon), 0.0)
+    terms -= ops.where(targets < 1, (1.0 - targets) * ops.log(1.0 - predictions + epsilon), 0.0)
+    if label_weights is not None:
+        terms *= label_weights[:, None]
+    of_frames = ops.sum(terms, axis=-1)
+    chances = ops.softmax(scores, axis=-1)
+    best = ops.min(ops.where(chances > 0, of_frames, math.inf), axis=-1, keepdims=True)
+    return ops.mean(ops.sum(ops.where(chances > 0, chances * (of_frames - best), 0.0), axis=-1))
+
+
+def frame_choice_terms(outputs: dict, targets, label_weights=None) -> dict:
+    """`frame_choice_loss` of a model that chooses its frames, by the name of the loss term; empty for other models."""
+    if "candidate_scores" not in outputs:
+        return {}
+    scores, predictions = outputs["candidate_scores"], outputs["candidate_predictions"]
+    return {"frame_choice": frame_choice_loss(scores, predictions, ops.stop_gradient(targets), label_weights)}
 
 
 def cross_entropy_of_outputs(labels, outputs: dict, label_weights=None):

@@ -354,7 +354,7 @@ def _check_names_and_weights(losses: list[Loss]):
     if not losses:
         raise UserError(f"losses must be one or more of {', '.join(LOSSES.names())}, or Loss objects.")
     for name in names:
-        if names.count(name) > 1 or name in ("loss", "regularization", "teacher_ce"):
+        if names.count(name) > 1 or name in ("loss", "regularization", "teacher_ce", "frame_choice"):
             raise UserError(f"the name '{name}' of a loss is taken by another term; give this loss another name.")
     if not any(loss.weight for loss in losses):
         raise UserError("loss_weights must leave at least one loss with a weight above 0.")

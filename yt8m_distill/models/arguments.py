@@ -27,7 +27,7 @@ def keyword_defaults(constructor: Callable) -> dict[str, Any]:
         {'clusters': 4, 'dropout': 0.5}
     """
     parameters = inspect.signature(constructor).parameters.values()
-    others = ("classifier_layer", "model_args", "feature_ranges")
+    others = ("classifier_layer", "model_args", "feature_ranges", "chooses_frames")
     return {
         parameter.name: parameter.default
         for parameter in parameters

@@ -54,6 +54,7 @@ def build_one(config: RunConfig, role: str, precision: str, classifier_layer=Non
         num_classes=config.data.num_classes,
         classifier_layer=classifier_layer,
         feature_ranges=config.data.feature_ranges,
+        chooses_frames=role == "student" and config.selection.by_student,
         dtype=DTYPE_POLICIES[precision],
         **config.model_args_of(role),
     )
@@ -66,6 +67,7 @@ def build_model(
     num_classes: int,
     feature_ranges: tuple[tuple[float, ...], ...] | None = None,
     dtype: str | None = None,
+    chooses_frames: bool = False,
     **model_args: Any,
 ) -> VideoModel:
     """Constructs the model `name`.
@@ -79,6 +81,7 @@ def build_model(
         num_classes: as for `VideoModel`.
         feature_ranges: as for `VideoModel`.
         dtype: Keras's dtype policy; None: its default one.
+        chooses_frames: as for `VideoModel`.
         **model_args: the model's own arguments, and `classifier_layer` where the classifier is shared.
 
     Raises:
@@ -88,6 +91,8 @@ def build_model(
     check_argument_names(model, [argument for argument in model_args if argument != "classifier_layer"])
     if feature_ranges is not None:
         model_args["feature_ranges"] = feature_ranges
+    if chooses_frames:
+        model_args["chooses_frames"] = True
     with _numbered_from_the_start():
         return model(feature_sizes, num_classes, dtype=dtype, **model_args)
 

@@ -1,13 +1,16 @@
 """How much a model computes, how large it is, and what papers count and print as its compute."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
+from yt8m_distill.choosing.samplings import FeatureSampling, products_of
 from yt8m_distill.models import HierarchicalRNN, NeXtVLAD, VideoModel
+from yt8m_distill.models.frame_scorer import FrameScorer
+from yt8m_distill.plugins import FRAME_SAMPLINGS
 
 BYTES_OF_A_WEIGHT = 4  # float32, in every precision
 ELEMENTWISE_OF_A_CELL = 14  # operations in a step, as table 3 counts them
@@ -33,6 +36,25 @@ def multiply_accumulates(model: VideoModel, frames: int) -> tuple[int | None, di
     if by_layer is None:
         return None, {}
     return sum(by_layer.values()), by_layer
+
+
+def choosing_products(sampling: str, feature_sizes: Sequence[int], frames: int, k: int) -> int | None:
+    """Counts the multiply-accumulates of choosing k of a video's frames by their features.
+
+    Args:
+        sampling: a name in `plugins.FRAME_SAMPLINGS`.
+        feature_sizes: as for `VideoModel`.
+        frames: of the video.
+        k: frames to choose.
+
+    Returns:
+        Their number; 0 where frames are not chosen by features; None where the sampling does not state it. Of "motion",
+        whose work is differences, these count.
+    """
+    registered = FRAME_SAMPLINGS.get(sampling)
+    if sampling == "learned":
+        return FrameScorer(feature_sizes).multiply_accumulates(frames)
+    return products_of(registered, feature_sizes, frames, k) if isinstance(registered, FeatureSampling) else 0
 
 
 def parameter_count(model: VideoModel) -> int:

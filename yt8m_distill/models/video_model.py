@@ -9,10 +9,11 @@ import keras
 from keras import ops
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.layers import MaskedLayer, RandomFrames, frame_mask
+from yt8m_distill.layers import MaskedLayer, RandomFrames, append_frames, frame_mask
 from yt8m_distill.models import classifier_choice, input_normalization
 from yt8m_distill.models.argument_checks import checked_choice, checked_count, checked_feature_sizes, checked_ranges
 from yt8m_distill.models.arguments import keyword_defaults
+from yt8m_distill.models.frame_scorer import Choice, FrameScorer, scores_of
 from yt8m_distill.plugins import INPUT_NORMALIZATIONS
 
 
@@ -41,18 +42,21 @@ class VideoModel(keras.Model, abc.ABC):
         moe_gating: "prob" or "input": the probabilities of "moe" are gated by themselves or by the representation.
         moe_gating_remove_diag: with "prob", no class gates itself.
         moe_gate_rank: the experts' gates are made by a product of two matrices of this inner size; 0: by one matrix.
+        chooses_frames: whether the model has a `frame_scorer`, by which it chooses frames where "choices" are given.
 
     Call arguments:
         inputs: `{"frames": (batch, frames, features), "num_frames": int (batch,)}`. Frames are one a second, features
             the sum of `feature_sizes`. uint8 frames are dequantized, masked, and normalized as
             `input_normalization` says; float frames are taken as prepared and only masked. The frames of a video
-            after its first `num_frames` are padding: whatever they hold, it has no effect.
+            after its first `num_frames` are padding: whatever they hold, it has no effect. With "choices", bool
+            (batch, k), the model sees only as many of the (uint8) frames as there are True ones, of its own choice.
         training: whether dropout is active and batch statistics are used and learned.
         return_intermediates: also return the model's named intermediate tensors.
 
     Returns:
         `{"representation": (batch, dim), "predictions": (batch, classes) in [0, 1]}`, float32; also "logits" where
-        the classifier has them, and the intermediates. A video without frames has representation 0.
+        the classifier has them, and the intermediates. A video without frames has representation 0. Training with
+        "choices" also gives what `losses.frame_choice_loss` takes: "candidate_scores", "candidate_predictions".
 
     Raises:
         UserError: an argument is outside its range, or `classifier_layer` is for other sizes.
@@ -81,6 +85,7 @@ class VideoModel(keras.Model, abc.ABC):
         moe_gating: str = "none",
         moe_gating_remove_diag: bool = False,
         moe_gate_rank: int = 0,
+        chooses_frames: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -90,6 +95,9 @@ class VideoModel(keras.Model, abc.ABC):
         self.input_normalization = self._checked_normalization(input_normalization)
         # Draws the frames that are trained on; None: all. For `build_encoder` to set.
         self.frame_sampler: RandomFrames | None = None
+        # Chooses the frames of a video where the caller leaves that to the model.
+        self.frame_scorer: FrameScorer | None = None
+        self.chooses_frames = chooses_frames
         self._model_args = dict(model_args)
         classifier_args = classifier_choice.checked_classifier_args(
             classifier or self.classifiers[0], mixtures, moe_gating, moe_gating_remove_diag, moe_gate_rank
@@ -210,6 +218,9 @@ class VideoModel(keras.Model, abc.ABC):
         dim = self.representation_size = self.build_encoder()
         if not self.classifier.built:
             self.classifier.build((None, dim))
+        if self.chooses_frames:  # the last variables: the others are those of a model without it
+            self.frame_scorer = FrameScorer(self.feature_sizes, name="frame_scorer")
+            self.frame_scorer.build()
         expected = classifier_choice.input_size(self.classifier)
         if expected not in (None, dim):
             raise UserError(
@@ -221,6 +232,9 @@ class VideoModel(keras.Model, abc.ABC):
         self, inputs: dict[str, Any], training: bool = False, return_intermediates: bool = False
     ) -> dict[str, Any]:
         frames, num_frames = inputs["frames"], inputs["num_frames"]
+        more_outputs = {}
+        if "choices" in inputs:
+            frames, num_frames, more_outputs = self._chosen(inputs, training)
         if training and self.frame_sampler is not None:
             frames, num_frames = self.frame_sampler(frames, num_frames)
         mask = frame_mask(num_frames, ops.shape(frames)[1])
@@ -231,11 +245,41 @@ class VideoModel(keras.Model, abc.ABC):
         representation = ops.where(has_frames[:, None], ops.cast(representation, "float32"), ops.cast(0.0, "float32"))
         options = {"mask": has_frames, "training": training} if isinstance(self.classifier, MaskedLayer) else {}
         outputs = self.classifier(self.classifier_input(representation, training), **options)
-        return {"representation": representation, **outputs, **(intermediates or {})}
+        return {"representation": representation, **outputs, **(intermediates or {}), **more_outputs}
 
     def prepare_frames(self, frames: Any, mask: Any) -> Any:
         """Frames as the network takes them: zero on padding; uint8 ones dequantized and normalized before."""
         return input_normalization.prepared(frames, mask, self)
+
+    def _chosen(self, inputs: dict[str, Any], training: bool) -> tuple[Any, Any, dict[str, Any]]:
+        """The frames that the scorer chooses, and their number; in training also what the scorer learns from."""
+        if self.frame_scorer is None:
+            raise UserError(f"{type(self).__name__} has no scorer of frames: it was not trained to choose them.")
+        # A video may have fewer frames than choices.
+        frames = append_frames(inputs["frames"], ops.shape(inputs["choices"])[1])
+        choice = self.frame_scorer(frames, inputs["num_frames"], inputs["choices"], training=training)
+        candidates = self._candidates(frames, choice) if training else {}
+        return ops.take_along_axis(frames, choice.indices[..., None], axis=1), choice.counts, candidates
+
+    def _candidates(self, frames: Any, choice: Choice) -> dict[str, Any]:
+        """Scores of a few frames of one part of each video, and what the model predicts with each of them."""
+        indices, there, sets = self.frame_scorer.candidates(choice)
+        flat = ops.reshape(sets, (ops.shape(sets)[0], -1))
+        seen = ops.reshape(
+            ops.take_along_axis(frames, flat[..., None], axis=1), (-1, ops.shape(sets)[2], frames.shape[-1])
+        )
+        counts = ops.reshape(ops.where(there, choice.counts[:, None], 0), (-1,))
+        outputs = self({"frames": seen, "num_frames": counts}, training=False)
+        predictions = ops.stop_gradient(outputs["predictions"])
+        return {
+            "candidate_scores": scores_of(choice, indices, there),
+            "candidate_predictions": ops.reshape(predictions, (-1, indices.shape[1], self.num_classes)),
+        }
+
+    @property
+    def chosen_by(self) -> list[keras.Variable]:
+        """The variables of the scorer of frames."""
+        return [] if self.frame_scorer is None else self.frame_scorer.variables
 
     def set_eigenvalues(self, values: Any):
         """Sets what "unwhiten" multiplies by: (size of the first feature,), at least 0."""
@@ -263,6 +307,7 @@ class VideoModel(keras.Model, abc.ABC):
             "num_classes": self.num_classes,
             "classifier_layer": keras.saving.serialize_keras_object(self.classifier),
             **({} if self.feature_ranges is None else {"feature_ranges": [list(ends) for ends in self.feature_ranges]}),
+            **({"chooses_frames": True} if self.chooses_frames else {}),
             **self.model_args,
         }
 

@@ -31,13 +31,16 @@ MODELS = Registry(
 )
 # Subclasses of losses.Loss: the terms that a student is trained on.
 LOSSES = Registry("loss", dict.fromkeys(("rep", "pred", "dist", "ce"), "yt8m_distill.losses.student"))
-# Functions that choose frames; see data.frame_selection.
+# Functions that choose frames; see data.frame_selection, and of those that look at features choosing.samplings.
 FRAME_SAMPLINGS = Registry(
     "frame sampling",
-    dict.fromkeys(
-        ("uniform", "random", "first", "last", "middle", "first_middle_last", "jittered"),
-        "yt8m_distill.data.frame_selection",
-    ),
+    {
+        **dict.fromkeys(
+            ("uniform", "random", "first", "last", "middle", "first_middle_last", "jittered"),
+            "yt8m_distill.data.frame_selection",
+        ),
+        **dict.fromkeys(("medoid", "k_center", "motion", "learned"), "yt8m_distill.choosing.samplings"),
+    },
 )
 # Functions of dequantized frames; see models.input_normalization.
 INPUT_NORMALIZATIONS = Registry(

@@ -103,7 +103,8 @@ def input_spec(trained: DatasetSpec, detected: DatasetSpec, flag: str) -> Datase
     """
     _check_vocabulary(trained, detected, flag)
     check_ranges(trained, detected, flag)
-    return dataclasses.replace(trained, id_key=detected.id_key, thin_frames=detected.thin_frames)
+    of_files = {name: getattr(detected, name) for name in ("id_key", "thin_frames", "thin_sampling")}
+    return dataclasses.replace(trained, **of_files)
 
 
 def check_ranges(trained: DatasetSpec, detected: DatasetSpec, flag: str):

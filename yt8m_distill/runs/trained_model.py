@@ -40,10 +40,17 @@ class TrainedModel:
         """The frames to predict with: those that are asked for, or its own.
 
         Raises:
-            UserError: frames are asked for, and it is a teacher.
+            UserError: frames are asked for, and it is a teacher; or it would have to choose them and cannot.
         """
         check_selection(self.role, asked)
-        return asked or self.selection
+        selection = asked or self.selection
+        if selection.by_student and not getattr(self.model, "chooses_frames", False):
+            which = "a branch of a mixture" if self.branch is not None else "this model"
+            raise UserError(
+                f"--frame_sampling=learned: {which} was not trained to choose its frames (train.py "
+                "--frame_sampling=learned); medoid and k_center choose by the features of any video."
+            )
+        return selection
 
 
 def check_selection(role: str, asked: FrameSelection | None):

@@ -187,8 +187,10 @@ def log_histograms(models: Mapping[str, keras.Model], videos: VideoFiles, view: 
         few = next(batches, None)
     for role, model in models.items() if few else ():
         frames = few if role == "teacher" else student_view(few)
-        inputs = {"frames": frames["frames"], "num_frames": frames["num_frames"]}
-        real = tf.sequence_mask(inputs["num_frames"], inputs["frames"].shape[1])
+        chosen = None if role == "teacher" else frames.get("choices")
+        inputs = {name: frames[name] for name in ("frames", "num_frames")}
+        inputs |= {} if chosen is None else {"choices": chosen}
+        real = tf.sequence_mask(inputs["num_frames"], inputs["frames"].shape[1]) if chosen is None else chosen
         for name, value in model(inputs, return_intermediates=True).items():
             if name.startswith(("gates", "assignment")):
                 shown = tf.boolean_mask(value, real) if name.startswith("assignment") else value

@@ -45,6 +45,7 @@ class Row:
         multiply_accumulates: MACs for one video of that many frames; None: unknown.
         metrics: on the evaluation data; empty where there is none.
         videos_per_second: from records to CSV on this machine; None: not measured.
+        choosing: MACs of choosing these frames by the features of all; 0: they are not; None: unknown.
     """
 
     role: str
@@ -53,6 +54,17 @@ class Row:
     multiply_accumulates: int | None
     metrics: Mapping[str, int | float]
     videos_per_second: float | None = field(default=None, metadata={"newer": True})
+    choosing: int | None = field(default=0, metadata={"newer": True})
+
+    def compute_cell(self) -> str:
+        """Its multiply-accumulates as a cell of a table, and those of choosing its frames."""
+        computed = count_cell(self.multiply_accumulates)
+        if self.choosing == 0:
+            return computed
+        if not self.choosing or not self.multiply_accumulates:
+            return f"{computed} + {count_cell(self.choosing)} to choose"
+        share = 100 * self.choosing / self.multiply_accumulates
+        return f"{computed} + {self.choosing:,} to choose ({share:.2g} %)"
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class Report:
         lines = [head]
         for row in self.rows:
             scores = [f"{row.metrics[name]:.4f}" if name in row.metrics else "-" for name in METRICS]
-            sizes = [count_cell(row.parameters), count_cell(row.multiply_accumulates)]
+            sizes = [count_cell(row.parameters), row.compute_cell()]
             rate = [f"{row.videos_per_second:,.0f}" if row.videos_per_second else "-"] * timed
             lines.append([row.role, str(row.frames), *scores, *sizes, *rate])
         return "\n".join([aligned_table(lines), *self._knee()])
@@ -162,7 +174,16 @@ def _row(
         parameters=cost.parameter_count(trained.model),
         multiply_accumulates=cost.multiply_accumulates(trained.model, frames)[0],
         metrics=_metrics(trained, selection, config, run, eval_videos),
+        choosing=choosing_of(trained, selection, longest),
     )
+
+
+def choosing_of(trained: TrainedModel, selection: FrameSelection, longest: int) -> int | None:
+    """Multiply-accumulates of choosing a model's frames among those of the longest video; see `Row`."""
+    if selection.k is None:
+        return 0
+    sampling, sizes = selection.sampling, trained.config.data.feature_sizes
+    return cost.choosing_products(sampling, sizes, longest, min(selection.k, longest))
 
 
 def _metrics(

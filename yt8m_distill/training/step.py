@@ -32,7 +32,7 @@ def compiled_step(
     def step(batch, target):
         return step_model.train_step((batch, target["labels"], target.get("label_weights")))["loss"]
 
-    lengths = SteadyShapes({"frames": (1,), "student_indices": (1,)} if xla else {})
+    lengths = SteadyShapes({"frames": (1,), "student_indices": (1,), "choices": (1,)} if xla else {})
 
     def step_of(batch: Batch) -> tf.Tensor:
         batch = lengths.padded(batch)
@@ -133,7 +133,9 @@ def _signature(view: View, spec: DatasetSpec) -> tuple[dict[str, tf.TensorSpec],
         "frames": tf.TensorSpec([None, None, spec.frame_size], spec.frame_dtype),
         "num_frames": tf.TensorSpec([None], tf.int32),
     }
-    if view.with_all_frames:
+    if view.selection.by_student:
+        inputs["choices"] = tf.TensorSpec([None, None], tf.bool)
+    elif view.with_all_frames:
         inputs["student_indices"] = tf.TensorSpec([None, None], tf.int32)
         inputs["student_num_frames"] = tf.TensorSpec([None], tf.int32)
     if view.stored is not None:

@@ -1,0 +1,1 @@
+"""Frames chosen by the features of all frames of a video."""
