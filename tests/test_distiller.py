@@ -10,10 +10,11 @@ import tensorflow as tf
 from tests.helpers import load_case
 from yt8m_distill.config.distillation import PREDICTION_DISTANCES, STUDENT_LOSSES
 from yt8m_distill.config.training import LABEL_LOSSES
-from yt8m_distill.distiller import Distiller, LabelTrainer, _clipped, start_from_classifier, student_view
+from yt8m_distill.distiller import Distiller, LabelTrainer, _clipped, student_view
 from yt8m_distill.errors import UserError
 from yt8m_distill.losses import LabelLoss, Loss, PredictionLoss, RepresentationLoss
 from yt8m_distill.models.building import build_model
+from yt8m_distill.models.starting_weights import start_from_classifier
 from yt8m_distill.plugins import MODELS
 from yt8m_distill.quantization import dequantize
 from yt8m_distill.tf1.weights import load_reference_weights

@@ -9,10 +9,11 @@ from tests.deployment.exports import write_run
 from yt8m_distill.choosing.typicality import read_values
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.batches import choices_of
-from yt8m_distill.distiller import Distiller, LabelTrainer, start_from_teacher
+from yt8m_distill.distiller import Distiller, LabelTrainer
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import NetVLAD
 from yt8m_distill.models.frame_scorer import FrameScorer
+from yt8m_distill.models.starting_weights import start_from_teacher
 from yt8m_distill.runs import loading
 
 SIZES = (40, 8)

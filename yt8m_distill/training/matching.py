@@ -11,18 +11,17 @@ import tensorflow as tf
 
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.devices.cluster import Devices
-from yt8m_distill.distiller import (
-    check_classifiers,
-    check_losses,
-    check_same_weights,
-    have_same_classifier,
-    reach_classifier,
-    start_from_classifier,
-    start_from_teacher,
-)
+from yt8m_distill.distiller import check_losses, reach_classifier
 from yt8m_distill.errors import UserError
 from yt8m_distill.losses import GradientShares, LabelLoss, Loss, student_losses
 from yt8m_distill.models import building
+from yt8m_distill.models.starting_weights import (
+    check_classifiers,
+    check_same_weights,
+    have_same_classifier,
+    start_from_classifier,
+    start_from_teacher,
+)
 from yt8m_distill.runs import loading
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.teachers import data_format, join
