@@ -12,6 +12,8 @@ def test_next_commands_name_the_plugins_of_the_run():
 
 
 def test_choosing_stands_beside_the_compute_of_the_model():
-    cells = {choosing: Row("student", 3, 9, 20_000, {}, choosing).compute_cell() for choosing in (0, 150, None)}
+    cells = {
+        choosing: Row("student", 3, 9, 20_000, {}, choosing=choosing).compute_cell() for choosing in (0, 150, None)
+    }
     assert cells == {0: "20,000", 150: "20,000 + 150 to choose (0.75 %)", None: "20,000 + unknown to choose"}
     assert Row("student", 3, 9, None, {}).compute_cell() == "unknown"
