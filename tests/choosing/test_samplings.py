@@ -197,4 +197,4 @@ def test_products_are_those_of_the_steps():
     assert cost.choosing_products("medoid", (128,), 10, 1) == 10 * 64 * 3
     assert cost.choosing_products("medoid", (128,), 10, 2) == 10 * 64 * (1 + 2 + 2 + 2 + 1)
     assert cost.choosing_products("medoid", (128,), 10, 10) == 0
-    assert cost.choosing_products("learned", (128,), 10, 2) == 10 * (64 * 3 + 128 * 8 + 8)
+    assert cost.choosing_products("learned", (128,), 10, 2) == 10 * (64 * (1 + 2 + 1) + 128 * 8 + 8)

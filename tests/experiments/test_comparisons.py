@@ -79,6 +79,7 @@ def test_finished_teachers_of_each_seed_count(tmp_path):
     planned, _ = rows(base, seeds=(0, 1))
     epochs = [run.config.learning.num_epochs for run in planned if run.row == FAIR_TEACHER]
     assert epochs == [22, 23]
+    assert "7 + 15: Student, " in budget.describe([(run.row, run.config) for run in planned])
     students = [run.config.teacher_dir for run in planned if run.row == STUDENT]
     assert students == [str(tmp_path / "seed0"), str(tmp_path / "seed1")]
 
@@ -103,7 +104,7 @@ def test_epochs_of_chains():
     planned, _ = rows()
     text = budget.describe([(run.row, run.config) for run in planned])
     assert text == (
-        "Epochs (a sum: those of its teachers, then its own): 25: Fair teacher, Labels alone from nothing; "
+        "Epochs (a sum: those of the runs before it, then its own): 25: Fair teacher, Labels alone from nothing; "
         "10: Teacher-Skyline; 10 + 15: Student, Labels alone from the teacher."
     )
 

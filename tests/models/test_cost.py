@@ -432,6 +432,8 @@ def test_the_table_shows_what_choosing_takes(capsys):
     assert [cell.strip() for cell in share[2:4]] == [f"{100 * 300 * 64 * 3 / 89_043_968:.2g} %", "0 %"]
     assert flops_main(["flops", "--model=NeXtVLAD", "--frames=1"]) == 0
     assert "choosing" not in capsys.readouterr().out
+    assert flops_main(["flops", "--model=NeXtVLAD", "--frames=1", "--video_frames=20"]) == 2
+    assert "--video_frames does nothing with --frame_sampling=uniform" in capsys.readouterr().err
 
 
 def test_choosing_is_counted_among_the_frames_of_a_runs_videos(tmp_path, capsys):
@@ -442,7 +444,7 @@ def test_choosing_is_counted_among_the_frames_of_a_runs_videos(tmp_path, capsys)
     )
     (tmp_path / "config.json").write_text(to_json(config))
     for arguments, products in (
-        ([], 10 * (64 * 3 + 128 * 8 + 8)),
+        ([], 10 * (64 * (1 + 2 + 1) + 128 * 8 + 8)),
         (["--frame_sampling=motion", "--video_frames=20"], 20 * 64),
     ):
         assert flops_main(["flops", f"--train_dir={tmp_path}", *arguments]) == 0

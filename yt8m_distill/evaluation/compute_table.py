@@ -8,7 +8,9 @@ from typing import Any
 import keras
 
 from yt8m_distill.config.dataset import AUDIOSET, LONGEST_VIDEO, YOUTUBE_8M_2018, SpecOverrides
+from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.models import FlopsConfig
+from yt8m_distill.data.frame_selection import needs_all_frames
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.text_table import aligned_markdown_table, count_cell
 from yt8m_distill.models import VideoModel, building, cost
@@ -118,8 +120,11 @@ def _choosing(config: FlopsConfig, columns: Sequence[Sized]) -> list[list[str]]:
     sampling, frames = config.frame_sampling or "uniform", config.video_frames
     if config.train_dir is not None:
         _, run, role = teachers.find_run(config.train_dir, config.which)
-        sampling = config.frame_sampling or run.selection_of(role).sampling
+        # A teacher that is the student of its own run sees all frames.
+        sampling = config.frame_sampling or run.selection_of(config.which or role).sampling
         frames = frames or run.data.longest_example
+    if config.video_frames is not None and not needs_all_frames(FrameSelection(1, sampling=sampling)):
+        raise UserError(f"--video_frames does nothing with --frame_sampling={sampling}, which looks at no features.")
     frames = frames or LONGEST_VIDEO
     sizes = columns[0].model.feature_sizes
     counts = [cost.choosing_products(sampling, sizes, frames, min(c.frames, frames)) for c in columns]

@@ -1,9 +1,10 @@
 """How many epochs a model has been trained for, its teacher's and that teacher's own included."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from yt8m_distill.config.recipes import recipe_for
 from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.errors import UserError
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.teachers import teacher_config
 
@@ -30,11 +31,16 @@ def total_epochs(config: TrainConfig) -> int:
     Raises:
         UserError: there is no run in `teacher_dir` or `init_from`.
     """
+    return sum(_chain(config, {}))
+
+
+def _chain(config: TrainConfig, planned: Mapping[str, TrainConfig]) -> list[int]:
+    """The epochs of each training of the longest chain that ends with this one; runs are planned, or on the disk."""
     folders = [*config.teacher_dirs, *([config.init_from] if config.init_from else [])]
-    before = [RunDir(folder).read_config() for folder in folders]
+    before = [planned.get(folder) or RunDir(folder).read_config() for folder in folders]
     if config.training_mode == "serial" and not config.teacher_dirs:
         before.append(teacher_config(config, None))
-    return own_epochs(config) + max(map(total_epochs, before), default=0)
+    return [*max((_chain(run, planned) for run in before), key=sum, default=[]), own_epochs(config)]
 
 
 def describe(runs: Sequence[tuple[str, TrainConfig]]) -> str:
@@ -42,19 +48,21 @@ def describe(runs: Sequence[tuple[str, TrainConfig]]) -> str:
 
     Args:
         runs: the row and the settings of each finished run, in the order of the table.
+
+    Returns:
+        One sentence; "" where steps limit the trainings, or a run that another one started from is not there any more.
     """
-    by_folder = {config.train_dir: config for _, config in runs}
-
-    def text(config: TrainConfig) -> str:
-        own = str(own_epochs(config))
-        teachers = [by_folder[folder] for folder in config.teacher_dirs if folder in by_folder]
-        before = max(map(text, teachers), key=len, default="")
-        return f"{before} + {own}" if before else own
-
+    if any(config.learning.max_steps for _, config in runs):
+        return ""
+    planned = {config.train_dir: config for _, config in runs}
+    try:
+        chains = [(row, _chain(config, planned)) for row, config in runs]
+    except UserError:
+        return ""
     rows: dict[str, list[str]] = {}
-    for row, config in runs:
-        labels = rows.setdefault(text(config), [])
+    for row, chain in chains:
+        labels = rows.setdefault(" + ".join(map(str, chain)), [])
         labels += [row] * (row not in labels)
     parts = [f"{epochs}: {', '.join(labels)}" for epochs, labels in rows.items()]
-    after = " (a sum: those of its teachers, then its own)" if any(" + " in epochs for epochs in rows) else ""
+    after = " (a sum: those of the runs before it, then its own)" if any(" + " in epochs for epochs in rows) else ""
     return f"Epochs{after}: {'; '.join(parts)}."

@@ -10,7 +10,7 @@ from yt8m_distill.evaluation.knee import Point
 from yt8m_distill.experiments.cells import cell, spread
 from yt8m_distill.experiments.plan import ANY_K, FAIR_TEACHER, FROM_NOTHING, FROM_TEACHER, STUDENT
 from yt8m_distill.experiments.results import Result, by_cell, speed_key
-from yt8m_distill.files.text_table import count_cell, markdown_table
+from yt8m_distill.files.text_table import markdown_table
 
 BASELINES = (FROM_NOTHING, FROM_TEACHER)
 FAIR_HEAD = """Labels alone from nothing: the student's model, frames and helps, for the epochs of teacher and student
@@ -114,7 +114,7 @@ def cost_tables(results: Sequence[Result], metrics: Sequence[str], speeds: Mappi
         first = group[0]
         rate = speeds.get(speed_key(first))
         k = "all" if first.k is None else str(first.k)
-        sizes = [count_cell(first.row.multiply_accumulates), f"{rate:,.0f}" if rate else ""]
+        sizes = [first.row.compute_cell(), f"{rate:,.0f}" if rate else ""]
         lines.append([first.run.row, k, *(cell(group, [metric]) for metric in metrics), *sizes])
     return [markdown_table(lines), *_knee(results)]
 

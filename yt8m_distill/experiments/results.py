@@ -143,10 +143,14 @@ def _row(
         frames = videos.longest_of_first()
     if frames == report_row.frames:
         return dataclasses.replace(report_row, metrics=metrics)
-    computed = cost.multiply_accumulates(trained.model, frames)[0]
-    choosing = choosing_of(trained, selection, videos.longest_of_first())
-    row = dataclasses.replace(report_row, frames=frames, multiply_accumulates=computed, metrics=metrics)
-    return dataclasses.replace(row, choosing=choosing)
+    return Row(
+        role=report_row.role,
+        frames=frames,
+        parameters=report_row.parameters,
+        multiply_accumulates=cost.multiply_accumulates(trained.model, frames)[0],
+        metrics=metrics,
+        choosing=choosing_of(trained, selection, videos.longest_of_first()),
+    )
 
 
 def _file(run: Run):

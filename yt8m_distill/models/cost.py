@@ -53,7 +53,7 @@ def choosing_products(sampling: str, feature_sizes: Sequence[int], frames: int, 
     """
     registered = FRAME_SAMPLINGS.get(sampling)
     if sampling == "learned":
-        return FrameScorer(feature_sizes).multiply_accumulates(frames)
+        return FrameScorer(feature_sizes).multiply_accumulates(frames, k)
     return products_of(registered, feature_sizes, frames, k) if isinstance(registered, FeatureSampling) else 0
 
 

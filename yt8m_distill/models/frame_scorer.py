@@ -36,7 +36,7 @@ class Choice:
     """Frames that are chosen of each video.
 
     Attributes:
-        indices: int32 (batch, k), ascending where they count, else 0.
+        indices: int32 (batch, k), ascending where they count, anything else.
         counts: how many count, int32 (batch,).
         scores: of all frames, float32 (batch, frames), with gradients.
         parts: which of the parts that one frame each is chosen of a frame is in, float64 (batch, frames); -1: padding.
@@ -139,10 +139,10 @@ class FrameScorer(keras.layers.Layer):
         replaced = numbers(ops.shape(choice.indices)[1], ops) == part
         return indices, there, ops.where(replaced[:, None], indices[..., None], choice.indices[:, None])
 
-    def multiply_accumulates(self, frames: int) -> int:
-        """Of scoring all frames of a video."""
+    def multiply_accumulates(self, frames: int, k: int) -> int:
+        """Of scoring all frames of a video, to choose k: norms, the k means, their products, and the network."""
         values = sum(values_read(self.feature_sizes))
-        return frames * (3 * values + 2 * values * self.units + self.units)
+        return frames * ((2 + k) * values + 2 * values * self.units + self.units)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "feature_sizes": list(self.feature_sizes), "units": self.units}
