@@ -250,7 +250,9 @@ class Distiller(LabelTrainer):
         own = [loss.weight for loss in self.student_losses]
         weights = own if self.shares is None else tf.unstack(self.shares.weights())
         weighted = [weight * terms[loss.name] for weight, loss in zip(weights, self.student_losses, strict=True)]
-        choice = frame_choice_terms(student_outputs, teacher_outputs["predictions"], label_weights)
+        taught = any(loss.weight and loss.teacher_outputs for loss in self.student_losses)
+        targets = teacher_outputs["predictions"] if taught else labels
+        choice = frame_choice_terms(student_outputs, targets, label_weights)
         weighted += choice.values()
         terms |= choice
         if self.mode == "parallel":

@@ -1,4 +1,4 @@
-"""Rewrites TFRecord files with only k uniform frames of each video: python -m yt8m_distill.thin IN OUT_DIR
+"""Rewrites TFRecord files with only k frames of each video: python -m yt8m_distill.thin IN OUT_DIR
 
 IN: globs, files and folders, separated by commas. Started again, the command resumes with the next file.
 """

@@ -55,6 +55,29 @@ def test_settings_that_another_mode_makes_useless_are_dropped(tmp_path):
         training(tmp_path, 'training_mode = "baseline"\nstudent_losses = ["ce"]', "--num_epochs=1")
 
 
+def test_settings_that_others_make_useless_are_dropped(tmp_path):
+    assert training(tmp_path, GOOD, "--teacher_dir=there").teacher_settings == {}
+    text = "learning_rate_decay = 0.5\nlearning_rate_decay_examples = 10"
+    learning = training(tmp_path, text, "--learning_rate_schedule=cosine").learning
+    assert (learning.learning_rate_decay, learning.learning_rate_decay_examples) == (None, None)
+    text = 'learning_rate_schedule = "cosine"\nwarmup_steps = 3'
+    assert training(tmp_path, text, "--learning_rate_schedule=decay").learning.warmup_steps is None
+    assert training(tmp_path, text).learning.warmup_steps == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"warmup_steps": 3}, "teacher_settings: warmup_steps does nothing without"),
+        ({"mixup": 1, "label_loss": "HingeLoss"}, "teacher_settings: mixup gives labels between 0 and 1"),
+    ],
+)
+def test_settings_of_a_teacher_that_make_no_sense_are_said_to_be_its_own(tmp_path, settings, message):
+    config = dataclasses.replace(training(tmp_path, GOOD), teacher_settings=settings)
+    with pytest.raises(UserError, match=message):
+        teacher_config(config, None)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

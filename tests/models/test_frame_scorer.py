@@ -190,6 +190,19 @@ def test_a_distiller_trains_a_student_that_chooses():
     assert student.frame_scorer.typicality_weight.numpy() != before
 
 
+def test_with_labels_alone_no_teacher_says_which_frames_are_good():
+    inputs, terms = {name: tf.constant(value) for name, value in batch_of().items()}, []
+    for seed in (1, 2):
+        keras.utils.set_random_seed(0)
+        student = new_student()
+        keras.utils.set_random_seed(seed)
+        teacher = NetVLAD(SIZES, CLASSES, clusters=4, hidden_size=8)
+        distiller = Distiller(teacher, student, losses=["ce"])
+        distiller.compile(optimizer=keras.optimizers.SGD(0.1))
+        terms.append(float(distiller.train_step((inputs, tf.ones([40, CLASSES])))["frame_choice"]))
+    assert terms[0] == pytest.approx(terms[1], rel=1e-5)
+
+
 def test_only_students_that_were_trained_to_choose_are_asked_to(tmp_path):
     write_run(tmp_path / "uniform", "NetVLAD", {"clusters": 4, "hidden_size": 8}, selection=FrameSelection(2))
     trained = loading.load(tmp_path / "uniform")

@@ -8,13 +8,16 @@ import pytest
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.json import to_json
+from yt8m_distill.config.recipes import with_recipe
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import Distillation, Learning
 from yt8m_distill.errors import UserError
 from yt8m_distill.runs import checkpoints
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.teachers import teacher_config
 from yt8m_distill.training.checkpointing import Progress
 from yt8m_distill.training.extension import Extension, Start, begin_again, extend, extension_of
+from yt8m_distill.training.opening import open_run
 
 DATA = DatasetSpec("own", "id", ("rgb",), (4,), num_classes=3, max_frames=9)
 BASELINE = RunConfig("NetVLAD", "baseline", selection=FrameSelection(2), data=DATA, learning=Learning(num_epochs=3))
@@ -74,6 +77,26 @@ def test_an_epoch_that_was_cut_short_is_taken_back(tmp_path):
     extend(run, longer)
     assert not run.report_file.exists()
     assert [(state.path.name, state.step) for state in checkpoints.states(run)] == [("step-00000005", 5), ("1", 7)]
+
+
+def test_the_epochs_of_a_teacher_may_be_its_recipes(tmp_path):
+    run = RunDir(tmp_path / "run")
+    student = dataclasses.replace(
+        BASELINE,
+        training_mode="serial",
+        distillation=Distillation(),
+        teacher_settings={"num_epochs": "none"},
+        recipe="paper",
+        train_dir=str(run.path),
+        model_args=BASELINE.model_class.argument_defaults(),
+    )
+    teacher = with_recipe(teacher_config(student, str(run.teacher.path)))
+    assert (student.learning.num_epochs, teacher.learning.num_epochs) == (3, 5)
+    save(run.teacher, Progress(epoch=5, step=25, stage_start=0))
+    for directory, config in ((run, student), (run.teacher, teacher)):
+        directory.config_file.write_text(to_json(config))
+    with open_run(student, start_new_model=False):
+        assert [state.step for state in checkpoints.states(run.teacher)] == [25]
 
 
 def test_earlier_versions_did_not_keep_the_end_of_a_stage(tmp_path):

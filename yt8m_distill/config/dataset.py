@@ -56,7 +56,7 @@ class DatasetSpec:
         feature_sizes: values a frame of each feature.
         num_classes: labels are in [0, num_classes).
         max_frames: frames read of each video at most; 0 reads all.
-        thin_frames: of thin shards, k: the records hold only the k uniform frames of each video's first `max_frames`;
+        thin_frames: of thin shards, k: the records hold only k of each video's first `max_frames` frames;
             None: they hold all.
         level: one of `LEVELS`. "video": each record holds the means over a video's frames, one float vector a feature,
             which is read as a single frame. "segment": the records are frame-level ones with rated segments, and each

@@ -17,7 +17,11 @@ NAMES = f"{', '.join(EXPERIMENTS)}, or a TOML file that names runs"
 # What the named experiments vary themselves.
 _VARIED = ("training_mode", "student_losses", "representation_matching", "teacher_dir", *settings_of(FrameSelection))
 _VARIED_IN_COMPARISONS = (
-    *("training_mode", "representation_matching", "student_frames", "student_stride", "finetune_epochs"),
+    "training_mode",
+    "representation_matching",
+    "student_frames",
+    "student_stride",
+    "finetune_epochs",
 )
 _HELPS = {"student_init": "teacher", "frame_sampling": "jittered"}  # of a comparison's student
 

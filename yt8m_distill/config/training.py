@@ -77,7 +77,7 @@ class Learning(Settings):
         if self.xla and self.deterministic:
             raise self.error("{deterministic} does not go with {xla}, which does not fix the order of its sums.")
         if self.warmup_steps is not None and not self.depends_on_total:
-            raise self.error("{warmup_steps} does nothing without {learning_rate_schedule}=cosine.")
+            raise self.error(_NO_WARMUP)
         if self.mixup and self.label_loss == "HingeLoss":
             raise self.error("{mixup} gives labels between 0 and 1, and {label_loss}=HingeLoss is for 0 and 1 only.")
         if self.mixup and self.batch_size == 1:
@@ -87,14 +87,6 @@ class Learning(Settings):
     def depends_on_total(self) -> bool:
         """Whether the learning rate of a step depends on how many follow, so that a run cannot be made longer later."""
         return self.learning_rate_schedule == "cosine"
-
-    @classmethod
-    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "Learning":
-        if values.get("learning_rate_schedule") == "cosine":
-            for name in ("learning_rate_decay", "learning_rate_decay_examples"):
-                if name in values:
-                    raise cls.error(f"{{{name}}} does nothing with {{learning_rate_schedule}}=cosine; leave it out.")
-        return super().from_settings(values, **fields)
 
 
 @dataclass(frozen=True)
@@ -245,7 +237,7 @@ class TrainConfig(Settings):
         if self.training_mode != "serial":
             raise self.error("{teacher_settings} goes with {training_mode}=serial, not {}.", self.training_mode)
         if self.teacher_dirs:
-            raise self.error("{teacher_settings} does nothing with {teacher_dir}, whose training has ended.")
+            raise self.error(_TEACHER_IS_TRAINED)
         values = self.settings_of_teacher()
         texts = {name: "none" if value is None else as_text(value) for name, value in values.items()}
         object.__setattr__(self, "teacher_settings", texts)
@@ -340,6 +332,8 @@ _STUDENT = settings_of(FrameSelection).keys()
 _MATCHING = {*settings_of(Distillation), *settings_of(TeacherCache), "student_model_args", "finetune_epochs"}
 _OF_TEACHERS = ("teacher_dir", "teacher_role", "teacher_settings")
 _OF_STUDENTS = {*_STUDENT, *_MATCHING, *_OF_TEACHERS}
+_NO_WARMUP = "{warmup_steps} does nothing without {learning_rate_schedule}=cosine."
+_TEACHER_IS_TRAINED = "{teacher_settings} does nothing with {teacher_dir}, whose training has ended."
 # What the training of a teacher has from its student's.
 _SHARED_WITH_TEACHER = {
     *("model", "model_args", "student_model_args", "input_normalization", "eigenvalues", "train_dir", "recipe"),
@@ -364,6 +358,13 @@ def useless_settings(values: Mapping[str, Any], mode: str | None) -> dict[str, s
         )
     if "init_from" in values:
         problems.setdefault("student_init", "{student_init} does nothing with {init_from}, which decides it.")
+    if "teacher_dir" in values:
+        problems.setdefault("teacher_settings", _TEACHER_IS_TRAINED)
+    if values.get("learning_rate_schedule") == "cosine":
+        for name in ("learning_rate_decay", "learning_rate_decay_examples"):
+            problems[name] = f"{{{name}}} does nothing with {{learning_rate_schedule}}=cosine; leave it out."
+    else:
+        problems["warmup_steps"] = _NO_WARMUP
     losses = set(values.get("student_losses", STUDENT_LOSSES))
     if losses & {"pred", "dist", "ce"}:
         text = "{finetune_epochs} is for {student_losses}=rep, which is followed by fine-tuning."

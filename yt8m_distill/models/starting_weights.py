@@ -1,4 +1,4 @@
-"""The weights that a student starts from: all of its teacher's, or those of the classifier."""
+"""The weights that a model starts from: all of another one's, or those of the classifier."""
 
 import keras
 
@@ -18,20 +18,39 @@ def start_from_classifier(student: keras.Model, teacher: keras.Model):
 
 
 def start_from_teacher(student: keras.Model, teacher: keras.Model):
-    """Gives the student all of the teacher's weights.
+    """Gives the student all of the teacher's weights, as `start_from_model`."""
+    start_from_model(student, teacher, "student_init=teacher")
+
+
+def start_from_model(model: keras.Model, start: keras.Model, setting: str):
+    """Gives a model all weights of another one; those that only choose frames where both models have them.
+
+    Args:
+        model: new.
+        start: whose weights it gets.
+        setting: that asks for it, for errors.
 
     Raises:
         UserError: the models do not have the same variables.
     """
-    check_same_weights(student, teacher)
-    for variable, value in zip(_network_weights(student), _network_weights(teacher), strict=True):
+    check_same_weights(model, start, setting)
+    pairs = list(zip(_network_weights(model), _network_weights(start), strict=True))
+    ours, theirs = _choosing_weights(model), _choosing_weights(start)
+    if ours and theirs:
+        pairs += zip(ours, theirs, strict=True)
+    for variable, value in pairs:
         variable.assign(value)
 
 
 def _network_weights(model: keras.Model) -> list:
     """The weights without those that only choose frames, which a teacher does not."""
-    choosing = {id(variable) for variable in getattr(model, "chosen_by", ())}
+    choosing = {id(variable) for variable in _choosing_weights(model)}
     return [variable for variable in model.weights if id(variable) not in choosing]
+
+
+def _choosing_weights(model: keras.Model) -> list:
+    choosing = {id(variable) for variable in getattr(model, "chosen_by", ())}
+    return [variable for variable in model.weights if id(variable) in choosing]
 
 
 def check_same_weights(student: keras.Model, teacher: keras.Model, setting: str = "student_init=teacher"):

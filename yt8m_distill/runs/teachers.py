@@ -9,7 +9,7 @@ from yt8m_distill.config.dataset import VIDEO, DatasetSpec
 from yt8m_distill.config.distillation import Distillation
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.run import RunConfig
-from yt8m_distill.config.settings import Group, parts
+from yt8m_distill.config.settings import Group, SettingError, parts
 from yt8m_distill.config.training import DISTILLING_MODES, TrainConfig, useless_settings
 from yt8m_distill.errors import UserError
 from yt8m_distill.models.ensemble import TeacherEnsemble
@@ -50,7 +50,13 @@ def teacher_config(config: Config, train_dir: str | None) -> Config:
         teacher_cache=None,
         train_dir=train_dir,
     )
-    return _with_settings(plain, config.settings_of_teacher()) if config.teacher_settings else plain
+    if not config.teacher_settings:
+        return plain
+    try:
+        return _with_settings(plain, config.settings_of_teacher())
+    except SettingError as error:
+        text, *values = error.args
+        raise SettingError(f"{{teacher_settings}}: {text}", *values, owner=error.owner) from error
 
 
 def _with_settings(config: Config, values: Mapping[str, Any]) -> Config:
@@ -65,7 +71,8 @@ def _with_settings(config: Config, values: Mapping[str, Any]) -> Config:
     """
     given = {name: value for name, value in values.items() if value is not None}
     mode = given.get("training_mode", "teacher")
-    for problem in useless_settings(given, mode).values():
+    schedule = {"learning_rate_schedule": config.learning.learning_rate_schedule}
+    for problem in useless_settings({**schedule, **given}, mode).values():
         raise TrainConfig.error(problem)
     fields: dict[str, Any] = {"training_mode": mode}
     if mode != "teacher":

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.devices.cluster import Devices
 from yt8m_distill.distiller import check_losses, reach_classifier
@@ -20,11 +21,12 @@ from yt8m_distill.models.starting_weights import (
     check_same_weights,
     have_same_classifier,
     start_from_classifier,
+    start_from_model,
     start_from_teacher,
 )
 from yt8m_distill.runs import loading
 from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.runs.teachers import data_format, join
+from yt8m_distill.runs.teachers import data_format, find_run, join
 from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.training import optimizers
 
@@ -113,7 +115,7 @@ def teacher_of(student: keras.Model, teachers: Sequence[TrainedModel], config: R
         UserError: a teacher does not fit the student or its data, or none of several can be matched where one must be.
     """
     for teacher in teachers:
-        _check_data(teacher, config)
+        _check_data(teacher.config.data, config, f"the teacher in '{teacher.run_path}'")
     matched = _matched(student, teachers, config)
     if matched is not None:
         _check_same_input(student, matched)
@@ -124,27 +126,38 @@ def teacher_of(student: keras.Model, teachers: Sequence[TrainedModel], config: R
     return teachers[0] if len(teachers) == 1 else join(teachers, run, matched)
 
 
+def check_start(config: RunConfig):
+    """Checks the run `config.init_from`, before a teacher is trained for its student.
+
+    Raises:
+        UserError: it has no model with the same weights, for the same data.
+    """
+    if os.path.realpath(config.init_from) == os.path.realpath(config.train_dir):
+        raise UserError(f"--init_from={config.init_from} is the run that is to be trained.")
+    run, start, role = find_run(config.init_from)
+    if start.model != config.model:
+        raise UserError(f"--init_from={config.init_from} is a {start.model}, not a {config.model}.")
+    _check_data(start.data, config, f"the model in '{run.path}'")
+    with keras.StatelessScope():
+        model = building.build_one(config, config.main_role, "float32")
+        check_same_weights(model, building.build_one(start, role, "float32"), "init_from")
+
+
 def start_from_run(model: keras.Model, config: RunConfig, devices: Devices):
     """Sets the weights that the model of a run, or its student, starts from: those of the run `config.init_from`.
 
     Args:
         model: new.
-        config: of its run.
+        config: of its run, as `check_start` has checked it.
         devices: that it was built for.
 
     Raises:
-        UserError: that run has no model with the same weights, for the same data.
+        UserError: the model there has another input, or cannot be loaded.
     """
-    if os.path.realpath(config.init_from) == os.path.realpath(config.train_dir):
-        raise UserError(f"--init_from={config.init_from} is the run that is to be trained.")
     with devices.scope():
         start = loading.load(config.init_from)
-    if start.config.model != config.model:
-        raise UserError(f"--init_from={config.init_from} is a {start.config.model}, not a {config.model}.")
-    _check_data(start, config, "model")
     _check_same_input(model, start, "model")
-    check_same_weights(model, start.model, "init_from")
-    model.set_weights(start.model.get_weights())
+    start_from_model(model, start.model, "init_from")
     log.info("Starting from the weights of the %s in %s", start.role, start.source)
 
 
@@ -197,11 +210,11 @@ def _of_own_family(student: keras.Model, teachers: Sequence[TrainedModel], confi
     return None
 
 
-def _check_data(teacher: TrainedModel, config: RunConfig, name: str = "teacher"):
-    theirs, ours = teacher.config.data, config.data
+def _check_data(theirs: DatasetSpec, config: RunConfig, name: str):
+    ours = config.data
     if data_format(theirs) != data_format(ours):
         raise UserError(
-            f"the {name} in '{teacher.run_path}' was trained on {theirs.level}-level features "
+            f"{name} was trained on {theirs.level}-level features "
             f"{', '.join(theirs.feature_names)} of sizes {theirs.feature_sizes} with values in "
             f"{theirs.describe_ranges()}, and {theirs.num_classes} classes; this data has {ours.level}-level "
             f"{', '.join(ours.feature_names)}, {ours.feature_sizes}, {ours.describe_ranges()} and {ours.num_classes}."

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator
 
 from yt8m_distill.config.json import to_json, to_values
+from yt8m_distill.config.recipes import with_recipe
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
@@ -70,7 +71,7 @@ def _extend(run: RunDir, former: RunConfig, config: RunConfig):
     """Takes a run that is to be trained longer back to where it goes on; a longer teacher makes another student."""
     own = extension.extension_of(run, former, config)
     if config.training_mode == "serial" and not config.teacher_dirs and run.teacher.config_file.exists():
-        teacher = teacher_config(config, str(run.teacher.path))
+        teacher = with_recipe(teacher_config(config, str(run.teacher.path)))  # its settings may unset some
         if extension.extension_of(run.teacher, run.teacher.read_config(), teacher).trains:
             extension.begin_again(run, "its teacher is trained longer, and the student learns from it")
             return

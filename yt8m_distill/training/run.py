@@ -29,7 +29,7 @@ from yt8m_distill.runs.teachers import role_of_teacher, teacher_config, teacher_
 from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.training.checkpointing import names_and_sizes
 from yt8m_distill.training.loop import TrainingLoop
-from yt8m_distill.training.matching import check_buildable, learns_labels, start_from_run, teacher_of
+from yt8m_distill.training.matching import check_buildable, check_start, learns_labels, start_from_run, teacher_of
 from yt8m_distill.training.opening import open_run
 from yt8m_distill.training.report import Report, make_report
 from yt8m_distill.training.resolve import resolve
@@ -106,6 +106,8 @@ def _train_in(
     warn_where_slow(config.learning.precision)
     if config.learning.deterministic:
         tf.config.experimental.enable_op_determinism()
+    if config.init_from is not None and not finished:
+        check_start(config)
     teachers = _finished_teachers(config, run, devices) if config.training_mode == "serial" else []
     keras.utils.set_random_seed(config.learning.seed)
     models = _new_models(config, eigenvalues, devices)
