@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import pathlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,8 +136,9 @@ def make_report(
     if teacher is not None:
         trained.insert(0, teacher)
     longest = files["train"].longest_of_first()
-    seen = [(model, selection) for model in trained for selection in _selections(model, longest)]
-    rows = [_row(model, selection, config, run, files.get("eval"), longest) for model, selection in seen]
+    predicting = [(model, prediction_function(model.model)) for model in trained]  # compiled once for all selections
+    seen = [(*model, selection) for model in predicting for selection in _selections(model[0], longest)]
+    rows = [_row(*each, config, run, files.get("eval"), longest) for each in seen]
     if len(seen) > len(trained) and not config.learning.deterministic:
         rates = _videos_per_second(seen, files.get("eval") or files.get("validation") or files["train"])
         rows = [dataclasses.replace(row, videos_per_second=rate) for row, rate in zip(rows, rates, strict=True)]
@@ -153,18 +154,23 @@ def _selections(trained: TrainedModel, longest: int) -> list[FrameSelection]:
     return [*(dataclasses.replace(trained.selection, k=k) for k in smaller), trained.selection]
 
 
-def _videos_per_second(seen: Sequence[tuple[TrainedModel, FrameSelection]], videos: VideoFiles) -> list[float]:
+def _videos_per_second(
+    seen: Sequence[tuple[TrainedModel, Callable, FrameSelection]], videos: VideoFiles
+) -> list[float]:
     """Of each model with its frames. Times differ in every run, so a deterministic one has none."""
     log.info("Measuring videos/s for each number of frames")
-    tasks = {
-        place: throughput.Task(prediction_function(model.model), videos, selection)
-        for place, (model, selection) in enumerate(seen)
-    }
+    tasks = {place: throughput.Task(predict, videos, selection) for place, (_, predict, selection) in enumerate(seen)}
     return list(throughput.measure_in_turn(tasks, REPETITIONS, SECONDS).values())
 
 
 def _row(
-    trained: TrainedModel, selection: FrameSelection, config: RunConfig, run: RunDir, eval_videos, longest: int
+    trained: TrainedModel,
+    predict: Callable,
+    selection: FrameSelection,
+    config: RunConfig,
+    run: RunDir,
+    eval_videos,
+    longest: int,
 ) -> Row:
     # Of the longest video of the data: 300 frames would make the student look better where videos are shorter.
     frames = selection.frames(longest)
@@ -173,7 +179,7 @@ def _row(
         frames=frames,
         parameters=cost.parameter_count(trained.model),
         multiply_accumulates=cost.multiply_accumulates(trained.model, frames)[0],
-        metrics=_metrics(trained, selection, config, run, eval_videos),
+        metrics=_metrics(trained, predict, selection, config, run, eval_videos),
         choosing=choosing_of(trained, selection, longest),
     )
 
@@ -187,12 +193,12 @@ def choosing_of(trained: TrainedModel, selection: FrameSelection, longest: int) 
 
 
 def _metrics(
-    trained: TrainedModel, selection: FrameSelection, config: RunConfig, run: RunDir, eval_videos
+    trained: TrainedModel, predict: Callable, selection: FrameSelection, config: RunConfig, run: RunDir, eval_videos
 ) -> dict[str, Any]:
     if eval_videos is None:
         return {}
     result = _metrics_of_own_run(trained, config) or evaluate(
-        prediction_function(trained.model),
+        predict,
         eval_videos,
         selection,
         EvaluationMetrics(config.data.num_classes),
