@@ -80,7 +80,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--efficiency", type=float, default=1.0)
     parser.add_argument("--rehearse", type=int, default=0, metavar="VIDEOS")
-    parser.add_argument("--repetitions", type=int, default=1, help="not used: nothing is measured here")
     return parser.parse_args(argv)
 
 
