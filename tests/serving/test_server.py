@@ -64,16 +64,21 @@ def service(folder: pathlib.Path, log: pathlib.Path, *flags: str) -> Iterator[tu
             process.kill()
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> pathlib.Path:
+    """An export with an ONNX file."""
+    folder = tmp_path_factory.mktemp("exported")
+    write_run(folder / "run", "FrameLevelLogistic", {}, selection=FrameSelection(K))
+    assert export(folder / "run", folder / "export", "--formats=onnx", "--eval_videos=0") == 0
+    return folder / "export"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_service_answers_logs_and_ends_with_its_processes(tmp_path, number):
-    write_run(
-        tmp_path / "run", "NeXtVLAD", {"clusters": 4, "groups": 2, "hidden_size": 16}, selection=FrameSelection(K)
-    )
-    assert export(tmp_path / "run", tmp_path / "export", "--formats=onnx", "--eval_videos=0") == 0
-    with service(tmp_path / "export", tmp_path / "log", "--parsers=3") as (process, port):
+def test_a_service_answers_logs_and_ends_with_its_processes(exported, tmp_path, number):
+    with service(exported, tmp_path / "log", "--parsers=3") as (process, port):
         health = json.loads(ask(port, None, path="/health")[1])
-        assert health["sha256"] == hashlib.sha256((tmp_path / "export/model.onnx").read_bytes()).hexdigest()
+        assert health["sha256"] == hashlib.sha256((exported / "model.onnx").read_bytes()).hexdigest()
         status, text, _ = ask(port, npz(frames=frames_of(videos()[4])[None]), NPZ, "/predict?top_k=2")
         assert (status, len(json.loads(text)["videos"][0]["labels"])) == (200, 2)
         assert ask(port, b"PK", NPZ)[0] == 400
