@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.experiments.test_tables import SPEC
-from yt8m_distill.config.experiment import ExperimentConfig
+from yt8m_distill.config.experiment import ExperimentConfig, NamedRun
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.json import to_json
 from yt8m_distill.config.run import RunConfig
@@ -82,6 +82,8 @@ def test_finished_teachers_of_each_seed_count(tmp_path):
     assert "7 + 15: Student, " in budget.describe([(run.row, run.config) for run in planned])
     students = [run.config.teacher_dir for run in planned if run.row == STUDENT]
     assert students == [str(tmp_path / "seed0"), str(tmp_path / "seed1")]
+    named = plan(ExperimentConfig("runs.toml", "out", named_runs=(NamedRun("A", base),), seeds=(0, 1)))
+    assert [run.config.teacher_dir for run in named] == students
 
 
 def test_epochs_of_the_run_that_a_student_starts_from_count(tmp_path):

@@ -282,7 +282,7 @@ def _name(config: TrainConfig) -> str:
 
 def _named_runs(config: ExperimentConfig, seed: int) -> Iterator[Run]:
     for named in config.named_runs:
-        run_config = dataclasses.replace(named.config, learning=dataclasses.replace(named.config.learning, seed=seed))
+        run_config = _of_seed(named.config, seed)
         selection = run_config.selection
         k = None if selection.drawn_from else selection.k
         parts = [re.sub(r"[^a-z0-9]+", "-", named.row.lower()).strip("-") or "run"]
