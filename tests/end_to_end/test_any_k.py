@@ -16,19 +16,11 @@ from yt8m_distill.experiment import main as experiment_main
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs import loading, packing
 from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.training import report
 
 pytestmark = pytest.mark.slow
 
 STUDENT = ["--student_frames=1,2,3", "--student_losses=rep,pred", "--student_init=teacher", "--optimizer=SGD"]
 TEACHER = "training_mode=baseline,student_frames=1,3,12,num_epochs=2"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_measurements():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "SECONDS", 0.01)
-        yield
 
 
 @pytest.fixture(scope="module")
