@@ -15,9 +15,9 @@ LOSSES = ("rep", "pred", "ce")
 SHARES = {"rep": 0.2, "pred": 0.5, "ce": 0.3}
 
 
-def models() -> tuple[keras.Model, keras.Model]:
+def models(batch_norm: bool = False) -> tuple[keras.Model, keras.Model]:
     keras.utils.set_random_seed(0)
-    sizes = {"clusters": 4, "hidden_size": 8, "batch_norm": False}
+    sizes = {"clusters": 4, "hidden_size": 8, "batch_norm": batch_norm}
     return NetVLAD((6, 2), 5, **sizes), NetVLAD((6, 2), 5, **sizes)
 
 
@@ -72,6 +72,15 @@ def test_the_weights_are_those_of_the_step():
         distiller.compile(optimizer=keras.optimizers.SGD(1.0))
         totals.append(float(distiller.train_step(data())["loss"]))
     assert totals[0] == pytest.approx(totals[1], rel=1e-6)
+
+
+def test_measuring_leaves_no_trace():
+    distiller = Distiller(*models(batch_norm=True), losses=LOSSES, shares=GradientShares(SHARES))
+    distiller.compile(optimizer=keras.optimizers.SGD(1.0))
+    before = [variable.numpy() for variable in distiller.student.variables]
+    gradient_norms(distiller, data())
+    for variable, value in zip(distiller.student.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value, err_msg=variable.path)
 
 
 def test_shares_of_other_losses_are_refused():

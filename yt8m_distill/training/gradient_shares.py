@@ -55,6 +55,7 @@ def gradient_norms(distiller: Distiller, data: tuple, share: float | tf.Tensor |
     batch = keras.utils.unpack_x_y_sample_weight(data)
     shared = distiller.student.encoder_variables or distiller.student.trainable_variables
     constants = distiller.constant_outputs(batch[0])
+    kept = [(variable, tf.identity(variable.value)) for variable in distiller.non_trainable_variables]
     with tf.GradientTape(persistent=True) as tape:
         terms, _ = distiller.loss_terms(constants, *batch)
         losses = [terms[loss.name] if share is None else share * terms[loss.name] for loss in distiller.student_losses]
@@ -65,4 +66,6 @@ def gradient_norms(distiller: Distiller, data: tuple, share: float | tf.Tensor |
             loss, [variable.value for variable in shared], output_gradients=scale, unconnected_gradients="zero"
         )
         norms.append(tf.linalg.global_norm(collectives.summed(gradients)) / scale)
+    for variable, value in kept:  # moving averages and random states are those of the training alone
+        variable.assign(value)
     return tf.stack(norms)
