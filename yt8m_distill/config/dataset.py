@@ -14,6 +14,7 @@ ID_KEY = "Key of the videos' ids; empty: ids of file name and record number. [id
 LONGEST_VIDEO = 300  # frames, of YouTube-8M
 DEFAULT_RANGE = (-2.0, 2.0)  # of the numbers that the bytes of published features stand for
 RANGES_FILE = "features.json"  # beside files of features with other ranges
+PROJECTIONS_FILE = "features.npz"  # beside it, where features of films were projected
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class DatasetSpec:
         normalized: video level: each video's values, all features together, are brought to 2-norm 1.
         feature_ranges: lowest and highest number that the bytes of each feature stand for; None: -2 and 2.
         thin_sampling: of thin shards, the frame sampling that chose their frames.
+        extraction: identity of how the features are made of films, where `features.json` says it; empty: unknown.
     """
 
     edition: str
@@ -77,6 +79,7 @@ class DatasetSpec:
     normalized: bool = True
     feature_ranges: tuple[tuple[float, ...], ...] | None = field(default=None, metadata={"newer": True})
     thin_sampling: str = field(default="uniform", metadata={"newer": True})
+    extraction: str = field(default="", metadata={"newer": True})
 
     def __post_init__(self):
         object.__setattr__(self, "feature_names", tuple(self.feature_names))

@@ -250,15 +250,20 @@ def serialized_example(context: bytes | memoryview, feature_lists: Mapping[str, 
     return _field(_FIRST, context) + _field(_SECOND, b"".join(lists))
 
 
-def serialized_int64s(values: Mapping[str, int]) -> bytes:
-    """A serialized `tf.train.Features` with one number of 0 or more for each key."""
-    features = (_field(_THIRD, _field(_FIRST, _varint_bytes(value))) for value in values.values())
-    return b"".join(_map_entry(key.encode(), feature) for key, feature in zip(values, features, strict=True))
+def serialized_int64s(values: Mapping[str, int | Sequence[int]]) -> bytes:
+    """A serialized `tf.train.Features` with one number of 0 or more, or a list of them, for each key."""
+    return b"".join(_map_entry(key.encode(), _int64s(value)) for key, value in values.items())
 
 
 def serialized_bytes(key: str, value: bytes) -> bytes:
     """A serialized `tf.train.Features` with one bytes string."""
     return _map_entry(key.encode(), _field(_FIRST, _field(_FIRST, value)))
+
+
+def _int64s(value: int | Sequence[int]) -> bytes:
+    numbers = [value] if isinstance(value, int) else value
+    packed = b"".join(map(_varint_bytes, numbers))
+    return _field(_THIRD, _field(_FIRST, packed) if numbers else b"")
 
 
 def _feature_list(frames: np.ndarray) -> bytes:

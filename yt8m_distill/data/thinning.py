@@ -85,7 +85,7 @@ def run_thinning(config: ThinConfig):
     targets = rewriting.targets(videos.files, output_dir)
     log.info("Thinning %d files to %d frames a video; %s", len(targets), config.frames, videos.spec.describe())
     with lock_directory(output_dir):
-        keep_ranges(videos.spec, output_dir)
+        keep_ranges(videos.spec, videos.files, output_dir)
         count = rewriting.write(targets, videos.bad_records)
     _print_summary(targets, count, config)
     report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)

@@ -17,7 +17,7 @@ from yt8m_distill.config.dataset import VIDEO, DatasetSpec, SpecOverrides
 from yt8m_distill.config.shards import VerifyConfig
 from yt8m_distill.data import format_detection, sequence_example
 from yt8m_distill.data.bad_records import BadRecords
-from yt8m_distill.data.feature_ranges import with_ranges
+from yt8m_distill.data.feature_ranges import with_described, with_ranges
 from yt8m_distill.data.files import find_files
 from yt8m_distill.data.levels import LEVELS, describe_levels
 from yt8m_distill.data.reading import records_of_file, videos_of_file
@@ -74,7 +74,7 @@ def run_verification(config: VerifyConfig) -> bool:
         UserError: no file matches, or the records are sound but of an unknown format.
     """
     files = find_files(config.pattern, "PATTERN")
-    spec, problem = _common_format(files, config.overrides)
+    spec, problem = _common_format(files, with_described(config.overrides, files))
     tell_of_compressed(files)
     if spec is None:
         reason = problem or "no record can be read"

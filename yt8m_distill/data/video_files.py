@@ -14,7 +14,7 @@ from yt8m_distill.config.shard import Shard
 from yt8m_distill.data.bad_records import BadRecord, BadRecords
 from yt8m_distill.data.batch_reader import BatchReader
 from yt8m_distill.data.batches import Batch, View
-from yt8m_distill.data.feature_ranges import with_ranges
+from yt8m_distill.data.feature_ranges import with_described, with_ranges
 from yt8m_distill.data.files import find_files
 from yt8m_distill.data.format_detection import detect_files
 from yt8m_distill.data.reading import RecordReader
@@ -208,7 +208,7 @@ def open_videos(
     for path, stamp in stamps.items():
         bad_records.note_file(path, stamp.num_bytes)
     tell_of_compressed(files)
-    spec = spec or detect_files(files, overrides, skip_bad_records, use)
+    spec = spec or detect_files(files, with_described(overrides, files), skip_bad_records, use)
     spec = with_ranges(spec, files)
     check_generated_ids(spec, files)
     return VideoFiles(files, spec, BadRecords(skip_bad_records), use=use, stamps=stamps)

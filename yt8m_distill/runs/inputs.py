@@ -108,11 +108,16 @@ def input_spec(trained: DatasetSpec, detected: DatasetSpec, flag: str) -> Datase
 
 
 def check_ranges(trained: DatasetSpec, detected: DatasetSpec, flag: str):
-    """Checks that bytes stand for the same numbers as in training.
+    """Checks that bytes stand for the same numbers as in training, and features were made of films in the same way.
 
     Raises:
         UserError: they do not.
     """
+    if detected.extraction and trained.extraction and detected.extraction != trained.extraction:
+        raise UserError(
+            f"--{flag}: these features were made of films in another way than those of the training: extract both with "
+            "the same features.json (python -m yt8m_distill.extract_features --features=FILE)."
+        )
     if detected.feature_ranges != trained.feature_ranges:
         raise UserError(
             f"--{flag}: these features were quantized to {detected.describe_ranges()}, those of the training to "

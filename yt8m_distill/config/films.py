@@ -1,0 +1,110 @@
+"""Settings of commands that read films: which films, what is computed of them, and which of their frames."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from yt8m_distill.config.dataset import LONGEST_VIDEO
+from yt8m_distill.config.frames import LONGEST_COUNTED, MOST_FRAMES
+from yt8m_distill.config.settings import REQUIRED, Settings, group, setting
+
+FILMS = "folders, globs and files, separated by commas, or a CSV file with a path a row"
+AudioFeatureName = Literal["logmel", "vggish", "none"]
+FramePositions = Literal["exact", "keyframes"]
+AUDIO_FEATURES, FRAME_POSITIONS = get_args(AudioFeatureName), get_args(FramePositions)
+DEFAULT_BACKBONE = "efficientnet_lite0"
+YOUTUBE8M = "youtube8m"  # the backbone of the published features
+EXACT, KEYFRAMES = FRAME_POSITIONS
+NO_AUDIO = "none"
+FIT, NO_PCA = "fit", "none"
+
+
+@dataclass(frozen=True)
+class FeatureSettings(Settings):
+    """What is computed of a film, as far as the user sets it; None: the default, or what `features` says."""
+
+    backbone: str | None = setting(
+        None,
+        "Image network: efficientnet_lite0, youtube8m, a name of keras.applications, or a Keras, SavedModel or ONNX "
+        "file. [efficientnet_lite0]",
+    )
+    backbone_weights: str | None = setting(None, "Weights file of a network of keras.applications. [downloaded]")
+    model_dir: str | None = setting(None, "Folder with Google's files, for youtube8m and vggish.")
+    audio: AudioFeatureName | None = setting(None, "Feature of the sound. [logmel]")
+    pca: str | None = setting(
+        None,
+        "Projection of the image features: fit, on a sample; none; or a .npz file of an earlier fit. "
+        "[none; of youtube8m Google's]",
+    )
+    pca_size: int | None = setting(None, "Values a frame that a fitted projection keeps. [1024]", at_least=1)
+    frames_per_second: float | None = setting(None, "Frames to look at in a second of film. [1]", above=0, at_most=1000)
+    max_frames: int | None = setting(
+        None, "Frames to look at in a film at most. [300]", at_least=1, at_most=LONGEST_COUNTED
+    )
+
+    def __post_init__(self):
+        self.check_settings()
+        if self.pca_size is not None and self.pca != FIT:
+            raise self.error("{pca_size} goes with {pca}=fit only.")
+        if self.backbone_weights is not None and self.backbone in (None, DEFAULT_BACKBONE, YOUTUBE8M):
+            raise self.error("{backbone_weights} goes with a {backbone} of keras.applications only.")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that are set."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class FilmFrames(Settings):
+    """Which of a film's frames are decoded."""
+
+    student_frames: int | None = setting(
+        None, "Number k of frames that a student sees: only they are decoded. [all]", at_least=1, at_most=MOST_FRAMES
+    )
+    positions: FramePositions = setting(
+        EXACT, "Position of these frames: exact, or the nearest keyframes, which cost less.", flag="frame_positions"
+    )
+
+    @classmethod
+    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "FilmFrames":
+        frames = super().from_settings(values, **fields)
+        if frames.positions != EXACT and frames.student_frames is None:
+            raise cls.error("{positions} goes with {student_frames} only.")
+        return frames
+
+
+@dataclass(frozen=True)
+class FilmReading(Settings):
+    """How films are read, which changes no feature."""
+
+    on_bad_video: Literal["skip", "error"] = setting(
+        "skip", "Reaction to a film that cannot be decoded at all: skipping and reporting it, or an error."
+    )
+    workers: int | None = setting(None, "Films to decode at once. [the processors]", at_least=1)
+
+
+@dataclass(frozen=True)
+class ExtractConfig(Settings):
+    """One extraction of features from films."""
+
+    videos: str = setting(REQUIRED, f"Films: {FILMS}.")
+    output_dir: str = setting(REQUIRED, "Folder to write the TFRecord files, features.json and the tables to.")
+    labels: str | None = setting(None, "CSV file with the labels of each film, by name or number. [none]")
+    vocabulary: str | None = setting(None, "CSV file of class names and numbers. [numbers in the order of the names]")
+    features: str | None = setting(
+        None, "File features.json, or its folder, of the extraction whose features these are to be. [new ones]"
+    )
+    what: FeatureSettings = group(FeatureSettings)
+    frames: FilmFrames = group(FilmFrames)
+    reading: FilmReading = group(FilmReading)
+    fit_films: int = setting(200, "Films in the sample that projection and ranges are fitted to.", at_least=1)
+    videos_per_file: int = setting(256, "Videos in each TFRecord file.", at_least=1)
+
+
+DEFAULTS = {
+    "backbone": DEFAULT_BACKBONE,
+    "audio": "logmel",
+    "frames_per_second": 1.0,
+    "max_frames": LONGEST_VIDEO,
+}

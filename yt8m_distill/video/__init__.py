@@ -1,0 +1,1 @@
+"""From films to features: decoding, image networks, sound, projections, extraction."""
