@@ -99,7 +99,7 @@ class ExtractConfig(Settings):
     frames: FilmFrames = group(FilmFrames)
     reading: FilmReading = group(FilmReading)
     fit_films: int = setting(200, "Films in the sample that projection and ranges are fitted to.", at_least=1)
-    videos_per_file: int = setting(256, "Videos in each TFRecord file.", at_least=1)
+    videos_per_file: int = setting(256, "Videos in each TFRecord file.", at_least=1, at_most=4096)
 
 
 DEFAULTS = {

@@ -1,0 +1,193 @@
+"""The features of films: loaded as `features.json` describes them, or new ones, fitted to a sample of the films."""
+
+import dataclasses
+import logging
+import os
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from yt8m_distill.config.dataset import DEFAULT_RANGE, PROJECTIONS_FILE, RANGES_FILE
+from yt8m_distill.config.films import FIT, KEYFRAMES, NO_PCA, YOUTUBE8M, FeatureSettings, FilmFrames, FilmReading
+from yt8m_distill.data.feature_ranges import FeatureFile
+from yt8m_distill.errors import UserError
+from yt8m_distill.quantization import RangeFit
+from yt8m_distill.video import projection as projections
+from yt8m_distill.video.audio_features import audio_feature_named
+from yt8m_distill.video.backbones.naming import backbone_named
+from yt8m_distill.video.extractor import Decoding, Extractor, FilmFeatures, Quantizer
+from yt8m_distill.video.features import Recipe, identity_of, read_features, write_features
+from yt8m_distill.video.film_list import Film
+
+log = logging.getLogger(__name__)
+
+LEAST_SAMPLED = 2048  # frames that ranges and means are fitted to
+SAMPLED_EACH_VALUE = 6  # frames for each value that a projection keeps
+DEFAULT_PCA_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """All that makes features of films.
+
+    Attributes:
+        recipe: how, in words and checksums.
+        file: what every command reads of it.
+        backbone: the image network.
+        audio: the feature of sound; None: none.
+        projections: of each feature, by name: of images first.
+    """
+
+    recipe: Recipe
+    file: FeatureFile
+    backbone: Any
+    audio: Any | None
+    projections: Mapping[str, Any]
+
+    @property
+    def quantizer(self) -> Quantizer:
+        return Quantizer(self.projections, self.file.ranges)
+
+    @property
+    def frame_bytes(self) -> int:
+        return sum(self.file.sizes.values())
+
+    def extractor(self, choice: FilmFrames, reading: FilmReading) -> Extractor:
+        """What computes these features of the frames that are chosen."""
+        decoding = Decoding(self.recipe.frames_per_second, self.recipe.max_frames, choice)
+        return Extractor(self.backbone, self.audio, decoding, reading.workers or os.cpu_count() or 1)
+
+    def write(self, folder: pathlib.Path, num_classes: int):
+        """Writes `features.json`, and the projections before it."""
+        projections.write(folder / PROJECTIONS_FILE, self.projections)
+        write_features(folder, self.recipe, dataclasses.replace(self.file, num_classes=num_classes or None))
+
+
+def load_feature_set(path: str | os.PathLike, settings: FeatureSettings) -> FeatureSet:
+    """The features that a `features.json`, or that in a folder, describes.
+
+    Args:
+        path: of the file or folder.
+        settings: where the files of the networks are, if not where they were.
+
+    Raises:
+        UserError: it cannot be read, the settings ask for something else, or a network is another one.
+    """
+    path = pathlib.Path(path)
+    folder = path if path.is_dir() else path.parent
+    recipe, file = read_features(path)
+    recipe = recipe.with_places(settings, str(path))
+    backbone, audio = _networks(recipe)
+    names = _names(recipe, backbone, audio)
+    loaded = projections.read(folder / PROJECTIONS_FILE, names)
+    checksums = _checksums(backbone, audio, loaded)
+    for name, checksum in (recipe.checksums or {}).items():
+        if checksums.get(name) != checksum:
+            raise UserError(
+                f"the {name} is not the one that '{folder / RANGES_FILE}' was written with (checksum "
+                f"{checksums.get(name)}, not {checksum})."
+            )
+    return FeatureSet(recipe, file, backbone, audio, loaded)
+
+
+def fit_feature_set(settings: FeatureSettings, films: Sequence[Film], reading: FilmReading) -> FeatureSet:
+    """New features, whose projections and ranges are fitted to some films.
+
+    Args:
+        settings: what they are.
+        films: the sample.
+        reading: how films are read.
+
+    Raises:
+        UserError: a network or projection cannot be loaded, or no film can be decoded.
+    """
+    recipe = Recipe.of_settings(settings)
+    backbone, audio = _networks(recipe)
+    if settings.pca is None and recipe.backbone == YOUTUBE8M:
+        recipe = dataclasses.replace(recipe, pca=recipe.model_dir)
+    if recipe.pca == FIT:
+        recipe = dataclasses.replace(recipe, pca_size=min(recipe.pca_size or DEFAULT_PCA_SIZE, backbone.size))
+    sample = _sampled(Extractor(backbone, audio, _decoding(recipe, films), reading.workers or os.cpu_count() or 1), films)
+    names = _names(recipe, backbone, audio)
+    values = dict(zip(names, (_joined(sample, "images"), _joined(sample, "sound")), strict=False))
+    fitted = {name: _projection(recipe, names.index(name), values[name], audio) for name in names}
+    ranges, clipped = {}, {}
+    for name in names:
+        ranges[name], clipped[name] = _range(fitted[name], values[name])
+    recipe = dataclasses.replace(
+        recipe,
+        checksums=_checksums(backbone, audio, fitted),
+        explained_variance=fitted[names[0]].explained_variance,
+        clipped=clipped,
+    )
+    sizes = {name: fitted[name].size for name in names}
+    file = FeatureFile(ranges, sizes, max_frames=recipe.max_frames, extraction=identity_of(recipe, ranges))
+    return FeatureSet(recipe, file, backbone, audio, fitted)
+
+
+def _networks(recipe: Recipe) -> tuple[Any, Any | None]:
+    model_dir = recipe.model_dir if recipe.backbone == YOUTUBE8M else None
+    backbone = backbone_named(recipe.backbone, recipe.backbone_weights, model_dir)
+    return backbone, audio_feature_named(recipe.audio, recipe.model_dir) if recipe.has_audio else None
+
+
+def _names(recipe: Recipe, backbone: Any, audio: Any | None) -> list[str]:
+    """Of the features: those of the published ones where they are made in their way."""
+    if recipe.backbone == YOUTUBE8M:
+        return ["rgb"] + ([] if audio is None else ["audio"])
+    image = re.sub(r"\W", "_", pathlib.Path(recipe.backbone).stem if os.sep in recipe.backbone else recipe.backbone)
+    return [image] + ([] if audio is None else [recipe.audio])
+
+
+def _checksums(backbone: Any, audio: Any | None, by_feature: Mapping[str, Any]) -> dict[str, str]:
+    networks = {"backbone": backbone.identity} | ({} if audio is None else {"audio": audio.identity})
+    return networks | {f"projection of {name}": projection.identity for name, projection in by_feature.items()}
+
+
+def _decoding(recipe: Recipe, films: Sequence[Film]) -> Decoding:
+    """As many frames of each film of the sample as are needed of all."""
+    needed = max(LEAST_SAMPLED, SAMPLED_EACH_VALUE * (recipe.pca_size or 0))
+    choice = FilmFrames(-(-needed // max(len(films), 1)), KEYFRAMES)
+    return Decoding(recipe.frames_per_second, recipe.max_frames, choice)
+
+
+def _sampled(extractor: Extractor, films: Sequence[Film]) -> list[FilmFeatures]:
+    with tqdm(total=len(films), desc="Fitting features", unit="film", mininterval=1.0) as bar:
+        sample = []
+        for features in extractor.features(films):
+            sample.append(features)
+            bar.update()
+    if all(features.is_lost for features in sample):
+        first = sample[0]
+        raise UserError(f"none of the films can be decoded (first: '{first.film.path}': {'; '.join(first.problems)}).")
+    return sample
+
+
+def _joined(sample: Sequence[FilmFeatures], name: str) -> np.ndarray | None:
+    parts = [values for features in sample if (values := getattr(features, name)) is not None and len(values)]
+    return np.concatenate(parts) if parts else None
+
+
+def _projection(recipe: Recipe, place: int, values: np.ndarray | None, audio: Any | None) -> Any:
+    """That of images, place 0, or of sound, which is never projected to fewer values."""
+    if place == 0 and recipe.pca == FIT:
+        return projections.Projection.fit(values, recipe.pca_size)
+    if place == 0 and recipe.pca != NO_PCA:
+        return projections.Projection.from_file(recipe.pca)
+    if values is None:
+        raise UserError("none of the films in the sample has sound; leave it out with --audio=none.")
+    return projections.Projection.standardized(values)
+
+
+def _range(projection: Any, values: np.ndarray | None) -> tuple[tuple[float, float], float]:
+    """The range of what a projection gives, and the share of its values outside of it."""
+    numbers = projection(values)
+    fit = RangeFit()
+    fit.add(numbers)
+    low, high = DEFAULT_RANGE if projection.is_published else fit.range()
+    return (low, high), float(np.mean((numbers < low) | (numbers > high)))
