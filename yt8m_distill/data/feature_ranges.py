@@ -18,7 +18,7 @@ from typing import Any
 
 from yt8m_distill.config.dataset import (
     DEFAULT_RANGE,
-    PROJECTIONS_FILE,
+    DESCRIPTION_FILES,
     RANGES_FILE,
     VIDEO,
     DatasetSpec,
@@ -195,8 +195,8 @@ def keep_ranges(spec: DatasetSpec, files: Sequence[str], folder: pathlib.Path):
 
 
 def copy_description(source: pathlib.Path, target: pathlib.Path):
-    """Copies `features.json` and its projections from folder to folder, the latter first."""
-    for name in (PROJECTIONS_FILE, RANGES_FILE):
+    """Copies `features.json` and what belongs to it from folder to folder."""
+    for name in DESCRIPTION_FILES:
         if (source / name).exists():
             with open(source / name, "rb") as file, atomic.file_written_beside(target / name, binary=True) as copy:
                 shutil.copyfileobj(file, copy)

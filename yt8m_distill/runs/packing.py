@@ -6,7 +6,9 @@ import pathlib
 import tarfile
 import tempfile
 
+from yt8m_distill.config.dataset import DESCRIPTION_FILES
 from yt8m_distill.config.json import to_json
+from yt8m_distill.data.feature_ranges import copy_description
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import archives, atomic
 from yt8m_distill.files.checksums import CHECKSUMS_FILE
@@ -15,7 +17,10 @@ from yt8m_distill.runs import weights
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.trained_model import TrainedModel
 
-PACKED_FILES = ("config.json", "best/student.weights.h5", "best/teacher.weights.h5", f"best/{CHECKSUMS_FILE}")
+PACKED_FILES = (
+    *("config.json", "best/student.weights.h5", "best/teacher.weights.h5", f"best/{CHECKSUMS_FILE}"),
+    *DESCRIPTION_FILES,
+)
 
 
 def pack(trained: TrainedModel, path: str):
@@ -34,13 +39,21 @@ def pack(trained: TrainedModel, path: str):
         best = RunDir(folder).best
         weights.save_all({trained.role: trained.model}, best)
         write_config(RunDir(folder), trained)
+        if trained.config.data.extraction:
+            copy_description(trained.run_path, pathlib.Path(folder))
         with (
             atomic.file_written_beside(target, binary=True) as packed,
             gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as compressed,
             tarfile.open(fileobj=compressed, mode="w") as archive,
         ):
-            for file in (RunDir(folder).config_file, weights.weights_file(best, trained.role), best / CHECKSUMS_FILE):
+            files = [RunDir(folder).config_file, weights.weights_file(best, trained.role), best / CHECKSUMS_FILE]
+            for file in (*files, *_description(RunDir(folder))):
                 archive.add(file, arcname=str(file.relative_to(folder)), filter=_anonymous)
+
+
+def _description(run: RunDir) -> list[pathlib.Path]:
+    """What the run says of how its features are made of films."""
+    return [path for path in (run.path / name for name in DESCRIPTION_FILES) if path.exists()]
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

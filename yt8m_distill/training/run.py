@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import pathlib
 from collections.abc import Mapping
 
 import keras
@@ -13,6 +14,7 @@ from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.batches import StoredOutputs
+from yt8m_distill.data.feature_ranges import copy_description
 from yt8m_distill.data.labels import check_labels
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.devices import cluster
@@ -87,6 +89,8 @@ def _train(
     eigenvalues = _eigenvalues(config)
     opened = open_run(config, start_new_model) if devices.is_chief else contextlib.nullcontext(RunDir(config.train_dir))
     with opened as run:
+        if devices.is_chief and config.data.extraction:
+            copy_description(pathlib.Path(files["train"].files[0]).parent, run.path)
         return _train_in(run, config, files, eigenvalues, devices)
 
 

@@ -14,7 +14,6 @@ from yt8m_distill.files.delimited import whole_number
 from yt8m_distill.prediction.vocabulary import load_vocabulary
 from yt8m_distill.video.film_list import Film
 
-VOCABULARY_FILE = "vocabulary.csv"
 LEAST_CLASSES = 2  # that a model has
 MOST_CLASSES = 10**6
 

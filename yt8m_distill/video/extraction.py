@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from yt8m_distill.config.dataset import RANGES_FILE
+from yt8m_distill.config.dataset import RANGES_FILE, VOCABULARY_FILE
 from yt8m_distill.config.films import ExtractConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.lock import lock_directory
-from yt8m_distill.video.class_numbers import VOCABULARY_FILE, ClassNumbers, class_numbers, read_vocabulary
+from yt8m_distill.video.class_numbers import ClassNumbers, class_numbers, read_vocabulary
 from yt8m_distill.video.extractor import FilmFeatures
 from yt8m_distill.video.feature_set import FeatureSet, fit_feature_set, load_feature_set
 from yt8m_distill.video.film_list import Film, in_mixed_order, read_films

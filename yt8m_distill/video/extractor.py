@@ -1,6 +1,7 @@
 """Features of many films: they are decoded side by side, and one image network computes the frames of all of them."""
 
 import itertools
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -119,7 +120,7 @@ class Extractor:
         """Decodes a film, in a thread of its own."""
         features = FilmFeatures(film)
         try:
-            with open_film(film.path) as opened:
+            with open_film(film.path, threads=max((os.cpu_count() or 1) // self.workers, 1)) as opened:
                 features.seconds = opened.seconds
                 whole = whole_seconds(opened.seconds, self.decoding.frames_per_second, self.decoding.max_frames)
                 features.all_frames = len(whole)
@@ -138,7 +139,7 @@ class Extractor:
         choice = self.decoding.choice
         if choice.student_frames is None:
             return times
-        return positions(times, choice.student_frames, "uniform", choice.positions, opened)
+        return positions(times, choice.student_frames, "uniform", choice.positions, opened.keyframe_times)
 
 
 @dataclass(frozen=True)
