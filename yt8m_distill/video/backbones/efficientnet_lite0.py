@@ -10,7 +10,12 @@ import tensorflow as tf
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.plugins import register_backbone
-from yt8m_distill.video.backbones.backbone import BATCH_SIZE, Backbone, ImageOptions, checksum_of_arrays
+from yt8m_distill.video.backbones.backbone import (
+    BATCH_SIZE,
+    Backbone,
+    ImageOptions,
+    checksum_of_arrays,
+)
 from yt8m_distill.video.backbones.torch_file import read_torch_weights
 
 NAME = "efficientnet_lite0"
@@ -68,6 +73,7 @@ class EfficientNetLite0(Backbone):
         self._network = tf.function(
             lambda pixels: network((tf.cast(pixels, tf.float32) - 127.0) / 128.0, training=False),
             input_signature=[tf.TensorSpec((batch_size, *IMAGE_SIZE, 3), tf.uint8)],
+            autograph=False,
         )
 
     def _features(self, batch):
@@ -116,9 +122,7 @@ def _block(x, prefix: str, kernel_size: int, stride: int, expansion: int, filter
 
 
 def _convolution(x, filters: int, kernel_size: int, name: str, norm: str, strides: int = 1, activation: bool = True):
-    x = keras.layers.Conv2D(
-        filters, kernel_size, strides, padding="same", use_bias=False, name=_keras_name(name)
-    )(x)
+    x = keras.layers.Conv2D(filters, kernel_size, strides, padding="same", use_bias=False, name=_keras_name(name))(x)
     return _normalized(x, norm, activation)
 
 

@@ -71,7 +71,7 @@ class _Tensor:
         whole = len(self.shape) == len(self.strides) and all(
             type(number) is int and number >= 0 for number in (self.offset, *self.shape, *self.strides)
         )
-        last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
+        last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=False))
         if not whole or (math.prod(self.shape) and last >= len(values)) or math.prod(self.shape) > len(values):
             raise UserError("a tensor is larger than what is stored of it")
         steps = [step * values.itemsize for step in self.strides]
