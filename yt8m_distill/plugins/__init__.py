@@ -1,4 +1,4 @@
-"""What users add to this package: models, losses, frame samplings and input normalizations of their own.
+"""What users add to this package: models, losses, frame samplings, input normalizations and backbones of their own.
 
 A module of one's own registers them with the decorators here and is named by `--plugins=my_package.my_module`:
 
@@ -46,17 +46,31 @@ FRAME_SAMPLINGS = Registry(
 INPUT_NORMALIZATIONS = Registry(
     "input normalization", dict.fromkeys(("l2", "unwhiten", "none"), f"{_MODELS}.input_normalization")
 )
+# Classes of networks that make features of images; see video.backbones.backbone.
+_BACKBONES = "yt8m_distill.video.backbones"
+BACKBONES = Registry(
+    "backbone",
+    {"efficientnet_lite0": f"{_BACKBONES}.efficientnet_lite0", "youtube8m": f"{_BACKBONES}.inception_graph"},
+)
+# Classes that make features of sound; see video.audio_features.
+AUDIO_FEATURES = Registry("audio feature", dict.fromkeys(("logmel", "vggish"), "yt8m_distill.video.audio_features"))
 
 register_model = MODELS.register
 register_loss = LOSSES.register
 register_frame_sampling = FRAME_SAMPLINGS.register
 register_input_normalization = INPUT_NORMALIZATIONS.register
+register_backbone = BACKBONES.register
+register_audio_feature = AUDIO_FEATURES.register
 
 __all__ = [
+    "AUDIO_FEATURES",
+    "BACKBONES",
     "FRAME_SAMPLINGS",
     "INPUT_NORMALIZATIONS",
     "LOSSES",
     "MODELS",
+    "register_audio_feature",
+    "register_backbone",
     "register_frame_sampling",
     "register_input_normalization",
     "register_loss",
