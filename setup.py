@@ -10,6 +10,7 @@ TENSORFLOW_RANGE = ">=2.21,<2.22"
 EXPORT = ["ai-edge-litert>=2.3,<3", "onnx>=1.23,<2", "onnxruntime>=1.31,<2", "tf2onnx>=1.17,<2"]
 SERVE = ["fastapi>=0.165,<1", "h11>=0.16,<1", "prometheus_client>=0.26,<1", "uvicorn>=0.54,<1"]
 BEAM = ["apache-beam>=2.77,<3"]
+VIDEO = ["av>=18.1,<20"]
 COMMANDS = (
     *("train", "eval", "inference", "export", "serve", "beam_inference", "merge_predictions", "segment_eval"),
     *("verify", "thin", "quantize", "flops", "convert_checkpoint", "experiment"),
@@ -48,10 +49,12 @@ setup(
             *EXPORT,
             *SERVE,
             *BEAM,
+            *VIDEO,
         ],
         "export": EXPORT,
         "serve": SERVE,
         "beam": BEAM,
+        "video": VIDEO,
         "plots": ["matplotlib>=3.9,<4", "scikit-learn>=1.5,<2"],
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW_RANGE}"],
     },

@@ -1,0 +1,1 @@
+"""From films to features; decoding needs the extra `video`."""
