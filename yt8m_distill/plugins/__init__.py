@@ -53,7 +53,10 @@ BACKBONES = Registry(
     {"efficientnet_lite0": f"{_BACKBONES}.efficientnet_lite0", "youtube8m": f"{_BACKBONES}.inception_graph"},
 )
 # Classes that make features of sound; see video.audio_features.
-AUDIO_FEATURES = Registry("audio feature", dict.fromkeys(("logmel", "vggish"), "yt8m_distill.video.audio_features"))
+AUDIO_FEATURES = Registry(
+    "audio feature",
+    {"logmel": "yt8m_distill.video.audio_features", "vggish": "yt8m_distill.video.vggish"},
+)
 
 register_model = MODELS.register
 register_loss = LOSSES.register

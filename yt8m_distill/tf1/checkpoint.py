@@ -42,19 +42,20 @@ class Tf1Checkpoint:
     step: int | None
 
 
-def read_checkpoint(path: str) -> Tf1Checkpoint:
+def read_checkpoint(path: str, argument: str = "--from") -> Tf1Checkpoint:
     """Reads a checkpoint, in a process of its own: TensorFlow ends the process where an index is damaged.
 
     Args:
         path: of the checkpoint, with or without the ending of one of its files; or of a folder, whose checkpoint with
             the most steps is read.
+        argument: that names the checkpoint, for messages.
 
     Raises:
         UserError: there is none, it cannot be read, or it claims more than its files can hold.
     """
-    prefix = _prefix(pathlib.Path(path))
+    prefix = _prefix(pathlib.Path(path), argument)
     if problem := _missing_files(prefix):
-        raise UserError(f"--from={prefix}: {problem}.")
+        raise UserError(f"{argument}={prefix}: {problem}.")
     with tempfile.TemporaryDirectory() as folder:
         contents = _contents(prefix, pathlib.Path(folder))
         with np.load(pathlib.Path(folder, reader_process.VALUES_FILE), allow_pickle=False) as stored:
@@ -88,14 +89,16 @@ def _read_in_process(prefix: str, folder: pathlib.Path, num_bytes: int):
     subprocess.run(command, check=True, capture_output=True, timeout=seconds, env=module_environment())
 
 
-def _prefix(path: pathlib.Path) -> pathlib.Path:
+def _prefix(path: pathlib.Path, argument: str) -> pathlib.Path:
     if not path.is_dir():
         return path.with_name(_PART.sub("", path.name))
     prefixes = [index.with_suffix("") for index in path.glob("*.index")]
     if not prefixes:
         parts = sorted(file.name for file in path.iterdir() if _PART.search(file.name))
         rest = f"; there is only {', '.join(parts[:3])}" if parts else ""
-        raise UserError(f"--from={path}: there is no checkpoint in this folder (no file that ends in .index){rest}.")
+        raise UserError(
+            f"{argument}={path}: there is no checkpoint in this folder (no file that ends in .index){rest}."
+        )
     return max(prefixes, key=lambda prefix: (int(m[1]) if (m := _STEP.search(prefix.name)) else -1, prefix.name))
 
 

@@ -1,15 +1,14 @@
 """What every backbone is: a network that makes features of images."""
 
 import abc
-import hashlib
-import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from yt8m_distill.video.backbones.images import cropped, resized
+from yt8m_distill.video.batches import in_fixed_batches
 
 BATCH_SIZE = 4  # the fastest on a CPU
 CROP = 0.875  # the square that networks of ImageNet are evaluated on
@@ -48,8 +47,7 @@ class ImageOptions:
 class Backbone(abc.ABC):
     """A network that makes features of images. Subclasses implement `_features`.
 
-    The network always computes `batch_size` images, some of them empty where there are fewer: the last bits of a
-    convolution depend on how many images it gets, and the features of a frame must not depend on the frames beside it.
+    The features of a frame do not depend on the frames beside it, not even in their last bits; see `in_fixed_batches`.
 
     Args:
         name: what `backbone_named` knows it by.
@@ -98,51 +96,8 @@ class Backbone(abc.ABC):
         Returns:
             float32 (images, size).
         """
-        parts = [
-            self._of_part(images[start : start + self.batch_size]) for start in range(0, len(images), self.batch_size)
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, self.size), np.float32)
-
-    def _of_part(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        batch = np.zeros((self.batch_size, *images[0].shape), images[0].dtype)
-        batch[: len(images)] = images
-        return np.asarray(self._features(batch), np.float32)[: len(images)]
+        return in_fixed_batches(self._features, images, self.batch_size, self.size)
 
     @abc.abstractmethod
     def _features(self, batch: np.ndarray) -> np.ndarray:
         """Features (batch_size, size) of prepared images (batch_size, height, width, 3)."""
-
-
-def checksum_of_arrays(description: str, arrays: Iterable[np.ndarray]) -> str:
-    """The identity of a network that is made of arrays.
-
-    Args:
-        description: its architecture and preprocessing.
-        arrays: its weights, in a fixed order.
-
-    Returns:
-        The first 16 hexadecimal digits of a SHA-256.
-    """
-    digest = hashlib.sha256(description.encode())
-    for array in arrays:
-        digest.update(repr((array.dtype.str, array.shape)).encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def checksum_of_files(description: str, path: pathlib.Path) -> str:
-    """The identity of a network that is one file, or all files of a folder.
-
-    Args:
-        description: as for `checksum_of_arrays`.
-        path: of the file or folder.
-
-    Returns:
-        The first 16 hexadecimal digits of a SHA-256.
-    """
-    digest = hashlib.sha256(description.encode())
-    for file in sorted(filter(pathlib.Path.is_file, path.rglob("*"))) if path.is_dir() else [path]:
-        digest.update(file.relative_to(path).as_posix().encode())
-        with open(file, "rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()[:16]

@@ -14,7 +14,6 @@ from yt8m_distill.video.backbones.backbone import (
     BATCH_SIZE,
     Backbone,
     ImageOptions,
-    checksum_of_arrays,
 )
 from yt8m_distill.video.backbones.torch_file import read_torch_weights
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import in_short
 from yt8m_distill.plugins import register_backbone
-from yt8m_distill.video.backbones.backbone import Backbone, ImageOptions, checksum_of_files
+from yt8m_distill.video.backbones.backbone import Backbone, ImageOptions
+from yt8m_distill.video.checksums import checksum_of_files
 
 NAME = "youtube8m"
 GRAPH_FILE, ARCHIVE = "classify_image_graph_def.pb", "inception-2015-12-05.tgz"

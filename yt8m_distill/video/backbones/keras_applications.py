@@ -13,7 +13,6 @@ from yt8m_distill.video.backbones.backbone import (
     BATCH_SIZE,
     Backbone,
     ImageOptions,
-    checksum_of_arrays,
 )
 
 # Sizes of images that the weights were trained on, where it is not this one.

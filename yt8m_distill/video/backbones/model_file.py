@@ -9,7 +9,8 @@ import numpy as np
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import in_short
-from yt8m_distill.video.backbones.backbone import BATCH_SIZE, Backbone, ImageOptions, checksum_of_files
+from yt8m_distill.video.backbones.backbone import BATCH_SIZE, Backbone, ImageOptions
+from yt8m_distill.video.checksums import checksum_of_files
 
 USUAL_SIZE = 224
 KERAS_ENDINGS = (".keras", ".h5", ".hdf5")

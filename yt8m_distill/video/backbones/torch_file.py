@@ -120,7 +120,8 @@ def _read(file: BinaryIO, num_bytes: int) -> dict[str, np.ndarray]:
 
 
 def _read_storage(file: BinaryIO, dtype: np.dtype, num_bytes: int) -> np.ndarray:
-    length = int.from_bytes(file.read(8), "little", signed=True)
-    if not 0 <= length * dtype.itemsize <= num_bytes - file.tell():
+    head = file.read(8)
+    length = int.from_bytes(head, "little", signed=True)
+    if len(head) < 8 or not 0 <= length * dtype.itemsize <= num_bytes - file.tell():
         raise UserError("it ends within the values of a tensor")
     return np.frombuffer(file.read(length * dtype.itemsize), dtype)
