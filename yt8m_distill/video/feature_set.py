@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from yt8m_distill.config.dataset import DEFAULT_RANGE, PROJECTIONS_FILE, RANGES_FILE
-from yt8m_distill.config.films import FIT, KEYFRAMES, NO_PCA, YOUTUBE8M, FeatureSettings, FilmFrames, FilmReading
+from yt8m_distill.config.films import EXACT, FIT, KEYFRAMES, NO_PCA, YOUTUBE8M, FeatureSettings, FilmFrames, FilmReading
 from yt8m_distill.data.feature_ranges import FeatureFile
 from yt8m_distill.errors import UserError
 from yt8m_distill.quantization import RangeFit
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 LEAST_SAMPLED = 2048  # frames that ranges and means are fitted to
 SAMPLED_EACH_VALUE = 6  # frames for each value that a projection keeps
 DEFAULT_PCA_SIZE = 1024
+_FEW_FRAMES = 30  # of a film, for which keyframes are decoded far quicker than others
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ def _checksums(backbone: Any, audio: Any | None, by_feature: Mapping[str, Any]) 
 def _decoding(recipe: Recipe, films: Sequence[Film]) -> Decoding:
     """As many frames of each film of the sample as are needed of all."""
     needed = max(LEAST_SAMPLED, SAMPLED_EACH_VALUE * (recipe.pca_size or 0))
-    choice = FilmFrames(-(-needed // max(len(films), 1)), KEYFRAMES)
+    of_each = -(-needed // max(len(films), 1))
+    choice = FilmFrames(of_each, KEYFRAMES if of_each < _FEW_FRAMES else EXACT)
     return Decoding(recipe.frames_per_second, recipe.max_frames, choice)
 
 
