@@ -142,7 +142,7 @@ def read_packets(container: av.container.InputContainer, stream: Stream, losses:
                 if packet.size:
                     yield packet
             return
-        except (av.error.FFmpegError, OSError) as error:
+        except (av.error.FFmpegError, OSError):
             errors += 1
             losses.add(object(), None)
 

@@ -5,12 +5,13 @@
         for image in film.frames_at(times):
             ...
 
-Times are seconds from the start of the film, wherever its timestamps begin. The frame at a time is the one that is shown
-then: the last one that begins at it or before. A frame that begins up to half a frame later, and at most 20 ms, counts as
-beginning at it, as at 29.97 frames a second the thirtieth begins at 1.001 s. Before the first frame it is the first, after
-the last one the last. So a film with fewer frames than times gives frames several times, as a player would.
+Times are seconds from the start of the film, wherever its timestamps begin. The frame at a time is the one that is
+shown then: the last one that begins at it or before. A frame that begins up to half a frame later, and at most 20 ms,
+counts as beginning at it, as at 29.97 frames a second the thirtieth begins at 1.001 s. Before the first frame it is the
+first, after the last one the last. So a film with fewer frames than times gives frames several times, as a player would.
 """
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 
@@ -89,7 +90,8 @@ class Film:
         if not packets:
             raise UserError(f"'{self.path}' has no frames: the file may be cut off.")
         rate = stream.average_rate or stream.guessed_rate
-        table = PacketTable(packets, float(stream.time_base), float(rate) if rate else None, last[1])
+        reorders = container.format.name == "avi" and stream.codec_context.has_b_frames
+        table = PacketTable(packets, float(stream.time_base), float(rate) if rate else None, last[1], reorders)
         if not table.is_regular:
             self._note("timestamps are missing or not in order: times follow from the number of frames")
         return table
@@ -129,7 +131,7 @@ class Film:
             UserError: the times do not ascend, or not one frame of the film can be decoded.
         """
         times = list(times)
-        if any(later < earlier for earlier, later in zip(times, times[1:], strict=False)):
+        if any(later < earlier for earlier, later in itertools.pairwise(times)):
             raise UserError("times must ascend.")
         if not self._table.is_regular:
             yield from self._counted_images(times)
@@ -231,15 +233,16 @@ class Film:
         """As `frames_at`, of a film whose frames get their times while everything is decoded."""
         with containers.open_container(self.path) as container:
             stream = containers.video_stream(container, self.path, self._threads)
-            convert, clock = Converter(self._threads), self._table.clock()
-            packets = (*self._packets(container, stream), None)
+            convert = Converter(self._threads)
+            packets = itertools.chain(self._packets(container, stream), [None])
             frames = (
-                (clock.time(frame.pts), frame)
+                frame
                 for packet in packets
                 for frame in containers.decode_packet(stream, packet, self._decoding, self._table.zero_seconds)
             )
             last = image = None
-            for frame in shown_at(frames, [time + self._table.early for time in times]):
+            timed = zip(itertools.chain(self._table.times, itertools.repeat(self.seconds)), frames, strict=False)
+            for frame in shown_at(timed, [time + self._table.early for time in times]):
                 if frame is not last or image is None:
                     last, image = frame, convert(self._checked(frame))
                 yield image

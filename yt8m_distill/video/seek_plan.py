@@ -1,10 +1,11 @@
 """Which packets of a film are decoded for some of its frames, and where seeking saves any.
 
-A decoder starts at a keyframe only. What a frame costs is the number of packets from a keyframe to it, or from the frame
-before it, whichever are fewer; so a plan never decodes more than decoding everything does.
+A decoder starts at a keyframe only. What a frame costs is the number of packets from a keyframe to it, or from the
+frame before it, whichever are fewer; so a plan never decodes more than decoding everything does.
 """
 
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,33 +49,6 @@ class Run:
     cost: int
 
 
-class Clock:
-    """Ascending times out of timestamps that are missing or jump back, as where films were joined.
-
-    Args:
-        tick: seconds of one.
-        step: seconds of a frame, from one frame to the next where the timestamps do not say.
-    """
-
-    def __init__(self, tick: float, step: float):
-        self._tick = tick
-        self._step = step
-        self._offset: float | None = None
-        self._last = -step
-
-    def time(self, stamp: int | None) -> float:
-        """Seconds of the next frame from the first."""
-        expected = self._last + self._step
-        if stamp is None:
-            self._last = expected
-            return expected
-        seconds = stamp * self._tick
-        if self._offset is None or seconds + self._offset <= self._last:
-            self._offset = expected - seconds
-        self._last = seconds + self._offset
-        return self._last
-
-
 class PacketTable:
     """The packets of a film's video in the order of decoding.
 
@@ -84,11 +58,12 @@ class PacketTable:
         packets: all of them.
         tick: seconds of a tick.
         rate: frames a second as the file says, or None.
-        last_duration: of the frame shown last, in ticks, or None.
+        last_duration: of the frame shown last, in ticks; 0: unknown.
+        reorders: whether the decoder gives frames in another order than it is given them.
 
     Attributes:
-        is_regular: timestamps are all there and fit the order of decoding; otherwise there are no plans, and the film
-            is decoded from its start.
+        is_regular: timestamps are all there, none twice, and fit the order of decoding. Otherwise there are no plans:
+            the film is decoded from its start, and its n-th frame is shown at the n-th of `times`.
         step: seconds of a frame, the median.
         early: seconds by which a frame may be shown before its time and still counts as shown then: half a frame, and
             not more than `LONGEST_EARLY`.
@@ -97,7 +72,14 @@ class PacketTable:
         keyframe_times: seconds of all keyframes, ascending.
     """
 
-    def __init__(self, packets: Sequence[Packet], tick: float, rate: float | None = None, last_duration: int = 0):
+    def __init__(
+        self,
+        packets: Sequence[Packet],
+        tick: float,
+        rate: float | None = None,
+        last_duration: int = 0,
+        reorders: bool = False,
+    ):
         first = next((number for number, packet in enumerate(packets) if packet.is_key), 0)
         self.first = first
         self.tick = tick
@@ -108,7 +90,7 @@ class PacketTable:
         self.is_regular = all(packet.pts is not None for packet in packets[first:])
         if self.is_regular:
             self._read_stamps(packets, rate, last_duration)
-            self.is_regular = self._fits_decoding()
+            self.is_regular = self._fits_decoding(reorders)
         if not self.is_regular:
             self._count_frames(packets, rate)
         self.early = min(self.step / 2, LONGEST_EARLY)
@@ -132,11 +114,13 @@ class PacketTable:
         keys = self._keys[self._pts[self._keys] >= self.zero]
         self.keyframe_times = ((self._pts[keys] - self.zero) * self.tick).tolist() or [0.0]
 
-    def _fits_decoding(self) -> bool:
+    def _fits_decoding(self, reorders: bool) -> bool:
         """Whether keyframes ascend, and each frame is shown between the keyframe before its own and the next."""
         key_stamps = self._pts[self._keys]
-        if (np.diff(key_stamps) <= 0).any():
+        if (np.diff(key_stamps) <= 0).any() or (np.diff(self._pts[self._shown]) == 0).any():
             return False
+        if reorders and len(self._shown) > 1 and (np.diff(self._pts[self.first :]) > 0).all():
+            return False  # AVI files have no timestamps of frames that are reordered: these are made up
         group = np.searchsorted(self._keys, np.arange(self.first, len(self._pts)), side="right")
         lowest = np.concatenate([key_stamps[:1], key_stamps])[np.maximum(group - 1, 0)]
         highest = np.concatenate([key_stamps[1:], [np.iinfo(np.int64).max]])[group - 1]
@@ -147,14 +131,9 @@ class PacketTable:
     def _count_frames(self, packets: Sequence[Packet], rate: float | None):
         self.zero = next((stamp for packet in packets for stamp in packet[:2] if stamp is not None), 0)
         self.step = 1 / (rate or USUAL_RATE)
-        clock = self.clock()
-        times = [clock.time(packet.dts) for packet in packets[self.first :]]
-        self.seconds = times[-1] + self.step
-        self.keyframe_times = [times[key - self.first] for key in self._keys]
-
-    def clock(self) -> Clock:
-        """Times of decoded frames where the timestamps are not regular."""
-        return Clock(self.tick, self.step)
+        self.times = ascending_times([packet.dts for packet in packets[self.first :]], self.tick, self.step)
+        self.seconds = self.times[-1] + self.step
+        self.keyframe_times = [self.times[key - self.first] for key in self._keys]
 
     @property
     def zero_seconds(self) -> float:
@@ -205,3 +184,22 @@ class PacketTable:
             end = max(packet, end)
             targets.append(packet)
         return [*runs, Run(start, tuple(targets), cost)] if targets else runs
+
+
+def ascending_times(stamps: Sequence[int | None], tick: float, step: float) -> list[float]:
+    """Seconds from the first of some timestamps; where some are missing or jump back, by the number of frames.
+
+    Args:
+        stamps: in ticks.
+        tick: seconds of one.
+        step: seconds from one frame to the next.
+
+    Example:
+        >>> ascending_times([100, 110, 130], tick=0.1, step=1.0)
+        [0.0, 1.0, 3.0]
+        >>> ascending_times([100, 130, 3, None], tick=0.1, step=1.0)
+        [0.0, 1.0, 2.0, 3.0]
+    """
+    if None in stamps or any(later <= earlier for earlier, later in itertools.pairwise(stamps)):
+        return [number * step for number in range(len(stamps))]
+    return [(stamp - stamps[0]) * tick for stamp in stamps]
