@@ -11,9 +11,17 @@ from yt8m_distill.config.inference import InferenceConfig
 
 @command(InferenceConfig)
 def main(config: InferenceConfig):
-    from yt8m_distill.prediction.run import run_inference  # imports TensorFlow, which --help does not need
+    if config.films is not None:
+        from yt8m_distill.video.packages import check_packages
 
-    run_inference(config)
+        check_packages()
+        from yt8m_distill.video.prediction import run_film_inference
+
+        run_film_inference(config)
+    else:
+        from yt8m_distill.prediction.run import run_inference  # imports TensorFlow, which --help does not need
+
+        run_inference(config)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,27 @@ class FilmReading(Settings):
 
 
 @dataclass(frozen=True)
+class FilmInput(Settings):
+    """Films to predict, where features are made of them on the way."""
+
+    videos: str = setting(
+        REQUIRED, f"Films to predict, instead of --input_data_pattern: {FILMS}.", flag="input_videos"
+    )
+    positions: FramePositions = setting(
+        EXACT, "Frames of a film that are decoded: the exact ones, or the nearest keyframes, which cost less.",
+        flag="frame_positions",
+    )
+    reading: FilmReading = group(FilmReading)
+    places: FeatureSettings = group(
+        FeatureSettings,
+        leave_out=("audio", "pca", "pca_size", "frames_per_second", "max_frames"),
+        backbone={"help": "File of the image network, where it is not where it was. [the run's]"},
+        backbone_weights={"help": "Weights file of the image network. [the run's]"},
+        model_dir={"help": "Folder with Google's files. [the run's]"},
+    )
+
+
+@dataclass(frozen=True)
 class ExtractConfig(Settings):
     """One extraction of features from films."""
 

@@ -5,8 +5,9 @@ from typing import Literal
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import ID_KEY, SpecOverrides
+from yt8m_distill.config.films import FilmInput
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.config.settings import REQUIRED, Settings, group, setting
+from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
 from yt8m_distill.config.shard import Shard
 from yt8m_distill.config.training import PLUGINS, VIDEOS, Precision
 
@@ -71,9 +72,12 @@ class InferenceConfig(PredictionSettings):
     segment_max_pred: int | None = setting(None, "Largest number of segments for each class. [100000]", at_least=1)
     segment_label_ids_file: str | None = setting(None, "CSV file of the classes that count for segments. [all]")
     shard: Shard | None = group()
+    films: FilmInput | None = group()
 
     def __post_init__(self):
         self.check_settings()
+        if self.films is not None and (self.input_data_pattern is not None or self.shard is not None):
+            raise self.error("films go neither with {input_data_pattern} nor with {num_shards}.")
         if (self.train_dir is None) == (self.input_model_tgz is None):
             raise self.error("give either {train_dir} or {input_model_tgz}, not both and not neither.")
         if self.shard is not None and self.output_model_tgz is not None:
@@ -97,6 +101,7 @@ class BeamConfig(Settings):
         leave_out=(
             *("vocabulary", "output_model_tgz", "num_shards", "shard_index"),
             *("segment_max_pred", "segment_label_ids_file"),
+            *settings_of(FilmInput),
         ),
         output_file={"flag": "output", "help": "CSV file to write in parts: NAME-00000-of-00004.csv."},
         on_bad_record={"flag_default": "skip"},

@@ -1,5 +1,6 @@
 """Predicts the labels of videos: `run_inference` writes the submission file."""
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
@@ -35,11 +36,15 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_SAVES = 10.0
 
 
-def run_inference(config: InferenceConfig) -> int:
+def run_inference(config: InferenceConfig, trained: TrainedModel | None = None) -> int:
     """Writes the predictions for every video, in the order of the input, or for every class its best segments.
 
     After an interruption, predictions of videos are resumed if model, input and settings are the same; those of
     segments are restarted.
+
+    Args:
+        config: of the prediction.
+        trained: its model, where it is loaded already.
 
     Returns:
         The number of videos or segments.
@@ -48,7 +53,7 @@ def run_inference(config: InferenceConfig) -> int:
         UserError: no run or packed model, no files, files of another format, a bad record or vocabulary.
         TooManyBadRecords: at the end, more of the input than allowed was skipped.
     """
-    trained = load_trained(config)
+    trained = trained or load_trained(config)
     skip = config.bad_records.skip
     level = level_of(config.segments, trained.config)
     in_segments = level == SEGMENT
@@ -92,23 +97,33 @@ def load_trained(config: InferenceConfig) -> TrainedModel:
     Raises:
         UserError: there is none, or frames of a student are asked for and the model is a teacher.
     """
-    trained = _load_packed(config) if config.input_model_tgz else _load_run(config.train_dir, config)
-    check_selection(trained.role, config.selection)
-    warn_where_slow(config.precision)
-    return trained
+    with open_trained(config) as trained:
+        return trained
+
+
+@contextlib.contextmanager
+def open_trained(config: InferenceConfig) -> Iterator[TrainedModel]:
+    """`load_trained`; within the context the files of its `run_path` are there, unpacked ones, too."""
+    with contextlib.ExitStack() as held:
+        if config.input_model_tgz:
+            trained = _load_packed(config, held.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            trained = _load_run(config.train_dir, config)
+        check_selection(trained.role, config.selection)
+        warn_where_slow(config.precision)
+        yield trained
 
 
 def _load_run(train_dir: str, config: InferenceConfig) -> TrainedModel:
     return loading.load(train_dir, config.which, precision=config.precision, branch=config.branch)
 
 
-def _load_packed(config: InferenceConfig) -> TrainedModel:
-    with tempfile.TemporaryDirectory() as folder:
-        packing.unpack(config.input_model_tgz, folder)
-        try:
-            trained = _load_run(folder, config)
-        except UserError as error:  # the user does not know the folder
-            raise UserError(str(error).replace(folder, config.input_model_tgz)) from error
+def _load_packed(config: InferenceConfig, folder: str) -> TrainedModel:
+    packing.unpack(config.input_model_tgz, folder)
+    try:
+        trained = _load_run(folder, config)
+    except UserError as error:  # the user does not know the folder
+        raise UserError(str(error).replace(folder, config.input_model_tgz)) from error
     return dataclasses.replace(trained, source=pathlib.Path(config.input_model_tgz))
 
 

@@ -2,20 +2,16 @@
 
 import logging
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-
-from tqdm import tqdm
+from collections.abc import Sequence
 
 from yt8m_distill.config.dataset import RANGES_FILE, VOCABULARY_FILE
 from yt8m_distill.config.films import ExtractConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.lock import lock_directory
 from yt8m_distill.video.class_numbers import ClassNumbers, class_numbers, read_vocabulary
-from yt8m_distill.video.extractor import FilmFeatures
 from yt8m_distill.video.feature_set import FeatureSet, fit_feature_set, load_feature_set
 from yt8m_distill.video.film_list import Film, in_mixed_order, read_films
-from yt8m_distill.video.records import film_record
+from yt8m_distill.video.records import FilmRecords, write_films
 from yt8m_distill.video.report import REPORT_FILE, Row, joined_labels
 from yt8m_distill.video.shards import Shards, check_labels
 
@@ -37,13 +33,11 @@ def run_extraction(config: ExtractConfig):
         features.write(folder, numbers.num_classes)
         if numbers.names:
             numbers.write(folder / VOCABULARY_FILE)
-        extraction = _Extraction(config, features, numbers)
+        records = FilmRecords(features, config.frames, config.reading, numbers.of_films)
         labels = {video_id: joined_labels(values) for video_id, values in numbers.of_films.items()}
-        identity = (features.file.extraction, str(config.frames))
-        shards = Shards(folder, config.videos_per_file, identity, features.frame_bytes)
+        shards = Shards(folder, config.videos_per_file, records.identity, features.frame_bytes)
         check_labels(shards.rows(), labels, folder)
-        with tqdm(total=len(films), desc="Extracting", unit="video", mininterval=1.0) as bar:
-            rows = shards.write(films, lambda left: _shown(extraction.rows(left), bar, len(films) - len(left)))
+        rows = write_films(shards, films, records)
     _print_summary(config, features, numbers, rows)
 
 
@@ -77,59 +71,6 @@ def _features(config: ExtractConfig, films: Sequence[Film], folder: pathlib.Path
             raise UserError(f"'{folder}' has other features than --features={config.features}; give another folder.")
         return earlier
     return given or fit_feature_set(config.what, films[: config.fit_films], config.reading)
-
-
-@dataclass(frozen=True)
-class _Extraction:
-    """One extraction: rows and records of films."""
-
-    config: ExtractConfig
-    features: FeatureSet
-    numbers: ClassNumbers
-
-    def rows(self, films: Sequence[Film]) -> Iterator[tuple[Row, bytes | None]]:
-        """Row of the report and record of each film, in their order; no record where it cannot be decoded."""
-        extractor = self.features.extractor(self.config.frames, self.config.reading)
-        for features in extractor.features(films):
-            if features.is_lost:
-                self._note_lost(features)
-            yield self._row(features), None if features.is_lost else self._record(features)
-
-    def _record(self, features: FilmFeatures) -> bytes:
-        return film_record(
-            features,
-            self.features.quantizer.frames(features),
-            self.numbers.of_films[features.film.video_id],
-            self.features.recipe.max_frames,
-            self.config.frames,
-            has_audio=None if self.features.audio is None else features.sound is not None,
-        )
-
-    def _row(self, features: FilmFeatures) -> Row:
-        film = features.film
-        sound = "" if self.features.audio is None or features.is_lost else "no" if features.sound is None else "yes"
-        labels = joined_labels(self.numbers.of_films[film.video_id])
-        problems = "; ".join(features.problems)
-        return Row(film.video_id, film.path, features.seconds, features.frames, sound, labels, "", problems)
-
-    def _note_lost(self, features: FilmFeatures):
-        text = f"'{features.film.path}' is no film that can be decoded: {'; '.join(features.problems)}"
-        if self.config.reading.on_bad_video == "error":
-            raise UserError(f"{text}. --on_bad_video=skip leaves such films out.")
-        log.warning("%s. It is left out.", text)
-
-
-def _shown(
-    results: Iterable[tuple[Row, bytes | None]], bar: tqdm, done: int
-) -> Iterator[tuple[Row, bytes | None]]:
-    """Results, with a progress bar in videos and seconds of film."""
-    bar.update(done)
-    seconds = 0.0
-    for row, record in results:
-        seconds += row.seconds
-        bar.set_postfix_str(f"{seconds:,.0f} s of film", refresh=False)
-        bar.update()
-        yield row, record
 
 
 def _print_summary(config: ExtractConfig, features: FeatureSet, numbers: ClassNumbers, rows: Sequence[Row]):

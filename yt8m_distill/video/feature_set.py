@@ -58,9 +58,9 @@ class FeatureSet:
     def frame_bytes(self) -> int:
         return sum(self.file.sizes.values())
 
-    def extractor(self, choice: FilmFrames, reading: FilmReading) -> Extractor:
-        """What computes these features of the frames that are chosen."""
-        decoding = Decoding(self.recipe.frames_per_second, self.recipe.max_frames, choice)
+    def extractor(self, choice: FilmFrames, reading: FilmReading, max_frames: int = 0) -> Extractor:
+        """What computes these features of the frames that are chosen, of at most `max_frames` if that is not 0."""
+        decoding = Decoding(self.recipe.frames_per_second, max_frames or self.recipe.max_frames, choice)
         return Extractor(self.backbone, self.audio, decoding, reading.workers or os.cpu_count() or 1)
 
     def write(self, folder: pathlib.Path, num_classes: int):

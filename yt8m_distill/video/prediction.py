@@ -1,0 +1,99 @@
+"""Predicts the labels of films: only the frames that the model sees are decoded, and then it predicts."""
+
+import dataclasses
+import logging
+import pathlib
+import shutil
+import time
+
+from yt8m_distill.config.dataset import SEGMENT, VOCABULARY_FILE
+from yt8m_distill.config.films import FilmFrames
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.inference import InferenceConfig
+from yt8m_distill.errors import UserError
+from yt8m_distill.files.lock import lock_directory
+from yt8m_distill.prediction.run import open_trained, run_inference
+from yt8m_distill.runs.inputs import level_of
+from yt8m_distill.runs.trained_model import TrainedModel
+from yt8m_distill.video.feature_set import FeatureSet, load_feature_set
+from yt8m_distill.video.film_list import read_films
+from yt8m_distill.video.records import FilmRecords, write_films
+from yt8m_distill.video.report import Row, write_report
+from yt8m_distill.video.shards import Shards
+
+log = logging.getLogger(__name__)
+
+_VIDEOS_PER_FILE = 1024
+
+
+def run_film_inference(config: InferenceConfig) -> int:
+    """Writes predictions for films, and `<output_file>.report.csv` with a row for each.
+
+    Features are kept in `<output_file>.features` until the predictions are written, so that a prediction that is
+    stopped is resumed.
+
+    Returns:
+        The number of films, or of segments, that were predicted.
+
+    Raises:
+        UserError: as `prediction.run.run_inference`; or the run does not say how its features are made of films, there
+            are no films, or none can be decoded.
+    """
+    output = pathlib.Path(config.output_file)
+    folder, report = (output.with_name(f"{output.name}.{name}") for name in ("features", "report.csv"))
+    with open_trained(config) as trained:
+        _extract(config, trained, folder, report)
+        vocabulary = config.vocabulary
+        if vocabulary is None and (trained.run_path / VOCABULARY_FILE).exists():
+            vocabulary = str(trained.run_path / VOCABULARY_FILE)
+        of_records = dataclasses.replace(config, films=None, input_data_pattern=str(folder), vocabulary=vocabulary)
+        count = run_inference(of_records, trained)
+    shutil.rmtree(folder)
+    return count
+
+
+def _extract(config: InferenceConfig, trained: TrainedModel, folder: pathlib.Path, report: pathlib.Path):
+    films = read_films(config.films.videos, flag="input_videos")
+    features, choice = run_features(trained, config), decoded_frames(trained, config)
+    records = FilmRecords(features, choice, config.films.reading, max_frames=trained.config.data.max_frames)
+    log.info("Decoding %s frames of each of %d films", choice.student_frames or "all", len(films))
+    started = time.monotonic()
+    with lock_directory(folder):
+        features.write(folder, trained.config.data.num_classes)
+        shards = Shards(folder, _VIDEOS_PER_FILE, records.identity, features.frame_bytes)
+        rows = write_films(shards, films, records)
+    write_report(report, (dataclasses.replace(row, file="") for row in rows))
+    _print_summary(rows, report, time.monotonic() - started)
+
+
+def run_features(trained: TrainedModel, config: InferenceConfig) -> FeatureSet:
+    """The features that a model was trained on.
+
+    Raises:
+        UserError: its run does not say how they are made of films, or a network is not where it was.
+    """
+    if not trained.config.data.extraction:
+        raise UserError(
+            f"--input_videos: the run in '{trained.source}' was trained on features that were not made of films here "
+            "(python -m yt8m_distill.extract_features), so that it is not known how to make them."
+        )
+    return load_feature_set(trained.run_path, config.films.places)
+
+
+def decoded_frames(trained: TrainedModel, config: InferenceConfig) -> FilmFrames:
+    """The frames of a film that a model looks at: k of them, where they follow from the length of the film alone."""
+    selection = trained.selection_for(config.selection)
+    in_segments = level_of(config.segments, trained.config) == SEGMENT
+    if in_segments or selection != FrameSelection(selection.k, selection.stride):
+        return FilmFrames()
+    return FilmFrames(selection.k, config.films.positions if selection.k else "exact")
+
+
+def _print_summary(rows: list[Row], report: pathlib.Path, seconds: float):
+    good = [row for row in rows if row.file]
+    if not good:
+        raise UserError(f"none of the {len(rows)} films could be decoded; {report} says why.")
+    film_seconds, frames = sum(row.seconds for row in good), sum(row.frames for row in good)
+    print(f"{len(good)} films of {film_seconds:,.0f} seconds: {frames:,} frames decoded in {seconds:,.1f} s.")
+    if lost := len(rows) - len(good):
+        print(f"{lost} films could not be decoded; see {report}.")
