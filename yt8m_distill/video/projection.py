@@ -16,6 +16,7 @@ from yt8m_distill.video.checksums import checksum_of_arrays
 
 PUBLISHED_RANGE = Range(-2.0, 2.0)
 _EPSILON = 1e-5  # of the largest variance; of Google's PCA it is 0.7e-5
+_CONSTANT = 1e-6  # of the mean: a smaller deviation is that of rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +176,7 @@ def fit_standardization(sample: np.ndarray) -> Projection:
     """
     _checked(sample)
     mean, deviations = sample.mean(axis=0, dtype=np.float64), sample.std(axis=0, dtype=np.float64)
-    deviations[deviations < np.finfo(np.float32).tiny] = 1.0  # the same in every frame
+    deviations[deviations <= _CONSTANT * np.abs(mean)] = 1.0
     return _with_range(Projection("standardize", *_as_float32(mean, None, deviations), explained_variance=1.0), sample)
 
 
