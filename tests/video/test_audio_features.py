@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from yt8m_distill.video.projection_files import read_projection
 
 from tests.helpers import shared_path
 from tests.tf1.test_conversion import write_checkpoint
@@ -11,6 +10,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.quantization import quantize
 from yt8m_distill.video.audio_features import audio_feature_named
 from yt8m_distill.video.log_mel import log_mel_spectrograms
+from yt8m_distill.video.projection_files import read_projection
 
 RATE = 16000
 SOUND = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * RATE // 2).astype(np.float32)

@@ -74,7 +74,7 @@ def _embedding(patches: tf.Tensor, values: Mapping[str, tf.Variable]) -> tf.Tens
             x = tf.nn.conv2d(x, values[f"{name}/weights"], 1, "SAME") + values[f"{name}/biases"]
             x = tf.nn.relu(x)
         x = tf.nn.max_pool2d(x, 2, 2, "SAME")
-    x = tf.reshape(x, (len(patches), -1))
+    x = tf.reshape(x, (patches.shape[0], -1))
     for name in _HIDDEN:
         x = tf.nn.relu(x @ values[f"{name}/weights"] + values[f"{name}/biases"])
     return x @ values[f"{_EMBEDDING}/weights"] + values[f"{_EMBEDDING}/biases"]

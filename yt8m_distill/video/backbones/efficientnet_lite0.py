@@ -10,12 +10,9 @@ import tensorflow as tf
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.plugins import register_backbone
-from yt8m_distill.video.backbones.backbone import (
-    BATCH_SIZE,
-    Backbone,
-    ImageOptions,
-)
+from yt8m_distill.video.backbones.backbone import BATCH_SIZE, Backbone, ImageOptions
 from yt8m_distill.video.backbones.torch_file import read_torch_weights
+from yt8m_distill.video.checksums import checksum_of_arrays
 
 NAME = "efficientnet_lite0"
 IMAGE_SIZE = (224, 224)

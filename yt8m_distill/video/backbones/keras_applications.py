@@ -9,11 +9,8 @@ import tensorflow as tf
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import in_short
-from yt8m_distill.video.backbones.backbone import (
-    BATCH_SIZE,
-    Backbone,
-    ImageOptions,
-)
+from yt8m_distill.video.backbones.backbone import BATCH_SIZE, Backbone, ImageOptions
+from yt8m_distill.video.checksums import checksum_of_arrays
 
 # Sizes of images that the weights were trained on, where it is not this one.
 _USUAL_SIZE = 224
