@@ -26,8 +26,9 @@ FLOORS = (
     "prediction",
     "evaluation",
     "training deployment",
+    "tf1",
     "video",
-    "experiments serving tf1",
+    "experiments serving",
     "cli",
     COMMANDS,
 )
