@@ -1,7 +1,9 @@
-"""Extracts features of films into TFRecord files: python -m yt8m_distill.extract_features --videos=FILMS --output_dir=DIR
+"""Extracts features of films into TFRecord files:
 
-DIR gets the files that all commands read, features.json, which says what the features are, vocabulary.csv and report.csv.
-Started again, the command resumes; films that are new are added.
+python -m yt8m_distill.extract_features --videos=FILMS --labels=labels.csv --output_dir=DIR
+
+DIR gets the files that all commands read, features.json, which says what the features are, vocabulary.csv and
+report.csv. Started again, the command resumes; films that are new are added.
 """
 
 import sys

@@ -9,8 +9,8 @@ import pytest
 from tests.video.fakes import FakeAudio, FakeBackbone, open_fake, write_film
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.films import ExtractConfig
-from yt8m_distill.data.thinning import run_thinning
 from yt8m_distill.config.shards import ThinConfig
+from yt8m_distill.data.thinning import run_thinning
 from yt8m_distill.data.video_files import open_videos
 from yt8m_distill.errors import UserError
 from yt8m_distill.prediction.vocabulary import load_vocabulary
@@ -40,7 +40,13 @@ def films(tmp_path):
 
 def extract(folder, **settings):
     name = settings.pop("output", "out")
-    values = {"videos": str(folder), "output_dir": str(folder.parent / name), "workers": 2, "backbone": "fake", **settings}
+    values = {
+        "videos": str(folder),
+        "output_dir": str(folder.parent / name),
+        "workers": 2,
+        "backbone": "fake",
+        **settings,
+    }
     run_extraction(ExtractConfig.from_settings(values))
     return folder.parent / name
 
@@ -62,7 +68,12 @@ def report(folder):
 def test_records_are_read_without_any_flag(films, capsys):
     out = with_labels(films, videos_per_file=3)
     spec, videos = read(out)
-    assert (spec.feature_names, spec.feature_sizes, spec.num_classes, spec.max_frames) == (("fake", "logmel"), (6, 2), 3, 300)
+    assert (spec.feature_names, spec.feature_sizes, spec.num_classes, spec.max_frames) == (
+        ("fake", "logmel"),
+        (6, 2),
+        3,
+        300,
+    )
     assert len(list(out.glob("films-*.tfrecord"))) == 3
     assert set(videos) == {f"{'ab'[number % 2]}/{number}.mp4" for number in range(8)}
     assert load_vocabulary(out / "vocabulary.csv") == {0: "all", 1: "cat", 2: "dog"}
@@ -103,7 +114,7 @@ def test_the_report(films):
 
 def test_a_bad_film_may_be_an_error(films):
     (films / "a/text.mp4").write_text("text")
-    with pytest.raises(UserError, match="text.mp4' is no film that can be decoded.*--on_bad_video=skip"):
+    with pytest.raises(UserError, match=r"text.mp4' is no film that can be decoded.*--on_bad_video=skip"):
         extract(films, on_bad_video="error")
     (films / "a/text.mp4").unlink()
     extract(films, on_bad_video="error")
@@ -184,7 +195,7 @@ def test_validation_films_with_the_features_of_the_training(films):
     assert (list(videos["9.mp4"].labels), spec.num_classes) == ([2], 3)
     assert len(read(f"{train},{out}")[1]) == 9
     (films.parent / "more.csv").write_text("9.mp4,yak\n")
-    with pytest.raises(UserError, match="the label 'yak' of '9.mp4' is not in the vocabulary"):
+    with pytest.raises(UserError, match=r"the label 'yak' of '9.mp4' is not in the vocabulary"):
         extract(films.parent / "more", output="v", features=str(train), labels=str(films.parent / "more.csv"))
 
 
@@ -204,7 +215,7 @@ def test_other_features_are_refused(films, fakes):
     finally:
         del fakes["backbone"].identity
     other = extract(films, output="fit", fit_films=3)
-    with pytest.raises(UserError, match="different ranges|made in different ways"):
+    with pytest.raises(UserError, match=r"different ranges|made in different ways"):
         read(f"{out},{other}")
 
 
@@ -212,7 +223,7 @@ def test_changed_labels_are_refused(films):
     with_labels(films)
     text = (films.parent / "labels.csv").read_text().replace("3.mp4,cat", "3.mp4,dog")
     (films.parent / "labels.csv").write_text(text)
-    with pytest.raises(UserError, match="the film 'b/3.mp4' was extracted .* with the labels 0;1, and has 0;2 now"):
+    with pytest.raises(UserError, match=r"the film 'b/3.mp4' was extracted .* with the labels 0;1, and has 0;2 now"):
         with_labels(films)
 
 

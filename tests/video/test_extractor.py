@@ -1,5 +1,6 @@
 """Features of many films at once."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 
 from tests.video.fakes import FakeAudio, FakeBackbone, open_fake, write_film
 from yt8m_distill.config.films import FilmFrames
+from yt8m_distill.quantization import Range
 from yt8m_distill.video import extractor
 from yt8m_distill.video.extractor import Decoding, Extractor, FilmFeatures, Quantizer
 from yt8m_distill.video.film_list import Film
+from yt8m_distill.video.projection import Projection
 
 
 @pytest.fixture(autouse=True)
@@ -93,13 +96,8 @@ def test_a_mistake_of_the_program_is_raised(tmp_path):
 
 
 def test_bytes_of_a_film_without_sound_stand_for_0():
-    class Projection:
-        size = 2
-
-        def __call__(self, values):
-            return values
-
-    quantizer = Quantizer({"image": Projection(), "sound": Projection()}, {"image": (0, 255), "sound": (-2, 2)})
+    as_it_is = Projection("standardize", np.zeros(2), None, np.ones(2), Range(0, 255))
+    quantizer = Quantizer({"image": as_it_is, "sound": dataclasses.replace(as_it_is, range=Range(-2, 2))})
     features = FilmFeatures(Film("a", "a"), images=np.array([[3.0, 300.0]]))
     frames = quantizer.frames(features)
     assert frames["image"].tolist() == [[3, 255]]

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from tests.video.made_films import FilmKind, all_frames, number_in, shown, write_film
-from yt8m_distill.video import containers
 from yt8m_distill.video.films import open_film
 from yt8m_distill.video.positions import positions, whole_seconds
 

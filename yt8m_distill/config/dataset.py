@@ -14,9 +14,9 @@ ID_KEY = "Key of the videos' ids; empty: ids of file name and record number. [id
 LONGEST_VIDEO = 300  # frames, of YouTube-8M
 DEFAULT_RANGE = (-2.0, 2.0)  # of the numbers that the bytes of published features stand for
 RANGES_FILE = "features.json"  # beside files of features with other ranges
-PROJECTIONS_FILE = "features.npz"  # beside it, where features of films were projected
+PROJECTION_FILES = ("features.images.npz", "features.sound.npz")  # beside it, where features were made of films
 VOCABULARY_FILE = "vocabulary.csv"  # beside it, where films have labels
-DESCRIPTION_FILES = (PROJECTIONS_FILE, VOCABULARY_FILE, RANGES_FILE)  # in the order in which they are written
+DESCRIPTION_FILES = (*PROJECTION_FILES, VOCABULARY_FILE, RANGES_FILE)  # in the order in which they are written
 
 
 @dataclass(frozen=True)

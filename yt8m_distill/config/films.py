@@ -10,9 +10,11 @@ from yt8m_distill.config.settings import REQUIRED, Settings, group, setting
 from yt8m_distill.config.training import PLUGINS
 
 FILMS = "folders, globs and files, separated by commas, or a CSV file with a path a row"
+Pixels = Literal["bytes", "unit", "signed", "imagenet"]
 FramePositions = Literal["exact", "keyframes"]
 FRAME_POSITIONS = get_args(FramePositions)
 DEFAULT_BACKBONE = "efficientnet_lite0"
+VGGISH = "vggish"
 YOUTUBE8M = "youtube8m"  # the backbone of the published features
 EXACT, KEYFRAMES = FRAME_POSITIONS
 NO_AUDIO = "none"
@@ -30,6 +32,18 @@ class FeatureSettings(Settings):
     )
     backbone_weights: str | None = setting(None, "Weights file of a network of keras.applications. [downloaded]")
     model_dir: str | None = setting(None, "Folder with Google's files, for youtube8m and vggish.")
+    image_size: int | None = setting(
+        None, "Height and width of the images that a network takes which takes any. [224]", at_least=1, at_most=4096
+    )
+    pixels: Pixels | None = setting(
+        None, "Numbers that the network of a file takes: bytes [0, 255], unit [0, 1], signed [-1, 1], imagenet. [bytes]"
+    )
+    crop: float | None = setting(
+        None,
+        "Side of the square that the network sees, as a share of the frame's shorter side; 0: the whole frame. [0.875]",
+        at_least=0,
+        at_most=1,
+    )
     audio: str | None = setting(None, "Feature of the sound: logmel, vggish, or none. [logmel]")
     pca: str | None = setting(
         None,
@@ -88,17 +102,19 @@ class FilmReading(Settings):
 class FilmInput(Settings):
     """Films to predict, where features are made of them on the way."""
 
-    videos: str = setting(
-        REQUIRED, f"Films to predict, instead of --input_data_pattern: {FILMS}.", flag="input_videos"
-    )
+    videos: str = setting(REQUIRED, f"Films to predict, instead of --input_data_pattern: {FILMS}.", flag="input_videos")
     positions: FramePositions = setting(
-        EXACT, "Frames of a film that are decoded: the exact ones, or the nearest keyframes, which cost less.",
+        EXACT,
+        "Frames of a film that are decoded: the exact ones, or the nearest keyframes, which cost less.",
         flag="frame_positions",
     )
     reading: FilmReading = group(FilmReading)
     places: FeatureSettings = group(
         FeatureSettings,
-        leave_out=("audio", "pca", "pca_size", "frames_per_second", "max_frames"),
+        leave_out=(
+            *("image_size", "pixels", "crop", "audio", "pca", "pca_size"),
+            *("frames_per_second", "max_frames"),
+        ),
         backbone={"help": "File of the image network, where it is not where it was. [the run's]"},
         backbone_weights={"help": "Weights file of the image network. [the run's]"},
         model_dir={"help": "Folder with Google's files. [the run's]"},

@@ -2,9 +2,9 @@
 
     {"features": {"clip": {"min": -0.21, "max": 0.24}}}
 
-Files without one beside them have the range of the published features, [-2, 2]. Where an extraction of films has written
-it, it also says the size of each feature, the number of classes, the frames of the longest video and how the features
-are made; what users do not say themselves is read there.
+Files without one beside them have the range of the published features, [-2, 2]. Where an extraction of films has
+written it, it also says the size of each feature, the number of classes, the frames of the longest video and how the
+features are made; what users do not say themselves is read there.
 """
 
 import dataclasses

@@ -62,17 +62,10 @@ def run_inference(config: InferenceConfig, trained: TrainedModel | None = None) 
     if config.vocabulary:
         names = vocabulary.load_vocabulary(config.vocabulary, trained.config.data.num_classes)
     level = FRAME if in_segments else level  # all segments are predicted, rated or not
-    videos = evaluation_videos(
-        config.input_data_pattern,
-        trained.config,
-        "input_data_pattern",
-        level,
-        skip,
-        use=PREDICTION,
-        id_key=config.id_key,
-    )
+    pattern, flag = config.input_data_pattern, "input_data_pattern"
+    videos = evaluation_videos(pattern, trained.config, flag, level, skip, use=PREDICTION, id_key=config.id_key)
     view = View(trained.selection_for(config.selection), in_segments=in_segments)
-    check_view(videos.spec, view, "input_data_pattern")
+    check_view(videos.spec, view, flag)
     output_file = parts.part_path(config.output_file, config.shard) if config.shard else config.output_file
     log.info("Predicting %s with the %s from %s", _files_text(videos, config.shard), trained.role, trained.source)
     if config.output_model_tgz:

@@ -45,7 +45,9 @@ class ClassNumbers:
         atomic.write_text(path, text.getvalue())
 
 
-def class_numbers(films: Sequence[Film], vocabulary: Mapping[int, str] | None = None, *, may_grow: bool = False) -> ClassNumbers:
+def class_numbers(
+    films: Sequence[Film], vocabulary: Mapping[int, str] | None = None, *, may_grow: bool = False
+) -> ClassNumbers:
     """The class numbers of films.
 
     Without a vocabulary labels that are all whole numbers are class numbers; others are names, which are numbered in
@@ -63,7 +65,9 @@ def class_numbers(films: Sequence[Film], vocabulary: Mapping[int, str] | None = 
     numbers = _numbers(labels, vocabulary, may_grow)
     if unknown := next((label for label in labels if label not in numbers), None):
         film = next(film for film in films if unknown in (film.labels or ()))
-        raise UserError(f"the label '{unknown}' of '{film.video_id}' is not in the vocabulary ({len(vocabulary)} classes).")
+        raise UserError(
+            f"the label '{unknown}' of '{film.video_id}' is not in the vocabulary ({len(vocabulary)} classes)."
+        )
     if max(numbers.values(), default=0) >= MOST_CLASSES:
         raise UserError(f"the label {max(numbers.values())} is too large; class numbers are below {MOST_CLASSES:,}.")
     names = dict(vocabulary or {}) | {

@@ -1,5 +1,6 @@
 """Features of many films: they are decoded side by side, and one image network computes the frames of all of them."""
 
+import contextlib
 import itertools
 import os
 import queue
@@ -16,6 +17,7 @@ from yt8m_distill.quantization import quantize
 from yt8m_distill.video.film_list import Film
 from yt8m_distill.video.films import open_film
 from yt8m_distill.video.positions import positions, whole_seconds
+from yt8m_distill.video.projection import Projection
 
 SAMPLE_RATE = 16_000  # of sound, as of VGGish
 _QUEUED_BATCHES = 4
@@ -147,12 +149,10 @@ class Quantizer:
     """Turns features of films into the bytes of records.
 
     Attributes:
-        projections: of each feature, by name: of images first, then of sound; see `video.projection`.
-        ranges: of what they give.
+        projections: of each feature, by name: of images first, then of sound.
     """
 
-    projections: Mapping[str, Any]
-    ranges: Mapping[str, tuple[float, float]]
+    projections: Mapping[str, Projection]
 
     def frames(self, features: FilmFeatures) -> dict[str, np.ndarray]:
         """uint8 (frames, size) of each feature. Where there is no sound it is 0 everywhere, the mean of all sound."""
@@ -160,10 +160,11 @@ class Quantizer:
         return {name: self._quantized(name, value, features.frames) for name, value in values.items()}
 
     def _quantized(self, name: str, values: np.ndarray | None, frames: int) -> np.ndarray:
-        low, high = self.ranges[name]
         projection = self.projections[name]
-        numbers = np.zeros((frames, projection.size), np.float32) if values is None else projection(values)
-        return quantize(numbers, high, low)
+        if values is not None:
+            return projection.to_bytes(values)
+        low, high = projection.range
+        return quantize(np.zeros((frames, projection.size)), high, low)
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,9 @@ class _Decoders:
         try:
             while (item := self._next()) is not None:
                 number, film = item
-                self._put(_End(number, self._decode(film, lambda image, number=number: self._put(_Image(number, image)))))
+                self._put(
+                    _End(number, self._decode(film, lambda image, number=number: self._put(_Image(number, image))))
+                )
             self._put(None)
         except _Stopped:
             pass
@@ -247,10 +250,8 @@ class _Decoders:
                 continue
 
     def _put_last(self, error: BaseException):
-        try:
+        with contextlib.suppress(_Stopped):
             self._put(error)
-        except _Stopped:
-            pass
 
     def _check(self):
         if self._stopped.is_set():

@@ -7,28 +7,39 @@ import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from yt8m_distill.config.dataset import DEFAULT_RANGE, PROJECTIONS_FILE, RANGES_FILE
-from yt8m_distill.config.films import EXACT, FIT, KEYFRAMES, NO_PCA, YOUTUBE8M, FeatureSettings, FilmFrames, FilmReading
+from yt8m_distill.config.dataset import PROJECTION_FILES, RANGES_FILE
+from yt8m_distill.config.films import (
+    EXACT,
+    FIT,
+    KEYFRAMES,
+    NO_PCA,
+    VGGISH,
+    YOUTUBE8M,
+    FeatureSettings,
+    FilmFrames,
+    FilmReading,
+)
 from yt8m_distill.data.feature_ranges import FeatureFile
 from yt8m_distill.errors import UserError
-from yt8m_distill.quantization import RangeFit
-from yt8m_distill.video import projection as projections
-from yt8m_distill.video.audio_features import audio_feature_named
+from yt8m_distill.video.audio_features import AudioFeature, audio_feature_named
+from yt8m_distill.video.backbones.backbone import Backbone, ImageOptions
 from yt8m_distill.video.backbones.naming import backbone_named
 from yt8m_distill.video.extractor import Decoding, Extractor, FilmFeatures, Quantizer
 from yt8m_distill.video.features import Recipe, identity_of, read_features, write_features
 from yt8m_distill.video.film_list import Film
+from yt8m_distill.video.projection import Projection, fit_pca, fit_standardization
+from yt8m_distill.video.projection_files import read_projection
 
 log = logging.getLogger(__name__)
 
 LEAST_SAMPLED = 2048  # frames that ranges and means are fitted to
 SAMPLED_EACH_VALUE = 6  # frames for each value that a projection keeps
 DEFAULT_PCA_SIZE = 1024
+_VGGISH_PCA = "vggish_pca_params.npz"
 _FEW_FRAMES = 30  # of a film, for which keyframes are decoded far quicker than others
 
 
@@ -46,13 +57,13 @@ class FeatureSet:
 
     recipe: Recipe
     file: FeatureFile
-    backbone: Any
-    audio: Any | None
-    projections: Mapping[str, Any]
+    backbone: Backbone
+    audio: AudioFeature | None
+    projections: Mapping[str, Projection]
 
     @property
     def quantizer(self) -> Quantizer:
-        return Quantizer(self.projections, self.file.ranges)
+        return Quantizer(self.projections)
 
     @property
     def frame_bytes(self) -> int:
@@ -65,7 +76,8 @@ class FeatureSet:
 
     def write(self, folder: pathlib.Path, num_classes: int):
         """Writes `features.json`, and the projections before it."""
-        projections.write(folder / PROJECTIONS_FILE, self.projections)
+        for name, projection in zip(PROJECTION_FILES, self.projections.values(), strict=False):
+            projection.save(folder / name)
         write_features(folder, self.recipe, dataclasses.replace(self.file, num_classes=num_classes or None))
 
 
@@ -85,7 +97,7 @@ def load_feature_set(path: str | os.PathLike, settings: FeatureSettings) -> Feat
     recipe = recipe.with_places(settings, str(path))
     backbone, audio = _networks(recipe)
     names = _names(recipe, backbone, audio)
-    loaded = projections.read(folder / PROJECTIONS_FILE, names)
+    loaded = {name: read_projection(folder / file) for name, file in zip(names, PROJECTION_FILES, strict=False)}
     checksums = _checksums(backbone, audio, loaded)
     for name, checksum in (recipe.checksums or {}).items():
         if checksums.get(name) != checksum:
@@ -111,33 +123,36 @@ def fit_feature_set(settings: FeatureSettings, films: Sequence[Film], reading: F
     backbone, audio = _networks(recipe)
     if settings.pca is None and recipe.backbone == YOUTUBE8M:
         recipe = dataclasses.replace(recipe, pca=recipe.model_dir)
-    if recipe.pca == FIT:
+    elif recipe.pca == FIT:
         recipe = dataclasses.replace(recipe, pca_size=min(recipe.pca_size or DEFAULT_PCA_SIZE, backbone.size))
-    sample = _sampled(Extractor(backbone, audio, _decoding(recipe, films), reading.workers or os.cpu_count() or 1), films)
+    sample = _sampled(
+        Extractor(backbone, audio, _decoding(recipe, films), reading.workers or os.cpu_count() or 1), films
+    )
     names = _names(recipe, backbone, audio)
     values = dict(zip(names, (_joined(sample, "images"), _joined(sample, "sound")), strict=False))
-    fitted = {name: _projection(recipe, names.index(name), values[name], audio) for name in names}
-    ranges, clipped = {}, {}
-    for name in names:
-        ranges[name], clipped[name] = _range(fitted[name], values[name])
+    fitted = {names[0]: _of_images(recipe, values[names[0]])}
+    if audio is not None:
+        fitted[names[1]] = _of_sound(recipe, values[names[1]])
+    ranges = {name: tuple(projection.range) for name, projection in fitted.items()}
     recipe = dataclasses.replace(
         recipe,
         checksums=_checksums(backbone, audio, fitted),
-        explained_variance=fitted[names[0]].explained_variance,
-        clipped=clipped,
+        explained_variance=None if recipe.pca == NO_PCA else fitted[names[0]].explained_variance,
+        clipped={name: fitted[name].clipped_share(values[name]) for name in names if values[name] is not None},
     )
     sizes = {name: fitted[name].size for name in names}
     file = FeatureFile(ranges, sizes, max_frames=recipe.max_frames, extraction=identity_of(recipe, ranges))
     return FeatureSet(recipe, file, backbone, audio, fitted)
 
 
-def _networks(recipe: Recipe) -> tuple[Any, Any | None]:
+def _networks(recipe: Recipe) -> tuple[Backbone, AudioFeature | None]:
     model_dir = recipe.model_dir if recipe.backbone == YOUTUBE8M else None
-    backbone = backbone_named(recipe.backbone, recipe.backbone_weights, model_dir)
+    given = {name: value for name in ("image_size", "pixels", "crop") if (value := getattr(recipe, name)) is not None}
+    backbone = backbone_named(recipe.backbone, recipe.backbone_weights, model_dir, ImageOptions(**given))
     return backbone, audio_feature_named(recipe.audio, recipe.model_dir) if recipe.has_audio else None
 
 
-def _names(recipe: Recipe, backbone: Any, audio: Any | None) -> list[str]:
+def _names(recipe: Recipe, backbone: Backbone, audio: AudioFeature | None) -> list[str]:
     """Of the features: those of the published ones where they are made in their way."""
     if recipe.backbone == YOUTUBE8M:
         return ["rgb"] + ([] if audio is None else ["audio"])
@@ -145,7 +160,7 @@ def _names(recipe: Recipe, backbone: Any, audio: Any | None) -> list[str]:
     return [image] + ([] if audio is None else [recipe.audio])
 
 
-def _checksums(backbone: Any, audio: Any | None, by_feature: Mapping[str, Any]) -> dict[str, str]:
+def _checksums(backbone: Backbone, audio: AudioFeature | None, by_feature: Mapping[str, Projection]) -> dict[str, str]:
     networks = {"backbone": backbone.identity} | ({} if audio is None else {"audio": audio.identity})
     return networks | {f"projection of {name}": projection.identity for name, projection in by_feature.items()}
 
@@ -175,21 +190,17 @@ def _joined(sample: Sequence[FilmFeatures], name: str) -> np.ndarray | None:
     return np.concatenate(parts) if parts else None
 
 
-def _projection(recipe: Recipe, place: int, values: np.ndarray | None, audio: Any | None) -> Any:
-    """That of images, place 0, or of sound, which is never projected to fewer values."""
-    if place == 0 and recipe.pca == FIT:
-        return projections.Projection.fit(values, recipe.pca_size)
-    if place == 0 and recipe.pca != NO_PCA:
-        return projections.Projection.from_file(recipe.pca)
+def _of_images(recipe: Recipe, values: np.ndarray) -> Projection:
+    if recipe.pca == FIT:
+        return fit_pca(values, recipe.pca_size)
+    return fit_standardization(values) if recipe.pca == NO_PCA else read_projection(recipe.pca)
+
+
+def _of_sound(recipe: Recipe, values: np.ndarray | None) -> Projection:
+    """Sound is never projected to fewer values; Google's PCA of VGGish whitens it."""
+    published = pathlib.Path(recipe.model_dir or "", _VGGISH_PCA)
+    if recipe.audio == VGGISH and published.is_file():
+        return read_projection(published)
     if values is None:
         raise UserError("none of the films in the sample has sound; leave it out with --audio=none.")
-    return projections.Projection.standardized(values)
-
-
-def _range(projection: Any, values: np.ndarray | None) -> tuple[tuple[float, float], float]:
-    """The range of what a projection gives, and the share of its values outside of it."""
-    numbers = projection(values)
-    fit = RangeFit()
-    fit.add(numbers)
-    low, high = DEFAULT_RANGE if projection.is_published else fit.range()
-    return (low, high), float(np.mean((numbers < low) | (numbers > high)))
+    return fit_standardization(values)

@@ -37,6 +37,7 @@ class Recipe:
         max_frames: frames looked at in a film at most.
         backbone_weights, model_dir: places of files of the networks; None: they need none.
         checksums: of the networks and projections, by their names.
+        image_size, pixels, crop: how frames become the input of the image network; None: the network's own way.
         pca_size: values that a fitted projection was asked to keep.
         explained_variance: share of the variance that the projection of image features keeps; None: it keeps all.
         clipped: share of the values of the sample that are outside the ranges, by feature.
@@ -50,6 +51,9 @@ class Recipe:
     backbone_weights: str | None = None
     model_dir: str | None = None
     checksums: Mapping[str, str] | None = None
+    image_size: int | None = None
+    pixels: str | None = None
+    crop: float | None = None
     pca_size: int | None = None
     explained_variance: float | None = None
     clipped: Mapping[str, float] | None = None

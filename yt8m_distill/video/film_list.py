@@ -13,7 +13,10 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.files.delimited import read_rows
 
 FILM_SUFFIXES = frozenset(
-    ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogm .ogv .ts .vob .webm .wmv .y4m".split()
+    (
+        *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"),
+        *(".mxf", ".ogm", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
+    )
 )
 LABEL_SEPARATORS = r"[;|]"
 _PATH_COLUMNS = ("path", "video", "videoid", "file", "filename", "film", "id", "url", "name")

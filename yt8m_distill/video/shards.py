@@ -122,6 +122,6 @@ def check_labels(rows: Sequence[Row], labels: dict[str, str], folder: pathlib.Pa
     for row in rows:
         if labels.get(row.video_id, row.labels) != row.labels:
             raise UserError(
-                f"the film '{row.video_id}' was extracted to '{folder}' with the labels {row.labels or 'none'}, and has "
-                f"{labels[row.video_id] or 'none'} now; give another --output_dir."
+                f"the film '{row.video_id}' was extracted to '{folder}' with the labels {row.labels or 'none'}, and "
+                f"has {labels[row.video_id] or 'none'} now; give another --output_dir."
             )
