@@ -187,3 +187,18 @@ def test_other_files_are_errors(tmp_path):
         read_projection(tmp_path)
     with pytest.raises(UserError, match=r"cannot be read: there is no '.*none\.npz'"):
         read_projection(tmp_path / "none.npz")
+
+
+def test_damage_is_an_error_or_other_numbers(tmp_path):
+    fit_pca(sample(50, 4)).save(tmp_path / "rgb.npz")
+    content, rng = (tmp_path / "rgb.npz").read_bytes(), np.random.default_rng(0)
+    errors = 0
+    for _ in range(500):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        damaged[rng.integers(len(content), size=2)] = rng.integers(256, size=2)
+        (tmp_path / "damaged.npz").write_bytes(damaged.tobytes())
+        try:
+            assert read_projection(tmp_path / "damaged.npz").input_size == 4
+        except UserError:
+            errors += 1
+    assert 100 < errors < 500

@@ -15,7 +15,7 @@ _SECONDS_AT_ONCE = 64  # whose spectrograms are in memory
 
 
 class AudioFeature(abc.ABC):
-    """A feature of each second of sound. Subclasses implement `_features`.
+    """A feature of each second of sound. Subclasses implement `compute`.
 
     The feature of a second depends on nothing but that second, so that single seconds give the same as a whole film.
 
@@ -54,11 +54,11 @@ class AudioFeature(abc.ABC):
         features = np.zeros((count, self.size), np.float32)
         for start in range(0, count, _SECONDS_AT_ONCE):
             part = slice(start, start + _SECONDS_AT_ONCE)
-            features[part] = self._features(seconds[part])
+            features[part] = self.compute(seconds[part])
         return features
 
     @abc.abstractmethod
-    def _features(self, seconds: np.ndarray) -> np.ndarray:
+    def compute(self, seconds: np.ndarray) -> np.ndarray:
         """Features (seconds, size) of float32 (seconds, rate)."""
 
 
@@ -74,7 +74,7 @@ class LogMel(AudioFeature):
         del model_dir
         super().__init__("logmel", 2 * BANDS, checksum_of_arrays("logmel, mean and deviation", []))
 
-    def _features(self, seconds):
+    def compute(self, seconds):
         spectrograms = log_mel_spectrograms(seconds)
         return np.concatenate([spectrograms.mean(axis=1), spectrograms.std(axis=1)], axis=-1)
 

@@ -4,8 +4,6 @@ import io
 import os
 import pathlib
 import tarfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,7 +17,6 @@ YOUTUBE8M_SIZE = 1024
 _ARCHIVE = "yt8m_pca.tgz"
 _MEAN, _VALUES, _VECTORS = _GOOGLE = "mean.npy", "eigenvals.npy", "eigenvecs.npy"
 _VGGISH_VECTORS, _VGGISH_MEANS = "pca_eigen_vectors", "pca_means"
-_DAMAGE = OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error
 _MOST_BYTES = 1 << 30  # the largest of Google's has 17 MB
 
 
@@ -50,16 +47,7 @@ def read_projection(path: str | os.PathLike, size: int | None = None) -> Project
         return _of_vggish(arrays) if _VGGISH_VECTORS in arrays else _own(arrays)
     except FileNotFoundError as error:
         raise UserError(f"the projection '{path}' cannot be read: there is no '{error.filename}'.") from error
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        zlib.error,
-    ) as error:
+    except Exception as error:  # of zip and tar files, and of numpy
         raise UserError(f"'{path}' is not a projection, or damaged: {in_short(error)}.") from error
 
 

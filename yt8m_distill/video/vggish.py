@@ -58,7 +58,7 @@ class Vggish(AudioFeature):
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise UserError(f"'{checkpoint.path}' is not the checkpoint of VGGish: its sizes do not fit.") from error
 
-    def _features(self, seconds):
+    def compute(self, seconds):
         patches = log_mel_spectrograms(seconds)[:, :_FRAMES].astype(np.float32)
         return in_fixed_batches(self._run, patches, _BATCH_SIZE, self.size)
 

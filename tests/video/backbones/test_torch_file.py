@@ -75,3 +75,19 @@ def test_a_tensor_outside_of_its_storage_is_an_error(offset, shape, strides):
     assert _Tensor(_Storage("a", "<f8"), 1, (3,), (1,)).array(storages).tolist() == [1, 2, 3]
     with pytest.raises(UserError, match="larger than what is stored"):
         _Tensor(_Storage("a", "<f8"), offset, shape, strides).array(storages)
+
+
+def test_damage_is_an_error_or_other_numbers(tmp_path, monkeypatch):
+    torch_files.write(tmp_path / "w.pth", ARRAYS, monkeypatch)
+    content, rng = (tmp_path / "w.pth").read_bytes(), np.random.default_rng(0)
+    errors = 0
+    for _ in range(500):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        damaged[rng.integers(len(content), size=2)] = rng.integers(256, size=2)
+        (tmp_path / "damaged.pth").write_bytes(damaged.tobytes())
+        try:
+            arrays = read_torch_weights(tmp_path / "damaged.pth")
+            assert sum(array.nbytes for array in arrays.values()) <= len(content)
+        except UserError:
+            errors += 1
+    assert 100 < errors < 500

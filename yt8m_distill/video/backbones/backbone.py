@@ -45,7 +45,7 @@ class ImageOptions:
 
 
 class Backbone(abc.ABC):
-    """A network that makes features of images. Subclasses implement `_features`.
+    """A network that makes features of images. Subclasses implement `compute`.
 
     The features of a frame do not depend on the frames beside it, not even in their last bits; see `in_fixed_batches`.
 
@@ -96,8 +96,8 @@ class Backbone(abc.ABC):
         Returns:
             float32 (images, size).
         """
-        return in_fixed_batches(self._features, images, self.batch_size, self.size)
+        return in_fixed_batches(self.compute, images, self.batch_size, self.size)
 
     @abc.abstractmethod
-    def _features(self, batch: np.ndarray) -> np.ndarray:
+    def compute(self, batch: np.ndarray) -> np.ndarray:
         """Features (batch_size, size) of prepared images (batch_size, height, width, 3)."""

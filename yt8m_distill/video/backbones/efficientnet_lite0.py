@@ -72,7 +72,7 @@ class EfficientNetLite0(Backbone):
             autograph=False,
         )
 
-    def _features(self, batch):
+    def compute(self, batch):
         return self._network(batch).numpy()
 
 

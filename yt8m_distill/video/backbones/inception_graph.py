@@ -52,7 +52,7 @@ class InceptionGraph(Backbone):
         super().__init__(NAME, 2048 if size is None else size, None, checksum_of_files(NAME, path), 0, batch_size=1)
         self._session = tf.compat.v1.Session(graph=graph)
 
-    def _features(self, batch):
+    def compute(self, batch):
         features = self._session.run(_OUTPUT, {_INPUT: batch[0]})
         return np.reshape(features, (1, self.size))
 

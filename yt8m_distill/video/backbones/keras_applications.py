@@ -57,7 +57,7 @@ class KerasApplication(Backbone):
             autograph=False,
         )
 
-    def _features(self, batch):
+    def compute(self, batch):
         return self._network(batch).numpy()
 
 

@@ -41,7 +41,7 @@ class ModelFile(Backbone):
         size = self._run(np.zeros((self.batch_size, *image_size, 3), np.uint8)).shape[1]
         super().__init__(path, size, image_size, identity, options.crop, self.batch_size)
 
-    def _features(self, batch):
+    def compute(self, batch):
         return self._run(batch)
 
     def _run(self, batch: np.ndarray) -> np.ndarray:

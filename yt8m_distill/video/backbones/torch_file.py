@@ -78,8 +78,8 @@ class _Tensor:
         return np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, steps).copy()
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows the few names of a state dict."""
+class _Unpickler(pickle._Unpickler):
+    """Knows the few names of a state dict. The one in Python: that in C reserves memory for any number in a file."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
