@@ -1,5 +1,6 @@
 """Films that tests make with PyAV; each frame shows its number."""
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -62,9 +63,9 @@ def number_in(image: np.ndarray) -> int:
     return sum(1 << bit for bit, value in enumerate(middles) if value > 127)
 
 
-def write_film(folder: pathlib.Path, kind: FilmKind = FilmKind(), **changes) -> str:  # noqa: B008: it is frozen
+def write_film(folder: pathlib.Path, kind: FilmKind | None = None, **changes) -> str:
     """Writes a film into the folder; returns its path as text."""
-    kind = FilmKind(**{**vars(kind), **changes})
+    kind = dataclasses.replace(kind or FilmKind(), **changes)
     path = str(folder / kind.name)
     with av.open(path, "w") as container:
         stream = container.add_stream(kind.codec, rate=kind.rate, options=dict(kind.options))
