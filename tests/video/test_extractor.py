@@ -68,7 +68,7 @@ def test_damage_and_silence(tmp_path):
     assert (part.frames, len(part.sound), part.problems, part.is_lost) == (2, 2, ("the rest is lost",), False)
     assert (silent.frames, silent.sound, silent.problems) == (5, None, ())
     assert empty.is_lost
-    assert (text.is_lost, text.problems) == (True, ("it cannot be decoded: it is text.",))
+    assert (text.is_lost, text.problems) == (True, ("it cannot be decoded: it is text",))
     assert missing.is_lost
     assert "No such file" in missing.problems[0]
 

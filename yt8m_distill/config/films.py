@@ -37,7 +37,7 @@ class FeatureSettings(Settings):
     )
     pixels: Pixels | None = setting(
         None,
-        "Numbers that the network of a file takes: bytes from 0 to 255; unit, 0 to 1; signed, -1 to 1; imagenet. [bytes]",
+        "Numbers that the network of a file takes: bytes, 0 to 255; unit, 0 to 1; signed, -1 to 1. [bytes]",
     )
     crop: float | None = setting(
         None,

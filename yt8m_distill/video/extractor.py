@@ -275,4 +275,4 @@ def _in_order(results: Iterator[tuple[int, FilmFeatures]], decoders: _Decoders) 
 
 
 def _without_path(error: Exception, path: str) -> str:
-    return " ".join(str(error).replace(f"'{path}'", "it").split())
+    return " ".join(str(error).replace(f"'{path}'", "it").split()).removesuffix(".")

@@ -1,0 +1,141 @@
+"""From films to labels: extraction, training, and prediction of films, with the real decoder and image network."""
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.end_to_end.commands import ROOT, predict
+from tests.video.made_films import write_film
+from yt8m_distill.config.dataset import SpecOverrides
+from yt8m_distill.data.video_files import open_videos
+from yt8m_distill.extract_features import main as extract_main
+from yt8m_distill.files.processes import module_environment
+from yt8m_distill.train import main as train_main
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twelve films of two classes, of which one has no sound, and one that is none; a run on their features."""
+    folder = tmp_path_factory.mktemp("films")
+    (folder / "films").mkdir()
+    for number in range(12):
+        sound = None if number == 7 else "aac"
+        kind = {"frames": 40 + 10 * number, "rate": 10, "sound": sound, "frequency": 300.0 * (1 + number % 2)}
+        write_film(folder / "films", name=f"{number}.mp4", **kind)
+    (folder / "films/none.mp4").write_bytes(b"no film")
+    rows = [f"{number},{'high' if number % 2 else 'low'}" for number in range(12)]
+    (folder / "labels.csv").write_text("\n".join(rows))
+    assert extract(folder, "features") == 0
+    assert train(folder, "run") == 0
+    return folder
+
+
+def extract(folder, output, *arguments):
+    videos, labels = f"--videos={folder}/films", f"--labels={folder}/labels.csv"
+    return extract_main(["extract_features", videos, labels, f"--output_dir={folder / output}", *arguments])
+
+
+def train(folder, output, *arguments):
+    return train_main(
+        [
+            "train.py",
+            f"--train_data_pattern={folder}/features",
+            f"--train_dir={folder / output}",
+            "--model=NetVLAD",
+            "--model_args=clusters=2,hidden_size=4",
+            "--batch_size=4",
+            "--num_epochs=1",
+            "--student_frames=3",
+            *arguments,
+        ]
+    )
+
+
+def records(folder):
+    videos = open_videos(str(folder), "IN", SpecOverrides())
+    return {video.video_id.decode(): video for video in videos.videos()}
+
+
+def predicted(path):
+    with open(path, encoding="utf-8") as file:
+        return {row["VideoId"]: row["LabelConfidencePairs"] for row in csv.DictReader(file)}
+
+
+def test_records_of_films(folder):
+    videos = records(folder / "features")
+    assert len(videos) == 12
+    assert {name: video.num_frames for name, video in videos.items()} == {f"{n}.mp4": 4 + n for n in range(12)}
+    images, sound = videos["7.mp4"].features
+    assert (images.shape, sound.shape) == ((11, 1280), (11, 128))
+    assert np.ptp(sound) == 0
+    report = (folder / "features/report.csv").read_text()
+    assert "none.mp4" in report
+
+
+def test_k_frames_are_bit_identical(folder):
+    assert extract(folder, "k3", "--student_frames=3", f"--features={folder}/features") == 0
+    whole = records(folder / "features")
+    for name, video in records(folder / "k3").items():
+        n = whole[name].num_frames
+        for feature, all_frames in zip(video.features, whole[name].features, strict=True):
+            np.testing.assert_array_equal(feature, all_frames[[n // 6, 3 * n // 6, 5 * n // 6]])
+
+
+@pytest.mark.parametrize("model", [(), ("--which=teacher",), ("--frame_sampling=medoid", "--student_frames=2")])
+def test_predictions_of_films_are_those_of_their_features(folder, tmp_path, model, capsys):
+    run, output = f"--train_dir={folder}/run", tmp_path / "films.csv"
+    assert predict(run, f"--input_videos={folder}/films", f"--output_file={output}", *model) == 0
+    text = capsys.readouterr().out
+    assert "12 films of" in text
+    assert "1 films could not be decoded" in text
+    assert predict(run, f"--input_data_pattern={folder}/features", f"--output_file={tmp_path}/records.csv", *model) == 0
+    assert predicted(output) == predicted(tmp_path / "records.csv")
+    assert "low" in (tmp_path / "films.csv.txt").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("films.csv", "films.csv.txt", "films.csv.report.csv", "records.csv")
+    }
+
+
+def test_a_packed_model_knows_how_its_features_are_made(folder, tmp_path):
+    packed = tmp_path / "model.tgz"
+    run, output = f"--train_dir={folder}/run", tmp_path / "a.csv"
+    film = f"--input_videos={folder}/films/3.mp4"
+    assert predict(run, film, f"--output_file={output}", f"--output_model_tgz={packed}") == 0
+    assert predict(f"--input_model_tgz={packed}", film, f"--output_file={tmp_path / 'b.csv'}") == 0
+    assert predicted(tmp_path / "b.csv") == predicted(output)
+
+
+def test_a_run_on_other_features_cannot_predict_films(folder, tmp_path, capsys):
+    description = folder / "features/features.json"
+    text = description.read_text()
+    try:
+        description.write_text(text[: text.index('"extraction"')].rstrip().rstrip(",") + "}")
+        assert train(folder, "other", "--max_steps=1") == 0
+    finally:
+        description.write_text(text)
+    assert predict(f"--train_dir={folder}/other", f"--input_videos={folder}/films", f"--output_file={tmp_path}/a") == 2
+    assert "features that were not made of films here" in capsys.readouterr().err
+
+
+def test_killed_and_started_again(folder):
+    """Each film is there once, and the files are those of an extraction that was not stopped."""
+    arguments = [f"--videos={folder}/films", f"--labels={folder}/labels.csv", f"--output_dir={folder}/killed"]
+    arguments += [f"--features={folder}/features", "--videos_per_file=4", "--workers=1"]
+    command = [sys.executable, "-m", "yt8m_distill.extract_features", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, env=module_environment(), stderr=subprocess.DEVNULL)
+    note = folder / "killed/films-00001.tfrecord.partial.json"
+    while not note.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    subprocess.run(command, cwd=ROOT, env=module_environment(), check=True, capture_output=True)
+    assert extract(folder, "whole", f"--features={folder}/features", "--videos_per_file=4") == 0
+    for path in (folder / "whole").iterdir():
+        assert (folder / "killed" / path.name).read_bytes() == path.read_bytes(), path.name
