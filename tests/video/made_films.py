@@ -1,5 +1,6 @@
 """Films that tests make with PyAV; each frame shows its number."""
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import numpy as np
 
 BITS = 10
 BLOCK = 16  # pixels
+SOUND_RATE = 48000
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ def number_in(image: np.ndarray) -> int:
     return sum(1 << bit for bit, value in enumerate(middles) if value > 127)
 
 
-def write_film(folder: pathlib.Path, kind: FilmKind = FilmKind(), **changes) -> str:  # noqa: B008: it is frozen
+def write_film(folder: pathlib.Path, kind: FilmKind | None = None, **changes) -> str:
     """Writes a film into the folder; returns its path as text."""
-    kind = FilmKind(**{**vars(kind), **changes})
+    kind = dataclasses.replace(kind or FilmKind(), **changes)
     path = str(folder / kind.name)
     with av.open(path, "w") as container:
         stream = container.add_stream(kind.codec, rate=kind.rate, options=dict(kind.options))
@@ -73,7 +75,7 @@ def write_film(folder: pathlib.Path, kind: FilmKind = FilmKind(), **changes) -> 
         stream.codec_context.gop_size = kind.keyframes
         tick = Fraction(1, 1000) if kind.times else 1 / Fraction(kind.rate)
         stream.codec_context.time_base = tick
-        tone = container.add_stream(kind.sound, rate=44100, layout="stereo") if kind.sound else None
+        tone = container.add_stream(kind.sound, rate=SOUND_RATE, layout="stereo") if kind.sound else None
         for number in range(kind.frames):
             frame = av.VideoFrame.from_ndarray(picture(number, kind.size), format="rgb24")
             frame.pts = round(kind.times[number] * 1000) if kind.times else number
@@ -87,10 +89,10 @@ def write_film(folder: pathlib.Path, kind: FilmKind = FilmKind(), **changes) -> 
 
 def write_tone(container: av.container.OutputContainer, stream: av.AudioStream, seconds: float, frequency: float):
     """A sine of amplitude .5, in both channels."""
-    samples = 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(44100 * seconds)) / 44100)
+    samples = 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(SOUND_RATE * seconds)) / SOUND_RATE)
     fifo = av.AudioFifo()
     frame = av.AudioFrame.from_ndarray(np.stack([samples, samples]).astype(np.float32), format="fltp", layout="stereo")
-    frame.sample_rate, frame.pts = 44100, 0
+    frame.sample_rate, frame.pts = SOUND_RATE, 0
     fifo.write(frame)
     for part in fifo.read_many(stream.codec_context.frame_size or 1024, partial=True):
         container.mux(stream.encode(part))

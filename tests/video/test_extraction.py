@@ -191,6 +191,7 @@ def test_validation_films_with_the_features_of_the_training(films):
     (films.parent / "more.csv").write_text("9.mp4,dog\n")
     out = extract(films.parent / "more", output="val", features=str(train), labels=str(films.parent / "more.csv"))
     assert (out / "features.json").read_text() == (train / "features.json").read_text()
+    assert (out / "vocabulary.csv").read_text() == "Index,TrainVideoCount,Name\n0,0,all\n1,0,cat\n2,1,dog\n"
     spec, videos = read(out)
     assert (list(videos["9.mp4"].labels), spec.num_classes) == ([2], 3)
     assert len(read(f"{train},{out}")[1]) == 9
@@ -217,6 +218,13 @@ def test_other_features_are_refused(films, fakes):
     other = extract(films, output="fit", fit_films=3)
     with pytest.raises(UserError, match=r"different ranges|made in different ways"):
         read(f"{out},{other}")
+
+
+def test_other_frames_are_refused(films):
+    out = with_labels(films, student_frames=3)
+    with pytest.raises(UserError, match=r"other frames of each film \(3 exact of 300\) than .* \(all of 300\)"):
+        with_labels(films)
+    assert with_labels(films, student_frames=3) == out
 
 
 def test_changed_labels_are_refused(films):

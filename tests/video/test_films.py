@@ -1,9 +1,13 @@
 """The frames of films: those shown at the times asked for, the same however few are decoded."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from tests.video.made_films import FilmKind, all_frames, number_in, shown, write_film
+from yt8m_distill.errors import UserError
+from yt8m_distill.video import containers
 from yt8m_distill.video.films import open_film
 from yt8m_distill.video.positions import positions, whole_seconds
 
@@ -35,20 +39,19 @@ KINDS = {
 COUNTED = {"h264 in avi", "mpeg2 in mpg", "bare h264"}
 
 
-def frames_of(path: str, times) -> list[np.ndarray]:
-    with open_film(path) as film:
-        return list(film.frames_at(times))
+# Decoding cannot start at their keyframes.
+NOT_SOUGHT = {"h264, intra refresh"}
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_frames_of_every_kind_of_film_are_those_of_plain_decoding(name, tmp_path):
     kind = KINDS[name]
     path = write_film(tmp_path, kind)
+    expected = all_frames(path, kind.rate if name in COUNTED else None)
     with open_film(path) as film:
         assert film.seconds == pytest.approx(kind.frames / kind.rate, abs=0.05)
         times = whole_seconds(film.seconds, frames_per_second=2.5)
         few = [positions(times, k) for k in (1, 2, 5)]
-        expected = all_frames(path, kind.rate if name in COUNTED else None)
         for wanted in (times, *few, film.keyframe_times, [0.1, 0.1, 1.234, 3.9]):
             images = list(film.frames_at(wanted))
             assert len(images) == len(wanted)
@@ -56,3 +59,93 @@ def test_frames_of_every_kind_of_film_are_those_of_plain_decoding(name, tmp_path
                 np.testing.assert_array_equal(image, shown(expected, time), err_msg=f"at {time} s")
         if kind.codec != "gif":  # of few colors
             assert [number_in(image) for image in film.frames_at([0.0, 2.0])] == [0, 2 * kind.rate]
+        assert bool(film.problems) == (name in COUNTED | NOT_SOUGHT), film.problems
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[int | None]:
+    """The timestamps of all packets that decoders were given."""
+    stamps = []
+
+    def note(stream, packet):
+        if packet is not None:
+            stamps.append(packet.pts)
+        return decode_packet(stream, packet)
+
+    decode_packet = containers.decode_packet
+    monkeypatch.setattr(containers, "decode_packet", note)
+    return stamps
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts", "film.flv"])
+def test_few_frames_cost_the_packets_from_their_keyframes_on(name, tmp_path, decoded):
+    film = open_film(write_film(tmp_path, name=name, frames=200, keyframes=50, options={"x264-params": "bframes=0"}))
+    numbers = [number_in(image) for image in film.frames_at([0.0, 2.2, 4.4, 7.6])]
+    assert numbers == [0, 55, 110, 190]
+    assert len(decoded) == 1 + 6 + 11 + 41
+
+
+def test_no_frame_costs_more_than_decoding_everything(tmp_path, decoded):
+    film = open_film(write_film(tmp_path, frames=100, keyframes=100))
+    numbers = [number_in(image) for image in film.frames_at([0.4, 1.0, 2.0, 3.0])]
+    assert numbers == [10, 25, 50, 75]
+    assert len(decoded) == len(set(decoded)) < 90
+
+
+def test_a_keyframe_costs_one_packet(tmp_path, decoded):
+    film = open_film(write_film(tmp_path, frames=200, keyframes=50))
+    times = positions(whole_seconds(film.seconds), 3, "uniform", "keyframes", film.keyframe_times)
+    assert [number_in(image) for image in film.frames_at(times)] == [0, 100, 150]
+    assert len(decoded) == 3
+
+
+def frames_of(path: str, times) -> list[int]:
+    with open_film(path) as film:
+        return [number_in(image) for image in film.frames_at(times)]
+
+
+def test_times_outside_of_a_film_give_its_first_and_last_frame(tmp_path):
+    assert frames_of(write_film(tmp_path), [-3.0, 0.0, 3.96, 4.0, 1e6]) == [0, 0, 99, 99, 99]
+
+
+def test_times_that_do_not_ascend_are_refused(tmp_path):
+    with pytest.raises(UserError, match="ascend"):
+        frames_of(write_film(tmp_path), [1.0, 0.5])
+
+
+def test_frame_shown_at_a_time(tmp_path):
+    """At 29.97 frames a second the thirtieth begins at 1.001 s; at .5, second 3 shows the frame that began at 2."""
+    path = write_film(tmp_path, rate=Fraction(30000, 1001), frames=100)
+    assert frames_of(path, whole_seconds(3.3)) == [0, 30, 60, 90]
+    slow = write_film(tmp_path, name="slow.mp4", rate=Fraction(1, 2), frames=4)
+    assert frames_of(slow, whole_seconds(8.0)) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_variable_frame_rate(tmp_path):
+    times = (0.0, 0.04, 0.5, 0.9, 2.2, 2.24, 2.28, 5.0)
+    path = write_film(tmp_path, name="film.mkv", times=times, frames=len(times), keyframes=3)
+    with open_film(path) as film:
+        assert film.seconds == pytest.approx(5.0, abs=0.1)
+        assert [number_in(image) for image in film.frames_at([0, 1, 2, 3, 4, 5])] == [0, 3, 3, 6, 6, 7]
+
+
+def test_one_frame(tmp_path):
+    path = write_film(tmp_path, frames=1)
+    with open_film(path) as film:
+        assert whole_seconds(film.seconds) == [0.0]
+        assert film.keyframe_times == [0.0]
+    assert frames_of(path, [0.0]) == [0]
+
+
+def test_several_readers_side_by_side(tmp_path):
+    with open_film(write_film(tmp_path, sound="aac")) as film:
+        pairs = zip(film.frames_at([0.0, 1.0, 2.0]), film.frames_at([1.0, 2.0, 3.0]), strict=True)
+        assert [(number_in(a), number_in(b)) for a, b in pairs] == [(0, 25), (25, 50), (50, 75)]
+        assert film.sound().size > 0
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_number_of_threads_changes_nothing(threads, tmp_path):
+    path = write_film(tmp_path)
+    expected = list(open_film(path).frames_at([0.5, 2.5]))
+    np.testing.assert_array_equal(list(open_film(path, threads).frames_at([0.5, 2.5])), expected)

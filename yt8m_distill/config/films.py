@@ -36,7 +36,8 @@ class FeatureSettings(Settings):
         None, "Height and width of the images that a network takes which takes any. [224]", at_least=1, at_most=4096
     )
     pixels: Pixels | None = setting(
-        None, "Numbers that the network of a file takes: bytes [0, 255], unit [0, 1], signed [-1, 1], imagenet. [bytes]"
+        None,
+        "Numbers that the network of a file takes: bytes from 0 to 255; unit, 0 to 1; signed, -1 to 1; imagenet. [bytes]",
     )
     crop: float | None = setting(
         None,

@@ -32,6 +32,10 @@ Stream = VideoStream | AudioStream
 Frame = av.VideoFrame | av.AudioFrame
 
 
+class DamagedPacket(Exception):
+    """A packet cannot be decoded."""
+
+
 class Losses:
     """What could not be read or decoded of one stream.
 
@@ -90,13 +94,16 @@ def _check_file(path: str | os.PathLike):
         raise UserError(f"'{path}' is empty.")
 
 
-def video_stream(container: av.container.InputContainer, path: str | os.PathLike, threads: int) -> VideoStream:
+def video_stream(
+    container: av.container.InputContainer, path: str | os.PathLike, threads: int, strict: bool = False
+) -> VideoStream:
     """The moving pictures of a film, ready to decode; covers do not count.
 
     Args:
         container: an open film.
         path: of the film, for messages.
         threads: that decode; 0: as many as there are cores.
+        strict: whether the decoder shall refuse damaged packets, instead of mending their frames.
 
     Raises:
         UserError: it has none, of a kind that can be decoded, or its frames are too large.
@@ -114,7 +121,7 @@ def video_stream(container: av.container.InputContainer, path: str | os.PathLike
     if context.width * context.height > MOST_PIXELS:
         size = f"{context.width} x {context.height}"
         raise UserError(f"'{path}' has frames of {size} pixels; more than {MOST_PIXELS:,} are not decoded.")
-    context.options = {"max_pixels": str(MOST_PIXELS)}
+    context.options = {"max_pixels": str(MOST_PIXELS)} | ({"err_detect": "explode"} if strict else {})
     context.thread_type = "AUTO"
     context.thread_count = threads
     return stream
@@ -147,20 +154,36 @@ def read_packets(container: av.container.InputContainer, stream: Stream, losses:
             losses.add(object(), None)
 
 
-def decode_packet(stream: Stream, packet: av.Packet | None, losses: Losses, zero: float) -> list[Frame]:
-    """The frames that come out of the decoder when it is given a packet; an error is noted and costs only its frames.
+def decode_packet(stream: Stream, packet: av.Packet | None) -> list[Frame]:
+    """The frames that come out of the decoder when it is given a packet.
 
     Args:
         stream: whose decoder it is.
         packet: None for what is still in the decoder, which then needs a seek before it takes more.
-        losses: where errors are noted.
-        zero: the start of the film, in seconds of its timestamps.
+
+    Raises:
+        DamagedPacket: this packet or one before it cannot be decoded. Of several threads, others may be lost with it.
     """
     try:
         return stream.codec_context.decode(packet)
     except EOFError:
         return []
-    except (av.error.FFmpegError, ValueError):
+    except (av.error.FFmpegError, ValueError) as error:
+        raise DamagedPacket from error
+
+
+def decode_over_damage(stream: Stream, packet: av.Packet | None, losses: Losses, zero: float) -> list[Frame]:
+    """As `decode_packet`; damage is noted and costs the frames of a packet.
+
+    Args:
+        stream: whose decoder it is.
+        packet: None for what is still in the decoder.
+        losses: where damage is noted.
+        zero: the start of the film, in seconds of its timestamps.
+    """
+    try:
+        return decode_packet(stream, packet)
+    except DamagedPacket:
         pts = None if packet is None else packet.pts
         losses.add(pts, None if pts is None else pts * float(stream.time_base) - zero)
         return []

@@ -10,6 +10,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.files.lock import lock_directory
 from yt8m_distill.video.class_numbers import ClassNumbers, class_numbers, read_vocabulary
 from yt8m_distill.video.feature_set import FeatureSet, fit_feature_set, load_feature_set
+from yt8m_distill.video.features import read_features
 from yt8m_distill.video.film_list import Film, in_mixed_order, read_films
 from yt8m_distill.video.records import FilmRecords, write_films
 from yt8m_distill.video.report import REPORT_FILE, Row, joined_labels
@@ -30,12 +31,15 @@ def run_extraction(config: ExtractConfig):
     with lock_directory(folder):
         numbers = _numbers(config, films, folder)
         features = _features(config, films, folder)
-        features.write(folder, numbers.num_classes)
+        records = FilmRecords(features, config.frames, config.reading, numbers.of_films)
+        _check_frames(folder, records)
+        features.write(folder, numbers.num_classes, records.frames)
         if numbers.names:
             numbers.write(folder / VOCABULARY_FILE)
-        records = FilmRecords(features, config.frames, config.reading, numbers.of_films)
         labels = {video_id: joined_labels(values) for video_id, values in numbers.of_films.items()}
-        shards = Shards(folder, config.videos_per_file, records.identity, features.frame_bytes)
+        shards = Shards(
+            folder, config.videos_per_file, f"{features.file.extraction} {records.frames}", features.frame_bytes
+        )
         check_labels(shards.rows(), labels, folder)
         rows = write_films(shards, films, records)
     _print_summary(config, features, numbers, rows)
@@ -71,6 +75,17 @@ def _features(config: ExtractConfig, films: Sequence[Film], folder: pathlib.Path
             raise UserError(f"'{folder}' has other features than --features={config.features}; give another folder.")
         return earlier
     return given or fit_feature_set(config.what, films[: config.fit_films], config.reading)
+
+
+def _check_frames(folder: pathlib.Path, records: FilmRecords):
+    if not (folder / RANGES_FILE).exists():
+        return
+    earlier, _ = read_features(folder)
+    if earlier.frames != records.frames:
+        raise UserError(
+            f"'{folder}' has records with other frames of each film ({earlier.frames}) than are asked for "
+            f"({records.frames}); give another --output_dir."
+        )
 
 
 def _print_summary(config: ExtractConfig, features: FeatureSet, numbers: ClassNumbers, rows: Sequence[Row]):

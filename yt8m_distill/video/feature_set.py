@@ -36,7 +36,7 @@ from yt8m_distill.video.projection_files import read_projection
 
 log = logging.getLogger(__name__)
 
-LEAST_SAMPLED = 2048  # frames that ranges and means are fitted to
+LEAST_SAMPLED = 1024  # frames that ranges and means are fitted to
 SAMPLED_EACH_VALUE = 6  # frames for each value that a projection keeps
 DEFAULT_PCA_SIZE = 1024
 _VGGISH_PCA = "vggish_pca_params.npz"
@@ -74,11 +74,12 @@ class FeatureSet:
         decoding = Decoding(self.recipe.frames_per_second, max_frames or self.recipe.max_frames, choice)
         return Extractor(self.backbone, self.audio, decoding, reading.workers or os.cpu_count() or 1)
 
-    def write(self, folder: pathlib.Path, num_classes: int):
-        """Writes `features.json`, and the projections before it."""
+    def write(self, folder: pathlib.Path, num_classes: int, frames: str):
+        """Writes `features.json`, and the projections before it, for records of these frames of films."""
         for name, projection in zip(PROJECTION_FILES, self.projections.values(), strict=False):
             projection.save(folder / name)
-        write_features(folder, self.recipe, dataclasses.replace(self.file, num_classes=num_classes or None))
+        recipe = dataclasses.replace(self.recipe, frames=frames)
+        write_features(folder, recipe, dataclasses.replace(self.file, num_classes=num_classes or None))
 
 
 def load_feature_set(path: str | os.PathLike, settings: FeatureSettings) -> FeatureSet:

@@ -39,6 +39,7 @@ class Recipe:
         checksums: of the networks and projections, by their names.
         image_size, pixels, crop: how frames become the input of the image network; None: the network's own way.
         pca_size: values that a fitted projection was asked to keep.
+        frames: which frames of a film are in the records beside it; no feature depends on it.
         explained_variance: share of the variance that the projection of image features keeps; None: it keeps all.
         clipped: share of the values of the sample that are outside the ranges, by feature.
     """
@@ -55,6 +56,7 @@ class Recipe:
     pixels: str | None = None
     crop: float | None = None
     pca_size: int | None = None
+    frames: str = ""
     explained_variance: float | None = None
     clipped: Mapping[str, float] | None = None
 

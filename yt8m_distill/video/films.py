@@ -8,9 +8,13 @@
 Times are seconds from the start of the film, wherever its timestamps begin. The frame at a time is the one that is
 shown then: the last one that begins at it or before. A frame that begins up to half a frame later, and at most 20 ms,
 counts as beginning at it, as at 29.97 frames a second the thirtieth begins at 1.001 s. Before the first frame it is the
-first, after the last one the last. So a film with fewer frames than times gives frames several times, as a player would.
+first, after the last one the last. A film with fewer frames than times gives frames several times, as a player would.
+
+Frames are the same bit by bit whether they are sought or everything is decoded, with any number of threads. So are
+those of damaged films: from the first damage on, they are decoded by one thread, which mends what it can.
 """
 
+import bisect
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -26,11 +30,20 @@ from yt8m_distill.video.sound import Piece, joined, read_sound, windows
 
 SHARE_LOST = 0.02  # of a film that a file may lack of what it says, before it is a problem
 SECONDS_LOST = 1.0
+MOST_AVOIDED = 8  # keyframes that decoding cannot start at; where there are more, none is trusted
 REFERENCES_SAFE = ("h264",)  # codecs whose frames that no other needs are skipped without an effect on others
 
 
 class NotSought(Exception):
-    """A seek did not lead to the keyframe that the plan starts from, or the decoder does not start there."""
+    """A seek did not lead to the keyframe that a run starts from, or the decoder does not start there.
+
+    Args:
+        start: the keyframe's packet.
+    """
+
+    def __init__(self, start: int):
+        super().__init__(f"packet {start}")
+        self.start = start
 
 
 def open_film(path: str | os.PathLike, threads: int = 0) -> "Film":
@@ -71,6 +84,8 @@ class Film:
             self._table = self._read_table(container, stream)
             self._note_length(container, stream)
         self._may_seek = True
+        self._is_damaged = False
+        self._avoided: set[int] = set()  # keyframes that decoding cannot start at
         self._seek_choice = 0  # which of the stamps to try first: what has worked
         self.seconds = self._table.seconds
         self.keyframe_times: list[float] = self._table.keyframe_times
@@ -98,9 +113,8 @@ class Film:
 
     def _note_length(self, container: av.container.InputContainer, stream: containers.VideoStream):
         """Notes that less of the film is there than the file says."""
-        told = (
-            stream.duration * float(stream.time_base) if stream.duration else (container.duration or 0) / av.time_base
-        )
+        length = stream.duration * float(stream.time_base) if stream.duration else None
+        told = length or (container.duration or 0) / av.time_base
         lost = told - self._table.seconds
         if lost > max(SECONDS_LOST, SHARE_LOST * told):
             self._note(f"its frames end after {self._table.seconds:.1f} of {told:.1f} s")
@@ -116,9 +130,6 @@ class Film:
 
     def frames_at(self, times: Sequence[float]) -> Iterator[np.ndarray]:
         """The frames shown at some times.
-
-        They are the same whether they are sought or everything is decoded, bit by bit; where a film is damaged, that
-        holds for what the decoder makes of the packets from the keyframe before on.
 
         Args:
             times: ascending, in seconds from the start of the film.
@@ -144,22 +155,31 @@ class Film:
             yield image
 
     def _images(self, targets: Sequence[int]) -> Iterator[np.ndarray]:
-        """The images of packets in the order in which they are shown, by a plan; once a seek fails, without seeking."""
+        """The images of packets in the order in which they are shown, by a plan, or another where that fails."""
         done = 0
-        if self._may_seek:
+        while done < len(targets):
+            rest = targets[done:]
+            if self._may_seek:
+                runs = self._table.plan(rest, self._avoided, by_group=self._is_damaged)
+            else:
+                runs = [Run(self._table.first, tuple(rest), 0)]
             try:
-                for image in self._planned_images(self._table.plan(targets)):
+                for image in self._planned_images(runs):
                     yield image
                     done += 1
-                return
-            except NotSought:
-                self._may_seek = False
-                self._note("seeking does not lead to intact keyframes: everything is decoded")
-        yield from self._planned_images([Run(self._table.first, tuple(targets[done:]), 0)])
+            except NotSought as error:
+                self._avoided.add(error.start)
+                self._may_seek = len(self._avoided) < MOST_AVOIDED
+                self._note("decoding cannot start at all of its keyframes")
+            except containers.DamagedPacket:
+                self._is_damaged = True
+                self._note("its video is damaged")
 
     def _planned_images(self, runs: Sequence[Run]) -> Iterator[np.ndarray]:
         with containers.open_container(self.path) as container:
-            stream = containers.video_stream(container, self.path, self._threads)
+            threads = 1 if self._is_damaged else self._threads
+            strict = not self._is_damaged and not self._table.has_leading
+            stream = containers.video_stream(container, self.path, threads, strict)
             convert = Converter(self._threads)
             for run in runs:
                 frames = self._frames_of_run(container, stream, run)
@@ -176,18 +196,36 @@ class Film:
     ) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames of a run's packets, and when they are shown; those that nobody needs may be left out."""
         sought = run.start != self._table.first
-        packets = self._sought_packets(container, stream, run.start) if sought else self._packets(container, stream)
-        wanted = {self._table.stamp(target) for target in run.targets}
-        start, is_first = self._table.stamp(run.start), True
-        for frame in self._decoded(stream, packets, wanted):
+        if sought:
+            packets = self._sought_packets(container, stream, run.start)
+        else:
+            packets = itertools.islice(self._packets(container, stream), run.start, None)
+        wanted = [self._table.stamp(target) for target in run.targets]
+        start, begun, reached = self._table.stamp(run.start), False, 0
+        for frame in self._decoded(stream, packets, frozenset(wanted)):
             if frame.pts is None or frame.pts < start:
                 continue
-            if sought and is_first and (frame.pts != start or not frame.key_frame):
-                raise NotSought
-            is_first = False
+            if sought and not begun and (frame.pts != start or not frame.key_frame):
+                raise NotSought(run.start)
+            if frame.is_corrupt:
+                self._note_loss(frame.pts)
+            passed = bisect.bisect_left(wanted, frame.pts, lo=reached)
+            self._miss(wanted[reached:passed])
+            begun, reached = True, max(reached, bisect.bisect_right(wanted, frame.pts))
             yield frame.pts, frame
-        if sought and is_first:
-            raise NotSought
+        if sought and not begun:
+            raise NotSought(run.start)
+        self._miss(wanted[reached:])
+
+    def _miss(self, stamps: Sequence[int]):
+        """Wanted frames did not come out of the decoder: the one before stands for them if damage was known before."""
+        if stamps and not self._is_damaged:
+            raise containers.DamagedPacket
+        for stamp in stamps:
+            self._note_loss(stamp)
+
+    def _note_loss(self, stamp: int):
+        self._decoding.add(stamp, (stamp - self._table.zero) * self._table.tick)
 
     def _packets(self, container: av.container.InputContainer, stream: containers.VideoStream) -> Iterator[av.Packet]:
         """All packets from where the container is; errors in reading them have been noted already."""
@@ -212,22 +250,27 @@ class Film:
                     return
                 if packet.is_keyframe and packet.pts is not None and packet.pts > stamp:
                     break
-        raise NotSought
+        raise NotSought(start)
 
     def _decoded(
-        self, stream: containers.VideoStream, packets: Iterator[av.Packet], wanted: set[int]
+        self, stream: containers.VideoStream, packets: Iterator[av.Packet], wanted: frozenset[int]
     ) -> Iterator[av.VideoFrame]:
         """Decodes packets until those of all wanted frames are in, and what is still in the decoder then."""
         context, missing = stream.codec_context, set(wanted)
-        may_skip = context.name in REFERENCES_SAFE
+        may_skip = context.name in REFERENCES_SAFE and not self._is_damaged
         for packet in packets:
             if may_skip:
                 context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-            yield from containers.decode_packet(stream, packet, self._decoding, self._table.zero_seconds)
+            yield from self._decode(stream, packet)
             missing.discard(packet.pts)
             if not missing:
                 break
-        yield from containers.decode_packet(stream, None, self._decoding, self._table.zero_seconds)
+        yield from self._decode(stream, None)
+
+    def _decode(self, stream: containers.VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
+        if not self._is_damaged:
+            return containers.decode_packet(stream, packet)
+        return containers.decode_over_damage(stream, packet, self._decoding, self._table.zero_seconds)
 
     def _counted_images(self, times: Sequence[float]) -> Iterator[np.ndarray]:
         """As `frames_at`, of a film whose frames get their times while everything is decoded."""
@@ -238,7 +281,7 @@ class Film:
             frames = (
                 frame
                 for packet in packets
-                for frame in containers.decode_packet(stream, packet, self._decoding, self._table.zero_seconds)
+                for frame in containers.decode_over_damage(stream, packet, self._decoding, self._table.zero_seconds)
             )
             last = image = None
             timed = zip(itertools.chain(self._table.times, itertools.repeat(self.seconds)), frames, strict=False)

@@ -1,12 +1,15 @@
 """Predicts the labels of films: only the frames that the model sees are decoded, and then it predicts."""
 
 import dataclasses
+import hashlib
 import logging
+import os
 import pathlib
 import shutil
 import time
+from collections.abc import Sequence
 
-from yt8m_distill.config.dataset import SEGMENT, VOCABULARY_FILE
+from yt8m_distill.config.dataset import RANGES_FILE, SEGMENT, VOCABULARY_FILE
 from yt8m_distill.config.films import FilmFrames
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.inference import InferenceConfig
@@ -16,9 +19,10 @@ from yt8m_distill.prediction.run import open_trained, run_inference
 from yt8m_distill.runs.inputs import level_of
 from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.video.feature_set import FeatureSet, load_feature_set
-from yt8m_distill.video.film_list import read_films
+from yt8m_distill.video.features import read_features
+from yt8m_distill.video.film_list import Film, read_films
 from yt8m_distill.video.records import FilmRecords, write_films
-from yt8m_distill.video.report import Row, write_report
+from yt8m_distill.video.report import REPORT_FILE, Row, write_report
 from yt8m_distill.video.shards import Shards
 
 log = logging.getLogger(__name__)
@@ -58,12 +62,29 @@ def _extract(config: InferenceConfig, trained: TrainedModel, folder: pathlib.Pat
     records = FilmRecords(features, choice, config.films.reading, max_frames=trained.config.data.max_frames)
     log.info("Decoding %s frames of each of %d films", choice.student_frames or "all", len(films))
     started = time.monotonic()
+    work = f"{records.frames}, films {_identity_of(films)}"
     with lock_directory(folder):
-        features.write(folder, trained.config.data.num_classes)
-        shards = Shards(folder, _VIDEOS_PER_FILE, records.identity, features.frame_bytes)
+        _clear_other_work(folder, features, work)
+        features.write(folder, trained.config.data.num_classes, work)
+        shards = Shards(folder, _VIDEOS_PER_FILE, f"{features.file.extraction} {work}", features.frame_bytes)
         rows = write_films(shards, films, records)
     write_report(report, (dataclasses.replace(row, file="") for row in rows))
     _print_summary(rows, report, time.monotonic() - started)
+
+
+def _identity_of(films: Sequence[Film]) -> str:
+    text = "\n".join(f"{film.video_id}\t{os.path.abspath(film.path)}" for film in films)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _clear_other_work(folder: pathlib.Path, features: FeatureSet, work: str):
+    """Removes what an earlier prediction, of other films or frames, has left."""
+    if not (folder / RANGES_FILE).exists():
+        return
+    recipe, file = read_features(folder)
+    if (file.extraction, recipe.frames) != (features.file.extraction, work):
+        for path in (*folder.glob("films-*"), folder / REPORT_FILE):
+            path.unlink(missing_ok=True)
 
 
 def run_features(trained: TrainedModel, config: InferenceConfig) -> FeatureSet:

@@ -40,9 +40,11 @@ class FilmRecords:
     max_frames: int | None = None
 
     @property
-    def identity(self) -> list[str]:
-        """What the records depend on beside the films."""
-        return [self.features.file.extraction, str(self.choice), str(self._most_frames)]
+    def frames(self) -> str:
+        """Which frames these are, in words."""
+        if self.choice.student_frames is None:
+            return f"all of {self._most_frames}"
+        return f"{self.choice.student_frames} {self.choice.positions} of {self._most_frames}"
 
     @property
     def _most_frames(self) -> int:

@@ -4,9 +4,8 @@ A decoder starts at a keyframe only. What a frame costs is the number of packets
 frame before it, whichever are fewer; so a plan never decodes more than decoding everything does.
 """
 
-import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -136,6 +135,12 @@ class PacketTable:
         self.keyframe_times = [self.times[key - self.first] for key in self._keys]
 
     @property
+    def has_leading(self) -> bool:
+        """Whether some packets behind a keyframe are shown before it, and need frames before it."""
+        behind = np.searchsorted(self._keys, np.arange(self.first, len(self._pts)), side="right") - 1
+        return bool((self._pts[self.first :] < self._pts[self._keys][behind]).any())
+
+    @property
     def zero_seconds(self) -> float:
         """The start of the film, in seconds of its timestamps."""
         return self.zero * self.tick
@@ -159,31 +164,34 @@ class PacketTable:
         places = np.searchsorted(self._pts[self._shown], limits, side="right") - 1
         return self._shown[np.maximum(places, 0)].tolist()
 
-    @functools.cached_property
-    def _starts(self) -> np.ndarray:
-        """The keyframe that each packet is decoded from; one that is shown before its keyframe needs the one before."""
-        in_file = np.searchsorted(self._keys, np.arange(len(self._pts)), side="right")
-        in_time = np.searchsorted(self._pts[self._keys], self._pts, side="right")
-        return self._keys[np.maximum(np.minimum(in_file, in_time) - 1, 0)]
-
-    def plan(self, packets: Sequence[int]) -> list[Run]:
+    def plan(self, packets: Sequence[int], avoided: Collection[int] = (), by_group: bool = False) -> list[Run]:
         """The runs that decode some packets' frames with the fewest packets.
 
         Args:
             packets: in the order in which they are shown, none twice.
+            avoided: keyframes that decoding cannot start at after all.
+            by_group: start at the last keyframe before each packet, also where going on would be cheaper.
         """
+        keys = self._keys[~np.isin(self._keys, np.fromiter(avoided, int))]
+        if not len(keys) or keys[0] != self.first:
+            keys = np.concatenate([[self.first], keys])
         runs: list[Run] = []
-        start, targets, end, cost = self.first, [], self.first - 1, 0
-        for packet in packets:
-            key = int(self._starts[packet])
-            if key > end and packet - key + 1 + SEEK_COST < packet - end:
+        targets, start, end, cost = [], self.first, self.first - 1, 0
+        for packet, key in zip(packets, self._starts(keys, packets), strict=True):
+            if key > end and (by_group or packet - key + 1 + SEEK_COST < packet - end):
                 if targets:
                     runs.append(Run(start, tuple(targets), cost))
-                start, targets, end, cost = key, [], key - 1, SEEK_COST
+                start, targets, end, cost = key, [], key - 1, SEEK_COST if key != self.first else 0
             cost += max(packet - end, 0)
             end = max(packet, end)
             targets.append(packet)
         return [*runs, Run(start, tuple(targets), cost)] if targets else runs
+
+    def _starts(self, keys: np.ndarray, packets: Sequence[int]) -> list[int]:
+        """The keyframe that each packet is decoded from; one that is shown before its keyframe needs the one before."""
+        in_file = np.searchsorted(keys, packets, side="right")
+        in_time = np.searchsorted(self._pts[keys], self._pts[np.asarray(packets, int)], side="right")
+        return keys[np.maximum(np.minimum(in_file, in_time) - 1, 0)].tolist()
 
 
 def ascending_times(stamps: Sequence[int | None], tick: float, step: float) -> list[float]:

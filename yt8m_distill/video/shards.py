@@ -28,13 +28,13 @@ class Shards:
     Attributes:
         folder: of the files.
         videos_per_file: records of each.
-        identity: of features and frames: what was half written with another one is written again.
+        identity: of features and frames: a file that was half written with another one is written again.
         frame_bytes: of all features together.
     """
 
     folder: pathlib.Path
     videos_per_file: int
-    identity: Sequence[str]
+    identity: str
     frame_bytes: int
 
     def rows(self) -> list[Row]:
@@ -62,7 +62,7 @@ class Shards:
         is_complete = False
         while not is_complete:
             path = self._next_path()
-            with ResumableFiles([path], list(self.identity)) as file:
+            with ResumableFiles([path], self.identity) as file:
                 new = [Row.of_values(values) for values in file.state or ()]
                 if file.other_work:
                     log.warning("%s was begun with other settings, or is damaged, and is written again.", path)

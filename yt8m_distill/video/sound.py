@@ -47,9 +47,9 @@ def read_sound(path: str | os.PathLike, rate: int, zero: float, losses: containe
             return
         placed = Placement(rate, zero)
         for packet in containers.read_packets(container, stream, losses):
-            for frame in containers.decode_packet(stream, packet, losses, zero):
+            for frame in containers.decode_over_damage(stream, packet, losses, zero):
                 yield from placed.add(frame)
-        for frame in containers.decode_packet(stream, None, losses, zero):
+        for frame in containers.decode_over_damage(stream, None, losses, zero):
             yield from placed.add(frame)
         yield from placed.end()
 
