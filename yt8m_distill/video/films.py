@@ -11,7 +11,7 @@ counts as beginning at it, as at 29.97 frames a second the thirtieth begins at 1
 first, after the last one the last. A film with fewer frames than times gives frames several times, as a player would.
 
 Frames are the same bit by bit whether they are sought or everything is decoded, with any number of threads. So are
-those of damaged films: from the first damage on, they are decoded by one thread, which mends what it can.
+those of damaged films, where the decoder notices the damage: from then on one thread decodes, which mends what it can.
 """
 
 import bisect
@@ -176,15 +176,17 @@ class Film:
                 self._note("its video is damaged")
 
     def _planned_images(self, runs: Sequence[Run]) -> Iterator[np.ndarray]:
-        with containers.open_container(self.path) as container:
-            threads = 1 if self._is_damaged else self._threads
-            strict = not self._is_damaged and not self._table.has_leading
-            stream = containers.video_stream(container, self.path, threads, strict)
-            convert = Converter(self._threads)
-            for run in runs:
-                frames = self._frames_of_run(container, stream, run)
-                for frame in shown_at(frames, [self._table.stamp(target) for target in run.targets]):
-                    yield convert(self._checked(frame))
+        # What a decoder mends damage with depends on all that it has decoded before.
+        for together in [[run] for run in runs] if self._is_damaged else [runs]:
+            with containers.open_container(self.path) as container:
+                threads = 1 if self._is_damaged else self._threads
+                strict = not self._is_damaged and not self._table.has_leading
+                stream = containers.video_stream(container, self.path, threads, strict)
+                convert = Converter(self._threads)
+                for run in together:
+                    frames = self._frames_of_run(container, stream, run)
+                    for frame in shown_at(frames, [self._table.stamp(target) for target in run.targets]):
+                        yield convert(self._checked(frame))
 
     def _checked(self, frame: av.VideoFrame | None) -> av.VideoFrame:
         if frame is None:
@@ -255,7 +257,10 @@ class Film:
     def _decoded(
         self, stream: containers.VideoStream, packets: Iterator[av.Packet], wanted: frozenset[int]
     ) -> Iterator[av.VideoFrame]:
-        """Decodes packets until those of all wanted frames are in, and what is still in the decoder then."""
+        """Decodes packets until those of all wanted frames are in, and what is still in the decoder then.
+
+        Of a damaged film everything is decoded, as another frame may have to stand for one that does not come out.
+        """
         context, missing = stream.codec_context, set(wanted)
         may_skip = context.name in REFERENCES_SAFE and not self._is_damaged
         for packet in packets:
@@ -263,7 +268,7 @@ class Film:
                 context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
             yield from self._decode(stream, packet)
             missing.discard(packet.pts)
-            if not missing:
+            if not missing and not self._is_damaged:
                 break
         yield from self._decode(stream, None)
 
@@ -275,7 +280,7 @@ class Film:
     def _counted_images(self, times: Sequence[float]) -> Iterator[np.ndarray]:
         """As `frames_at`, of a film whose frames get their times while everything is decoded."""
         with containers.open_container(self.path) as container:
-            stream = containers.video_stream(container, self.path, self._threads)
+            stream = containers.video_stream(container, self.path, threads=1)
             convert = Converter(self._threads)
             packets = itertools.chain(self._packets(container, stream), [None])
             frames = (
