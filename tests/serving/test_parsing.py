@@ -185,7 +185,7 @@ def test_small_bodies_do_not_wait_for_large_ones(monkeypatch):
             assert await asyncio.gather(*waiting) == ["large"] * 3
 
     released = asyncio.Event()
-    monkeypatch.setattr(parser_pool, "_Parser", Process)
+    monkeypatch.setattr(parser_pool, "ParsingProcess", Process)
     asyncio.run(run())
 
 

@@ -10,7 +10,8 @@ from tests.video.fakes import FakeAudio, FakeBackbone, open_fake, write_film
 from yt8m_distill.config.films import FilmFrames
 from yt8m_distill.quantization import Range
 from yt8m_distill.video import extractor
-from yt8m_distill.video.extractor import Decoding, Extractor, FilmFeatures, Quantizer
+from yt8m_distill.video.decoding import Decoding
+from yt8m_distill.video.extractor import Extractor, FilmFeatures, Quantizer
 from yt8m_distill.video.film_list import Film
 from yt8m_distill.video.projection import Projection
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from yt8m_distill.config.films import FramePositions
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.inference import RUN_DIRECTORY, ChosenModel
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
@@ -86,6 +87,27 @@ class ExportConfig(ExportedModel):
 
 
 @dataclass(frozen=True)
+class FilmService(Settings):
+    """How a service takes films."""
+
+    wanted: bool | None = setting(
+        None, "Whether to take films. [where the model was trained on features of films]", flag="films"
+    )
+    max_film_mb: float = setting(256.0, "Largest size of a film in MB.", above=0, at_most=16_000)
+    max_film_seconds: float = setting(3600.0, "Longest duration of a film in seconds.", above=0)
+    film_timeout: float = setting(60.0, "Seconds of processor time that the decoding of a film may take.", above=0)
+    film_memory_mb: float = setting(1024.0, "Memory in MB that the decoding of a film may take.", at_least=64)
+    film_workers: int = setting(1, "Number of processes that decode films.", at_least=1)
+    positions: FramePositions = setting(
+        "exact",
+        "Frames of a film that are decoded: the exact ones, or the nearest keyframes, which cost less.",
+        flag="frame_positions",
+    )
+    backbone: str | None = setting(None, "File of the image network, where it is not where it was. [the run's]")
+    backbone_weights: str | None = setting(None, "Weights file of the image network. [the run's]")
+
+
+@dataclass(frozen=True)
 class ServeConfig(Settings):
     """One service of an exported model."""
 
@@ -105,4 +127,5 @@ class ServeConfig(Settings):
     )
     parsers: int = setting(2, "Number of processes that parse requests.", at_least=1)
     access_log: bool = setting(True, "Log a line for each request: client, method, path, status, bytes, milliseconds.")
+    films: FilmService = group(FilmService)
     plugins: tuple[str, ...] = setting((), PLUGINS)

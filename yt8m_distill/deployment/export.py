@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from yt8m_distill.config.dataset import DESCRIPTION_FILES, VOCABULARY_FILE
 from yt8m_distill.config.deployment import EXPORT_FORMATS, ExportConfig
 from yt8m_distill.data.batches import View, check_view
+from yt8m_distill.data.feature_ranges import copy_description
 from yt8m_distill.data.video_files import VideoFiles, check_segments
 from yt8m_distill.deployment import litert, model_card, onnx, runners, saved_model, validation
 from yt8m_distill.deployment.chosen_frames import choose_frames
@@ -32,7 +34,7 @@ from yt8m_distill.runs.inputs import evaluation_videos
 
 log = logging.getLogger(__name__)
 
-ENTRIES = (MANIFEST, model_card.FILE_NAME, "saved_model", "litert", "model.onnx")
+ENTRIES = (MANIFEST, model_card.FILE_NAME, "saved_model", "litert", "model.onnx", *DESCRIPTION_FILES)
 PACKAGES = {"saved_model": (), "litert": ("ai_edge_litert",), "onnx": ("onnx", "tf2onnx", "onnxruntime")}
 BATCH_SIZE = 64
 
@@ -93,7 +95,7 @@ def _write_export(config: ExportConfig, target: pathlib.Path) -> Manifest:
     chosen = choose_frames(trained, config.choice, config.train_dir) if config.choice else None
     network = of_trained(trained, chosen.selection if chosen else config.selection)
     _check_formats(config, network)
-    names = _class_names(config, network.spec.num_classes)
+    names = _class_names(config, network.spec.num_classes, trained.run_path / VOCABULARY_FILE)
     reference = _reference(config, trained, network)
     with atomic.directory_written_beside(target) as folder:
         _write_files(config, network, names, folder)
@@ -112,6 +114,8 @@ def _write_export(config: ExportConfig, target: pathlib.Path) -> Manifest:
             plugins=() if FRAME_SAMPLINGS.is_built_in(network.selection.sampling) else trained.config.plugins,
         )
         write_manifest(manifest, folder)
+        if network.spec.extraction:
+            copy_description(trained.run_path, folder)
         model_card.write(manifest, trained, config.train_dir, folder, chosen.describe() if chosen else None)
     return manifest
 
@@ -153,10 +157,12 @@ def _use_no_gpu():
         raise UserError("TensorFlow already uses a GPU; export in a separate process.") from error
 
 
-def _class_names(config: ExportConfig, num_classes: int) -> tuple[str, ...] | None:
-    if not config.vocabulary:
+def _class_names(config: ExportConfig, num_classes: int, own: pathlib.Path) -> tuple[str, ...] | None:
+    """By the vocabulary of the settings, or by that of the run, if it has one."""
+    path = config.vocabulary or (own if own.exists() else None)
+    if path is None:
         return None
-    vocabulary = load_vocabulary(config.vocabulary, num_classes)
+    vocabulary = load_vocabulary(path, num_classes)
     return tuple(vocabulary.get(i, f"class {i}") for i in range(num_classes))
 
 

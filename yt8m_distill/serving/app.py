@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -19,11 +21,12 @@ from yt8m_distill.ranking import ranked_classes
 from yt8m_distill.serving.access_log import AccessLog
 from yt8m_distill.serving.answers import Labels, LabelsResponse
 from yt8m_distill.serving.batching import Batcher, OverloadedError
+from yt8m_distill.serving.film_body import FILM_TYPES
 from yt8m_distill.serving.limits import return_memory
 from yt8m_distill.serving.metrics import ServiceMetrics
-from yt8m_distill.serving.parser_pool import ParserPool
+from yt8m_distill.serving.parser_pool import ParserPool, ProcessPool
 from yt8m_distill.serving.receiving import ClientGoneError, Receiver, while_connected
-from yt8m_distill.serving.schema import predict_description
+from yt8m_distill.serving.schema import film_description, predict_description
 
 SECONDS_BETWEEN_RETURNS = 10.0  # of memory, which takes some milliseconds
 CLIENT_HAS_GONE = 499  # as servers count it; nobody reads it
@@ -34,6 +37,7 @@ def create_app(
     predict: Callable[[np.ndarray, np.ndarray], np.ndarray],
     config: ServeConfig,
     checksum: str | None = None,
+    features: Any = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
@@ -42,15 +46,22 @@ def create_app(
         predict: see `runners.load`.
         config: its limits.
         checksum: SHA-256 of the model's file; None: unknown.
+        features: of films, a `video.feature_set.FeatureSet`; None: films are not taken.
     """
     parsers = ParserPool(manifest, config)
     batcher = Batcher(predict, config.max_batch, config.max_waiting)
     routes = _Routes(_health(manifest, checksum), manifest, config, batcher, parsers)
-    app = FastAPI(title=f"{manifest.model}, {manifest.which}", version=_version(), lifespan=_lifespan(parsers))
+    pools = [parsers]
+    if features is not None:
+        routes.take_films(features)
+        pools.append(routes.films.pool)
+    app = FastAPI(title=f"{manifest.model}, {manifest.which}", version=_version(), lifespan=_lifespan(pools))
     app.add_exception_handler(RequestValidationError, routes.explain)
     app.add_api_route("/health", routes.health, response_model=Health)
     app.add_api_route("/metrics", routes.metrics, response_class=PlainTextResponse)
     app.add_api_route("/predict", routes.predict, methods=["POST"], **predict_description(manifest, config))
+    if features is not None:
+        app.add_api_route("/predict_film", routes.predict_film, methods=["POST"], **film_description(manifest, config))
     if config.access_log:
         app.add_middleware(AccessLog)
     return app
@@ -89,16 +100,17 @@ def _version() -> str:
         return "unknown"
 
 
-def _lifespan(parsers: ParserPool) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager]:
+def _lifespan(pools: Sequence[ProcessPool]) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tidying = asyncio.create_task(_return_memory())
         try:
-            await parsers.start()
+            await asyncio.gather(*(pool.start() for pool in pools))
             yield
         finally:
             tidying.cancel()
-            parsers.stop()
+            for pool in pools:
+                pool.stop()
 
     return lifespan
 
@@ -117,6 +129,8 @@ class _Routes:
         self._health = health
         self._manifest = manifest
         self._batcher = batcher
+        self._config = config
+        self.films: _Films | None = None
         self._receiver = Receiver(config, parsers, batcher)
         self._metrics = ServiceMetrics(batcher, manifest.data.num_classes, manifest.class_names)
         self._free = config.max_connections
@@ -135,13 +149,29 @@ class _Routes:
         """Counts, times, and the labels and scores in answers, for Prometheus."""
         return Response(self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    def take_films(self, features: Any):
+        """From now on films are taken, too."""
+        from yt8m_distill.serving.films import BODIES_AT_ONCE, FilmPool, FilmPredictor  # needs the extra for films
+
+        pool = FilmPool(features, self._manifest, self._config)
+        config = dataclasses.replace(self._config, max_request_mb=self._config.films.max_film_mb)
+        receiver = Receiver(config, pool, self._batcher, FILM_TYPES, BODIES_AT_ONCE)
+        self.films = _Films(pool, receiver, FilmPredictor(features, self._manifest, self._batcher))
+
     async def predict(self, request: Request, top_k: int | None = None) -> Response:
         """The best classes of each video in the body."""
+        return await self._observed(lambda: self._labels(request, top_k))
+
+    async def predict_film(self, request: Request, top_k: int | None = None) -> Response:
+        """The best classes of the film in the body."""
+        return await self._observed(lambda: self._film_labels(request, top_k, time.perf_counter()))
+
+    async def _observed(self, answer: Callable[[], Awaitable[Response]]) -> Response:
         start = time.perf_counter()
         status = 500
         self._free -= 1
         try:
-            response = await self._answer(request, top_k)
+            response = await self._answer(answer)
             status = response.status_code
         except HTTPException as error:
             status = error.status_code
@@ -151,22 +181,40 @@ class _Routes:
             self._metrics.observe_request(status, time.perf_counter() - start)
         return response
 
-    async def _answer(self, request: Request, top_k: int | None) -> Response:
+    async def _answer(self, answer: Callable[[], Awaitable[Response]]) -> Response:
         if self._free < 0:
             raise HTTPException(
                 503, "too many connections; try again later", {"Retry-After": "1", "Connection": "close"}
             )
         try:
-            top_k = _checked_top_k(top_k, self._manifest)
-            videos = await self._receiver.videos(request)
-            predictions = await while_connected(request, self._batcher.predictions(videos))
+            return await answer()
         except OverloadedError:
             raise HTTPException(503, "too many videos are waiting; try again later", {"Retry-After": "1"}) from None
         except ClientGoneError:
             return JSONResponse({}, status_code=CLIENT_HAS_GONE)
+
+    async def _labels(self, request: Request, top_k: int | None) -> Response:
+        top_k = _checked_top_k(top_k, self._manifest)
+        videos = await self._receiver.parsed(request)
+        predictions = await while_connected(request, self._batcher.predictions(videos))
         classes, scores = ranked_classes(videos.ids, predictions, top_k)
         self._metrics.observe_labels(classes, scores)
         return LabelsResponse(Labels(videos.ids, videos.num_frames, classes, scores, self._manifest.class_names))
+
+    async def _film_labels(self, request: Request, top_k: int | None, start: float) -> Response:
+        top_k = _checked_top_k(top_k, self._manifest)
+        film = await self.films.receiver.parsed(request)
+        answer = self.films.predictor.answer(film, top_k, start)
+        return JSONResponse(await while_connected(request, answer))
+
+
+@dataclass(frozen=True)
+class _Films:
+    """What takes films."""
+
+    pool: ProcessPool
+    receiver: Receiver
+    predictor: Any
 
 
 def _checked_top_k(top_k: int | None, manifest: Manifest) -> int:

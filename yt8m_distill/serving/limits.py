@@ -15,6 +15,32 @@ _SECONDS_PER_BYTE = 0.25e-6  # a valid JSON body takes some 0.04e-6
 
 
 @dataclass(frozen=True)
+class ProcessLimits:
+    """The bounds of a process that reads what is not trusted.
+
+    Attributes:
+        memory_bytes: beside what the process has when it is idle.
+        file_bytes: of what it writes.
+    """
+
+    memory_bytes: int
+    file_bytes: int
+
+    def apply(self):
+        """Binds this process to the bounds, as far as the system supports them."""
+        _limit(resource.RLIMIT_AS, memory_in_use()[0] + self.memory_bytes)
+        _limit(resource.RLIMIT_FSIZE, self.file_bytes)
+        _limit(resource.RLIMIT_CORE, 0)
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")  # where memory ends, this process is to be killed, not the service
+
+    def start_clock(self, seconds: float):
+        """From now on this process has so much processor time; after that the system kills it."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        _limit(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + seconds))
+
+
+@dataclass(frozen=True)
 class ParsingLimits:
     """The bounds of one request in the process that parses it.
 
@@ -42,18 +68,18 @@ class ParsingLimits:
         """Processor time for a body of so many bytes."""
         return _FIXED_SECONDS + _SECONDS_PER_BYTE * body_bytes
 
+    @property
+    def of_process(self) -> ProcessLimits:
+        """The same for the process."""
+        return ProcessLimits(self.memory_bytes, self.frame_bytes)
+
     def apply(self):
         """Binds this process to the bounds, as far as the system supports them."""
-        _limit(resource.RLIMIT_AS, memory_in_use()[0] + self.memory_bytes)
-        _limit(resource.RLIMIT_FSIZE, self.frame_bytes)
-        _limit(resource.RLIMIT_CORE, 0)
-        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")  # where memory ends, this process is to be killed, not the service
+        self.of_process.apply()
 
     def start_clock(self, body_bytes: int):
         """From now on this process has `seconds` of processor time; after that the system kills it."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        _limit(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + self.seconds(body_bytes)))
+        self.of_process.start_clock(self.seconds(body_bytes))
 
 
 def memory_in_use() -> tuple[int, int]:

@@ -9,7 +9,8 @@ import os
 import socket
 import subprocess
 import sys
-from typing import BinaryIO
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
 
 from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.config.json import to_values
@@ -29,7 +30,70 @@ _NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # they woul
 ELAPSED_PER_SECOND = 10  # of processor time, where the machine is busy
 
 
-class ParserPool:
+class ProcessPool:
+    """Processes of limited memory and time, each of which reads one request at a time.
+
+    Args:
+        processes: not yet started.
+    """
+
+    def __init__(self, processes: Sequence["ParsingProcess"]):
+        self._parsers = processes
+        self._free: asyncio.Queue[ParsingProcess] = asyncio.Queue()
+        self._restarts: set[asyncio.Task] = set()
+        for parser in self._parsers:
+            self._free.put_nowait(parser)
+
+    async def start(self):
+        """Starts all processes, which otherwise start with the first requests."""
+        await asyncio.gather(*(parser.start() for parser in self._parsers))
+
+    def stop(self):
+        """Ends all processes."""
+        for task in self._restarts:
+            task.cancel()
+        for parser in self._parsers:
+            parser.stop()
+
+    async def _parsed(
+        self, content_type: str, body: BinaryIO, seconds: float, turn: asyncio.Semaphore | None = None
+    ) -> Any:
+        """What a free process reads of a request, within some processor time and where it is its turn.
+
+        Raises:
+            BadBodyError: as the process says, or the request takes too much memory or time.
+            OverloadedError: no process became free in time.
+        """
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(SECONDS_TO_WAIT):
+                    if turn is not None:
+                        await held.enter_async_context(turn)
+                    parser = await self._free.get()
+            except TimeoutError:
+                raise OverloadedError from None
+            try:
+                return await parser.parse(content_type, body, seconds)
+            finally:
+                self._put_back(parser)
+
+    def _put_back(self, parser: "ParsingProcess"):
+        if parser.is_running:
+            self._free.put_nowait(parser)
+            return
+        task = asyncio.create_task(self._restart(parser))
+        self._restarts.add(task)
+        task.add_done_callback(self._restarts.discard)
+
+    async def _restart(self, parser: "ParsingProcess"):
+        try:
+            await parser.start()
+        except OSError as error:
+            log.warning("a process that parses requests could not be started: %s", error)
+        self._free.put_nowait(parser)  # the next request tries again
+
+
+class ParserPool(ProcessPool):
     """Parses requests in processes of limited memory and time.
 
     Args:
@@ -47,23 +111,8 @@ class ParserPool:
             "most_videos": config.max_batch,
             "body_bytes": self.limits.body_bytes,
         }
-        self._parsers = [_Parser(json.dumps(options)) for _ in range(config.parsers)]
+        super().__init__([ParsingProcess(json.dumps(options)) for _ in range(config.parsers)])
         self._large = asyncio.Semaphore(max(1, config.parsers - 1))
-        self._free: asyncio.Queue[_Parser] = asyncio.Queue()
-        self._restarts: set[asyncio.Task] = set()
-        for parser in self._parsers:
-            self._free.put_nowait(parser)
-
-    async def start(self):
-        """Starts all processes, which otherwise start with the first requests."""
-        await asyncio.gather(*(parser.start() for parser in self._parsers))
-
-    def stop(self):
-        """Ends all processes."""
-        for task in self._restarts:
-            task.cancel()
-        for parser in self._parsers:
-            parser.stop()
 
     async def parse(self, content_type: str, body: BinaryIO) -> Videos:
         """The videos of a request.
@@ -77,44 +126,25 @@ class ParserPool:
             OverloadedError: no process became free in time.
         """
         num_bytes = os.fstat(body.fileno()).st_size
-        async with contextlib.AsyncExitStack() as held:
-            try:
-                async with asyncio.timeout(SECONDS_TO_WAIT):
-                    if num_bytes > LARGE_BODY_BYTES:
-                        await held.enter_async_context(self._large)
-                    parser = await self._free.get()
-            except TimeoutError:
-                raise OverloadedError from None
-            try:
-                return await parser.parse(content_type, body, self.limits.seconds(num_bytes))
-            finally:
-                self._put_back(parser)
-
-    def _put_back(self, parser: "_Parser"):
-        if parser.is_running:
-            self._free.put_nowait(parser)
-            return
-        task = asyncio.create_task(self._restart(parser))
-        self._restarts.add(task)
-        task.add_done_callback(self._restarts.discard)
-
-    async def _restart(self, parser: "_Parser"):
-        try:
-            await parser.start()
-        except OSError as error:
-            log.warning("a process that parses requests could not be started: %s", error)
-        self._free.put_nowait(parser)  # the next request tries again
+        large = self._large if num_bytes > LARGE_BODY_BYTES else None
+        return await self._parsed(content_type, body, self.limits.seconds(num_bytes), large)
 
 
-class _Parser:
+class ParsingProcess:
     """One process, which parses one request at a time.
 
     Args:
         options: what it reads from its standard input, see `parser_process`.
+        module: that it runs.
+        read: reads its results.
     """
 
-    def __init__(self, options: str):
+    def __init__(
+        self, options: str, module: str = parser_process.__name__, read: Callable[[BinaryIO], Any] = read_videos
+    ):
         self._options = options
+        self._module = module
+        self._read = read
         self._process: subprocess.Popen | None = None
         self._socket: socket.socket | None = None
 
@@ -132,7 +162,7 @@ class _Parser:
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         with theirs:
-            command = [sys.executable, "-m", parser_process.__name__, str(theirs.fileno())]
+            command = [sys.executable, "-m", self._module, str(theirs.fileno())]
             files = (theirs.fileno(),)
             environment = module_environment(**_NO_THREADS)
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=files, env=environment)
@@ -150,7 +180,7 @@ class _Parser:
             asyncio.get_running_loop().run_in_executor(None, self._process.wait)
         self._process = None
 
-    async def parse(self, content_type: str, body: BinaryIO, seconds: float) -> Videos:
+    async def parse(self, content_type: str, body: BinaryIO, seconds: float) -> Any:
         """See `ParserPool.parse`; whether the process still runs afterwards is in `is_running`."""
         if not self.is_running:
             try:
@@ -167,7 +197,7 @@ class _Parser:
                 self.stop()
             if not answer:
                 raise CostlyBodyError
-            return read_videos(result)
+            return self._read(result)
 
     async def _answer(self, content_type: str, files: tuple[int, int], seconds: float) -> bytes:
         """One byte; nothing where the process has been killed."""

@@ -1,20 +1,26 @@
 """Receives requests, so many at a time that they fit into memory, and notices clients that have gone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from typing import BinaryIO, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Collection
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from fastapi import HTTPException, Request
 
 from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.serving.batching import Batcher, OverloadedError
 from yt8m_distill.serving.exchange import memory_file
-from yt8m_distill.serving.parser_pool import ParserPool
-from yt8m_distill.serving.requests import PARSERS, BadBodyError, Videos
+from yt8m_distill.serving.film_body import MULTIPART
+from yt8m_distill.serving.requests import PARSERS, BadBodyError
 
 BODIES_AT_ONCE = 8  # of the largest size, received or parsed at a time
 
 Result = TypeVar("Result")
+
+
+class BodyParser(Protocol):
+    """Makes something of a body of a content type; see `ParserPool.parse`."""
+
+    async def parse(self, content_type: str, body: BinaryIO) -> Any: ...
 
 
 class ClientGoneError(Exception):
@@ -28,25 +34,38 @@ class Receiver:
         config: the service's limits.
         parsers: parse the bodies.
         batcher: while it is full, nothing is parsed.
+        content_types: of bodies.
+        bodies_at_once: of the largest size, received or parsed at a time; None: `BODIES_AT_ONCE`.
     """
 
-    def __init__(self, config: ServeConfig, parsers: ParserPool, batcher: Batcher):
+    def __init__(
+        self,
+        config: ServeConfig,
+        parsers: BodyParser,
+        batcher: Batcher,
+        content_types: Collection[str] = PARSERS,
+        bodies_at_once: int | None = None,
+    ):
         self._config = config
         self._parsers = parsers
         self._batcher = batcher
-        self._free_bytes = int(BODIES_AT_ONCE * config.max_request_mb * 1e6)
+        self._content_types = content_types
+        self._free_bytes = int((bodies_at_once or BODIES_AT_ONCE) * config.max_request_mb * 1e6)
 
-    async def videos(self, request: Request) -> Videos:
-        """The videos of a request.
+    async def parsed(self, request: Request) -> Any:
+        """What the parsers make of a request: its videos.
 
         Raises:
             HTTPException: a bad request, with the reason.
             OverloadedError: too many videos are waiting, or too much is being received or parsed.
             ClientGoneError: the client disconnected while sending.
         """
-        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type not in PARSERS:
-            raise HTTPException(415, f"Content-Type must be one of {', '.join(PARSERS)}, not '{content_type[:100]}'")
+        header = request.headers.get("content-type", "")
+        content_type = header.partition(";")[0].strip().lower()
+        if content_type not in self._content_types:
+            allowed = ", ".join(self._content_types)
+            raise HTTPException(415, f"Content-Type must be one of {allowed}, not '{content_type[:100]}'")
+        content_type = header if content_type == MULTIPART else content_type
         with memory_file() as body:
             try:
                 await self._receive_in_time(request, body)

@@ -86,6 +86,11 @@ def parse(content_type: str, body: bytes, manifest: Manifest, most_videos: int) 
         raise BadBodyError("the request contains no videos")
     if any(len(video.video_id) > MOST_ID_BYTES for video in videos):
         raise BadBodyError(f"the id of a video is longer than {MOST_ID_BYTES:,} bytes")
+    return selected(videos, manifest)
+
+
+def selected(videos: Sequence[Video], manifest: Manifest) -> Videos:
+    """The frames of videos that a model sees."""
     batch = View(manifest.selection).batch(videos, manifest.data, seed=0)
     ids = [video.video_id.decode(errors="replace") for video in videos]
     return Videos(ids, batch["frames"], batch["num_frames"])
@@ -135,7 +140,7 @@ def _json(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
         video_id = video.get("id", str(index))
         if not isinstance(video_id, str):
             raise BadBodyError(f"video {index}: the id must be a string")
-        yield _video(video_id, _frames(video.get("frames"), index, spec), spec)
+        yield video_of_frames(video_id, _frames(video.get("frames"), index, spec), spec)
 
 
 def _check_marks(body: bytes, spec: DatasetSpec):
@@ -172,7 +177,7 @@ def _npz(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
     if np.any(num_frames < 0) or np.any(num_frames > frames.shape[1]):
         raise BadBodyError(f"'num_frames' in the .npz file must be from 0 to {frames.shape[1]}, the number of frames")
     for index, (rows, count) in enumerate(zip(frames, num_frames.tolist(), strict=True)):
-        yield _video(str(index), rows[:count], spec)
+        yield video_of_frames(str(index), rows[:count], spec)
 
 
 def _arrays(body: bytes) -> dict[str, np.ndarray]:
@@ -196,7 +201,7 @@ def _check_directory(body: bytes):
         raise BadBodyError(f"the .npz file has more than {MOST_ARRAYS} arrays, or too long names; send 'frames' alone")
 
 
-def _video(video_id: str, frames: np.ndarray, spec: DatasetSpec) -> Video:
+def video_of_frames(video_id: str, frames: np.ndarray, spec: DatasetSpec) -> Video:
     ends = np.cumsum(spec.feature_sizes)[:-1]
     num_frames = min(len(frames), spec.longest_example or len(frames))
     return Video(video_id.encode(errors="replace"), (), tuple(np.split(frames, ends, axis=1)), num_frames)

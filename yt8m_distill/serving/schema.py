@@ -4,6 +4,7 @@ from typing import Any
 
 from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.deployment.manifest import Manifest
+from yt8m_distill.serving.film_body import FILM_TYPES, MULTIPART
 
 _EXAMPLE_FRAMES = 2
 
@@ -15,6 +16,24 @@ def predict_description(manifest: Manifest, config: ServeConfig) -> dict[str, An
         "description": f"The best classes of up to {config.max_batch} videos. All frames of a video may be sent; those "
         f"that the model sees ({manifest.selection.describe()}) are selected here.",
         "openapi_extra": {"requestBody": {"required": True, "content": _bodies(manifest, config)}},
+        "responses": {200: _answer(manifest), **_refusals(config), "default": _error("any other error")},
+    }
+
+
+def film_description(manifest: Manifest, config: ServeConfig) -> dict[str, Any]:
+    """Keyword arguments of the route `/predict_film`."""
+    films = config.films
+    body = _file(
+        f"a film, at most {films.max_film_mb:g} MB and {films.max_film_seconds:g} seconds", "the bytes of film.mp4"
+    )
+    form = _object({"film": {"type": "string", "format": "binary"}}, name="a form with one file")
+    bodies = {name: {"schema": form} if name == MULTIPART else body for name in FILM_TYPES}
+    return {
+        "summary": "Labels of a film",
+        "description": f"The best classes of a film, of which the frames that the model sees "
+        f"({manifest.selection.describe()}) are decoded. `film` in the answer has the seconds of these frames, and what "
+        "could not be decoded; `milliseconds` says what took how long.",
+        "openapi_extra": {"requestBody": {"required": True, "content": bodies}},
         "responses": {200: _answer(manifest), **_refusals(config), "default": _error("any other error")},
     }
 

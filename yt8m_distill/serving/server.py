@@ -4,6 +4,7 @@ import gc
 import ipaddress
 import logging
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.files.checksums import check_file_against, file_checksum
 from yt8m_distill.files.untrusted import in_short
 from yt8m_distill.serving.limits import allow_open_files
+from yt8m_distill.video.packages import check_packages
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +42,36 @@ def run_service(config: ServeConfig):
         log.warning(
             "--host=%s: everyone who can reach this address can use the service; it has no authentication.", config.host
         )
-    server = create_server(create_app(manifest, predict, config, checksum), config)
-    print(f"Serving {manifest.model} ({manifest.which}) on http://{config.host}:{config.port}", flush=True)
+    features = film_features(manifest, config)
+    server = create_server(create_app(manifest, predict, config, checksum, features), config)
+    films = ", and films" if features is not None else ""
+    print(f"Serving {manifest.model} ({manifest.which}){films} on http://{config.host}:{config.port}", flush=True)
     gc.collect()
     gc.freeze()  # garbage of requests is then found soon, without looking at all of TensorFlow
     try:
         server.run()
     except SystemExit as error:  # uvicorn has logged the reason
         raise UserError(f"--host={config.host} --port={config.port}: the service cannot listen there.") from error
+
+
+def film_features(manifest: Manifest, config: ServeConfig) -> Any:
+    """The features of films that the model takes; None where films are not taken.
+
+    Raises:
+        UserError: films are wanted, and cannot be taken.
+    """
+    if config.films.wanted is False or (not config.films.wanted and not manifest.data.extraction):
+        return None
+    try:
+        check_packages()
+        from yt8m_distill.serving.films import load_features
+
+        return load_features(manifest, config)
+    except UserError as error:
+        if config.films.wanted:
+            raise UserError(f"films cannot be taken: {error}") from error
+        log.warning("Films are not taken: %s", error)
+        return None
 
 
 def load(config: ServeConfig) -> tuple[Manifest, Predict]:

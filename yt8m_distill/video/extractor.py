@@ -6,38 +6,21 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from yt8m_distill.config.films import FilmFrames
 from yt8m_distill.errors import UserError
 from yt8m_distill.quantization import quantize
+from yt8m_distill.video.decoding import SAMPLE_RATE, Decoding
 from yt8m_distill.video.film_list import Film
 from yt8m_distill.video.films import open_film
-from yt8m_distill.video.positions import positions, whole_seconds
 from yt8m_distill.video.projection import Projection
 
-SAMPLE_RATE = 16_000  # of sound, as of VGGish
 _QUEUED_BATCHES = 4
 _SECONDS_UNTIL_PART = 0.2  # without a new frame, after which the network computes those that there are
 _POLL_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """Which frames of a film are decoded.
-
-    Attributes:
-        frames_per_second: frames looked at in a second.
-        max_frames: frames looked at at most.
-        choice: those of them that are decoded.
-    """
-
-    frames_per_second: float = 1.0
-    max_frames: int = 300
-    choice: FilmFrames = field(default_factory=FilmFrames)
 
 
 @dataclass
@@ -124,9 +107,7 @@ class Extractor:
         try:
             with open_film(film.path, threads=max((os.cpu_count() or 1) // self.workers, 1)) as opened:
                 features.seconds = opened.seconds
-                whole = whole_seconds(opened.seconds, self.decoding.frames_per_second, self.decoding.max_frames)
-                features.all_frames = len(whole)
-                times = self._chosen(whole, opened)
+                features.all_frames, times = self.decoding.times(opened)
                 for image in opened.frames_at(times):
                     send(self.backbone.prepare(image))
                 if self.audio is not None and opened.has_sound:
@@ -136,12 +117,6 @@ class Extractor:
         except (UserError, OSError) as error:
             features.problems += (_without_path(error, film.path),)
         return features
-
-    def _chosen(self, times: Sequence[float], opened: Any) -> Sequence[float]:
-        choice = self.decoding.choice
-        if choice.student_frames is None:
-            return times
-        return positions(times, choice.student_frames, "uniform", choice.positions, opened.keyframe_times)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.video.audio_features import AudioFeature, audio_feature_named
 from yt8m_distill.video.backbones.backbone import Backbone, ImageOptions
 from yt8m_distill.video.backbones.naming import backbone_named
-from yt8m_distill.video.extractor import Decoding, Extractor, FilmFeatures, Quantizer
+from yt8m_distill.video.decoding import Decoding
+from yt8m_distill.video.extractor import Extractor, FilmFeatures, Quantizer
 from yt8m_distill.video.features import Recipe, identity_of, read_features, write_features
 from yt8m_distill.video.film_list import Film
 from yt8m_distill.video.projection import Projection, fit_pca, fit_standardization

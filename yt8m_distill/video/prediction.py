@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 from yt8m_distill.config.dataset import RANGES_FILE, SEGMENT, VOCABULARY_FILE
 from yt8m_distill.config.films import FilmFrames
-from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.inference import InferenceConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.lock import lock_directory
 from yt8m_distill.prediction.run import open_trained, run_inference
 from yt8m_distill.runs.inputs import level_of
 from yt8m_distill.runs.trained_model import TrainedModel
+from yt8m_distill.video.decoding import frames_of_selection
 from yt8m_distill.video.feature_set import FeatureSet, load_feature_set
 from yt8m_distill.video.features import read_features
 from yt8m_distill.video.film_list import Film, read_films
@@ -103,11 +103,9 @@ def run_features(trained: TrainedModel, config: InferenceConfig) -> FeatureSet:
 
 def decoded_frames(trained: TrainedModel, config: InferenceConfig) -> FilmFrames:
     """The frames of a film that a model looks at: k of them, where they follow from the length of the film alone."""
-    selection = trained.selection_for(config.selection)
-    in_segments = level_of(config.segments, trained.config) == SEGMENT
-    if in_segments or selection != FrameSelection(selection.k, selection.stride):
+    if level_of(config.segments, trained.config) == SEGMENT:
         return FilmFrames()
-    return FilmFrames(selection.k, config.films.positions if selection.k else "exact")
+    return frames_of_selection(trained.selection_for(config.selection), config.films.positions)
 
 
 def _print_summary(rows: list[Row], report: pathlib.Path, seconds: float):

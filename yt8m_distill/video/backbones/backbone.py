@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from yt8m_distill.video.backbones.images import cropped, resized
+from yt8m_distill.video.backbones.images import prepared
 from yt8m_distill.video.batches import in_fixed_batches
 
 BATCH_SIZE = 4  # the fastest on a CPU
@@ -83,9 +83,7 @@ class Backbone(abc.ABC):
         Returns:
             uint8 RGB (*image_size, 3); the image itself where the network takes any.
         """
-        if self.image_size is None:
-            return image
-        return resized(cropped(image, self.crop) if self.crop else image, self.image_size)
+        return prepared(image, self.image_size, self.crop)
 
     def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Features of images.

@@ -24,6 +24,22 @@ def cropped(image: np.ndarray, share: float) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
+def prepared(image: np.ndarray, size: tuple[int, int] | None, crop: float) -> np.ndarray:
+    """An image as a network takes it.
+
+    Args:
+        image: uint8 (height, width, 3).
+        size: height and width that it takes; None: any, and it gets the image itself.
+        crop: as for `cropped`; 0: all of it.
+
+    Returns:
+        uint8 (*size, 3).
+    """
+    if size is None:
+        return image
+    return resized(cropped(image, crop) if crop else image, size)
+
+
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """An image in another size, all of it: its aspect ratio is not kept.
 
