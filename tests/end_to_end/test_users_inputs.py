@@ -161,7 +161,7 @@ def test_float_features_are_named(tmp_path, capsys):
     row.float_list.value.extend([0.5] * 1024)
     path = write_records(tmp_path / "a.tfrecord", [example])
     assert verify_main(["verify", path]) == 2
-    assert "frames of 'rgb' must be one bytes string each (uint8 values), not float_list; python -m yt8m_distill." in (
+    assert "frames of 'rgb' must be one bytes string (uint8 values) or a list of floats each, not float_list" in (
         capsys.readouterr().err
     )
 

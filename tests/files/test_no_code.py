@@ -19,6 +19,8 @@ ALLOWED = {
     "plugins.registry": {"import_module"},  # of this package's own modules
     "plugins.loading": {"import_module"},  # of modules that the user has named
     "serving.parser_pool": {"subprocess"},  # of this package's own module
+    "video.backbones.model_file": {"load_model"},  # in Keras's safe mode, of models without code in them
+    "video.backbones.torch_file": {"pickle"},  # an unpickler that knows tensors only
     "tf1.checkpoint": {"subprocess"},  # of this package's own module
 }
 

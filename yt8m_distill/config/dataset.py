@@ -67,6 +67,7 @@ class DatasetSpec:
         normalized: video level: each video's values, all features together, are brought to 2-norm 1.
         feature_ranges: lowest and highest number that the bytes of each feature stand for; None: -2 and 2.
         thin_sampling: of thin shards, the frame sampling that chose their frames.
+        float_frames: whether records may hold frames as lists of floats, which are quantized in the ranges when read.
         extraction: identity of how the features are made of films, where `features.json` says it; empty: unknown.
     """
 
@@ -81,6 +82,7 @@ class DatasetSpec:
     normalized: bool = True
     feature_ranges: tuple[tuple[float, ...], ...] | None = field(default=None, metadata={"newer": True})
     thin_sampling: str = field(default="uniform", metadata={"newer": True})
+    float_frames: bool = field(default=False, metadata={"newer": True})
     extraction: str = field(default="", metadata={"newer": True})
 
     def __post_init__(self):

@@ -167,6 +167,8 @@ def with_ranges(
                 f"the files in '{first or '.'}' and those in '{folder or '.'}' have features that were made in "
                 f"different ways ({RANGES_FILE})."
             )
+    if spec.float_frames and ranges is None:  # floats are quantized when they are read
+        return spec
     if spec.feature_ranges not in (None, ranges):
         raise UserError(f"the {RANGES_FILE} beside '{files[0]}' is not that of the run, with other ranges.")
     return dataclasses.replace(spec, feature_ranges=ranges, extraction=extraction)

@@ -28,6 +28,7 @@ from yt8m_distill.data.record_format import (
     THIN_MAX_FRAMES_KEY,
     THIN_SAMPLING_KEY,
     described_keys,
+    is_floats,
     is_multi_hot,
     thinning_of,
 )
@@ -140,6 +141,7 @@ def detect_spec(serialized: bytes, where: str, overrides: SpecOverrides) -> Data
         thin_frames=thin_frames,
         level=level,
         thin_sampling=thin_sampling,
+        float_frames=level != VIDEO and any(is_floats(record.feature_lists[name]) for name in names),
     )
 
 
@@ -288,10 +290,11 @@ def _size_in_record(record: Record, where: str, name: str, level: str) -> int | 
     if isinstance(frames, np.ndarray):
         return frames.shape[1] if len(frames) else None
     first = frames[0]
+    if is_floats(frames):
+        return len(first.values)
     if first.kind != BYTES or len(first.values) != 1:
-        kind = first.kind or "nothing"
-        advice = f"; {_QUANTIZE}" if kind == FLOATS else ""
         raise UserError(
-            f"{where}: frames of '{name}' must be one bytes string each (uint8 values), not {kind}{advice}."
+            f"{where}: frames of '{name}' must be one bytes string (uint8 values) or a list of floats each, not "
+            f"{first.kind or 'nothing'}."
         )
     return len(first.values[0])

@@ -9,8 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
+from yt8m_distill.config.dataset import DEFAULT_RANGE, SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.data.bad_records import BadRecord, BadRecords
+from yt8m_distill.data.float_frames import as_bytes
 from yt8m_distill.data.record_files import FileStamp, ask_for, open_records, open_unchanged
 from yt8m_distill.data.record_format import (
     ID_KEYS,
@@ -19,6 +20,7 @@ from yt8m_distill.data.record_format import (
     PREDICTION,
     generated_id,
     id_of,
+    is_floats,
     problem_of,
     ratings_of,
 )
@@ -86,7 +88,13 @@ def _warn_of_editions(id_key: str):
 def _features(record: Record, spec: DatasetSpec) -> tuple[np.ndarray, ...]:
     if spec.level == VIDEO:
         return tuple(record.context[name].values[np.newaxis] for name in spec.feature_names)
-    return tuple(record.feature_lists[name] for name in spec.feature_names)
+    features = tuple(record.feature_lists[name] for name in spec.feature_names)
+    if not spec.float_frames:
+        return features
+    ranges = spec.feature_ranges or (DEFAULT_RANGE,) * len(features)
+    return tuple(
+        as_bytes(frames, *ends) if is_floats(frames) else frames for frames, ends in zip(features, ranges, strict=True)
+    )
 
 
 def records_of_file(

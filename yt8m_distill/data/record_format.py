@@ -16,7 +16,7 @@ import numpy as np
 
 from yt8m_distill.config.dataset import FRAME, SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.config.frames import THIN_SAMPLINGS, FrameSelection
-from yt8m_distill.data.sequence_example import BYTES, FLOATS, INT64S, Frames, Record
+from yt8m_distill.data.sequence_example import BYTES, FLOATS, INT64S, Feature, Frames, Record
 from yt8m_distill.data.video import Ratings
 
 ID_KEYS = ("id", "video_id")
@@ -227,11 +227,30 @@ def _frames_problem(record: Record, spec: DatasetSpec) -> str | None:
     for name, size in zip(spec.feature_names, spec.feature_sizes, strict=True):
         if name not in record.feature_lists:
             return f"it has no feature list '{name}'"
-        for second, frame_size in enumerate(_different_frame_sizes(record.feature_lists[name])):
+        frames = record.feature_lists[name]
+        if spec.float_frames and is_floats(frames):
+            if problem := _floats_problem(frames, name, size):
+                return problem
+            continue
+        for second, frame_size in enumerate(_different_frame_sizes(frames)):
             if frame_size is None:
                 return f"frame {second} of '{name}' is not one bytes string"
             if frame_size != size:
                 return f"frame {second} of '{name}' has {frame_size} bytes, not {size}"
+    return None
+
+
+def is_floats(frames: Frames) -> bool:
+    """Whether frames are lists of floats."""
+    return not isinstance(frames, np.ndarray) and len(frames) > 0 and {frame.kind for frame in frames} == {FLOATS}
+
+
+def _floats_problem(frames: Sequence[Feature], name: str, size: int) -> str | None:
+    for second, frame in enumerate(frames):
+        if len(frame.values) != size:
+            return f"frame {second} of '{name}' has {len(frame.values)} numbers, not {size}"
+        if not np.isfinite(frame.values).all():
+            return f"frame {second} of '{name}' holds a number that is not finite"
     return None
 
 

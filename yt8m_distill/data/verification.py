@@ -19,6 +19,7 @@ from yt8m_distill.data import format_detection, sequence_example
 from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.feature_ranges import with_described, with_ranges
 from yt8m_distill.data.files import find_files
+from yt8m_distill.data.float_frames import with_fitted_ranges
 from yt8m_distill.data.levels import LEVELS, describe_levels
 from yt8m_distill.data.reading import records_of_file, videos_of_file
 from yt8m_distill.data.record_files import tell_of_compressed
@@ -81,7 +82,7 @@ def run_verification(config: VerifyConfig) -> bool:
         log.warning("The format of the records is not known, so only their structure is checked: %s", reason)
     else:
         check_generated_ids(spec, files)
-        spec = with_ranges(spec, files)
+        spec = with_fitted_ranges(with_ranges(spec, files), files)
         log.info("Checking %d files; %s", len(files), spec.describe())
     reports = _check_files(files, spec, config.num_workers or min(MOST_WORKERS, 2 * (os.cpu_count() or 1)))
     bad = [report.path for report in reports if report.bad_records]

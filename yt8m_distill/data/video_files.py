@@ -16,6 +16,7 @@ from yt8m_distill.data.batch_reader import BatchReader
 from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.feature_ranges import with_described, with_ranges
 from yt8m_distill.data.files import find_files
+from yt8m_distill.data.float_frames import with_fitted_ranges
 from yt8m_distill.data.format_detection import detect_files
 from yt8m_distill.data.reading import RecordReader
 from yt8m_distill.data.reading_order import BEGINNING, Place, Position, ReadingOrder, in_batches
@@ -210,6 +211,8 @@ def open_videos(
     tell_of_compressed(files)
     spec = spec or detect_files(files, with_described(overrides, files), skip_bad_records, use)
     spec = with_ranges(spec, files)
+    if overrides.trained_id_key is None:  # otherwise the ranges are the model's
+        spec = with_fitted_ranges(spec, files)
     check_generated_ids(spec, files)
     return VideoFiles(files, spec, BadRecords(skip_bad_records), use=use, stamps=stamps)
 

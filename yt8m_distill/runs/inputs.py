@@ -103,7 +103,7 @@ def input_spec(trained: DatasetSpec, detected: DatasetSpec, flag: str) -> Datase
     """
     _check_vocabulary(trained, detected, flag)
     check_ranges(trained, detected, flag)
-    of_files = {name: getattr(detected, name) for name in ("id_key", "thin_frames", "thin_sampling")}
+    of_files = {name: getattr(detected, name) for name in ("id_key", "thin_frames", "thin_sampling", "float_frames")}
     return dataclasses.replace(trained, **of_files)
 
 
@@ -118,6 +118,8 @@ def check_ranges(trained: DatasetSpec, detected: DatasetSpec, flag: str):
             f"--{flag}: these features were made of films in another way than those of the training: extract both with "
             "the same features.json (python -m yt8m_distill.extract_features --features=FILE)."
         )
+    if detected.float_frames and detected.feature_ranges is None:  # they are quantized in the model's ranges
+        return
     if detected.feature_ranges != trained.feature_ranges:
         raise UserError(
             f"--{flag}: these features were quantized to {detected.describe_ranges()}, those of the training to "

@@ -1,7 +1,7 @@
 """The process that decodes films, within limits: `python -m yt8m_distill.serving.film_process SOCKET`.
 
-It imports neither TensorFlow nor the HTTP server. As JSON on its standard input it reads `Options`; then every message on
-the socket is a content type with two open files: the body, and the one to write the film to.
+It imports neither TensorFlow nor the HTTP server. As JSON on its standard input it reads `Options`; then every message
+on the socket is a content type with two open files: the body, and the one to write the film to.
 """
 
 import json
@@ -28,6 +28,7 @@ from yt8m_distill.video.decoding import SAMPLE_RATE, Decoding
 from yt8m_distill.video.films import open_film
 
 MOST_MESSAGE_BYTES = 1000
+TOO_COSTLY = "the film takes more memory or time to decode than one may take"
 _MOST_GROWTH_BYTES = 1 << 28
 _NICENESS = 5  # the service itself comes first where all processors are busy
 
@@ -93,6 +94,8 @@ def _serve(requests: socket.socket, options: Options, limits: ProcessLimits):
 
 def _decode(content_type: str, body: BinaryIO, result: BinaryIO, options: Options):
     try:
+        if not os.fstat(body.fileno()).st_size:
+            raise BadFilmError("the body is empty")
         with memory_file() as file:
             with mmap.mmap(body.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 name, start, end = film_part(content_type, content)
@@ -103,8 +106,8 @@ def _decode(content_type: str, body: BinaryIO, result: BinaryIO, options: Option
         write_film_refusal(result, error)
     except UserError as error:
         write_film_refusal(result, BadFilmError(_in_a_client_s_words(error)))
-    except (MemoryError, OSError, ValueError):  # OSError: larger than a file may be; ValueError: an empty body
-        write_film_refusal(result, BadFilmError("the film is empty, or takes more memory than one may take", 413))
+    except (MemoryError, OSError):  # OSError: larger than a file may be
+        write_film_refusal(result, BadFilmError(TOO_COSTLY, 413))
 
 
 def _write_film(name: str, path: str, result: BinaryIO, options: Options):

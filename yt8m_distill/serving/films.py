@@ -47,6 +47,8 @@ def load_features(manifest: Manifest, config: ServeConfig) -> FeatureSet:
         raise UserError(f"'{folder / RANGES_FILE}' is not that of the model.")
     if type(features.backbone).prepare is not Backbone.prepare:
         raise UserError(f"the backbone {features.backbone.name} prepares images in its own way.")
+    height, width = features.backbone.image_size or (64, 64)
+    features.backbone([np.zeros((height, width, 3), np.uint8)])  # the first call is slow
     return features
 
 
@@ -88,7 +90,7 @@ class FilmPool(ProcessPool):
         try:
             return await self._parsed(content_type, body, self._seconds)
         except CostlyBodyError:
-            raise BadFilmError("the film takes more memory or time to decode than one may take", 413) from None
+            raise BadFilmError(film_process.TOO_COSTLY, 413) from None
 
 
 class FilmPredictor:

@@ -31,8 +31,8 @@ def film_description(manifest: Manifest, config: ServeConfig) -> dict[str, Any]:
     return {
         "summary": "Labels of a film",
         "description": f"The best classes of a film, of which the frames that the model sees "
-        f"({manifest.selection.describe()}) are decoded. `film` in the answer has the seconds of these frames, and what "
-        "could not be decoded; `milliseconds` says what took how long.",
+        f"({manifest.selection.describe()}) are decoded. `film` in the answer has the seconds of these frames, and "
+        "what could not be decoded; `milliseconds` says what took how long.",
         "openapi_extra": {"requestBody": {"required": True, "content": bodies}},
         "responses": {200: _answer(manifest), **_refusals(config), "default": _error("any other error")},
     }
