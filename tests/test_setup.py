@@ -25,7 +25,7 @@ OPTIONAL = {
     "beam": {"prediction.beam", "prediction.beam_source"},
     "export": {"deployment.onnx", "deployment.runners"},
     "serve": {f"serving.{name}" for name in ("answers", "app", "connections", "metrics", "receiving")},
-    "video": {f"video.{name}" for name in ("containers", "films", "sound")},
+    "video": {f"video.{name}" for name in ("containers", "films", "packets", "sound")},
 }
 
 
