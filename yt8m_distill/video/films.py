@@ -10,8 +10,8 @@ shown then: the last one that begins at it or before. A frame that begins up to 
 counts as beginning at it, as at 29.97 frames a second the thirtieth begins at 1.001 s. Before the first frame it is the
 first, after the last one the last. A film with fewer frames than times gives frames several times, as a player would.
 
-Frames are the same bit by bit whether they are sought or everything is decoded, with any number of threads. So are
-those of damaged films, where the decoder notices the damage: from then on one thread decodes, which mends what it can.
+Frames are the same bit by bit whether they are sought or everything is decoded, with any number of threads. Of a
+damaged film that holds for all but those from the damage to the next keyframe, which are what the decoder makes of them.
 """
 
 import bisect
