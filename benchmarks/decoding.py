@@ -90,7 +90,7 @@ def report(path: pathlib.Path, ks: Sequence[int], repetitions: int):
         )
         for name, each in measured.items()
     ]
-    print_table(("frames", "s a film", "times as fast as all, plain", "packets"), rows)
+    print_table(("", "s a film", "times as fast as all, plain", "packets"), rows)
 
 
 def tasks_of(path: pathlib.Path, ks: Sequence[int]) -> dict[str, tuple[Callable[[], list], list[float]]]:

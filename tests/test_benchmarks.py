@@ -76,6 +76,14 @@ def test_teacher_cache(run):
     assert rows["top 20"][2] == 8 + 2 * 16 + 20 * (4 + 2) + 2 + 4
 
 
+def test_decoding(run):
+    pytest.importorskip("av")
+    (rows,) = run("decoding", "--seconds=12", "--sizes=320x180", "--keyframes=50", "--students=3")
+    assert rows["all, plain PyAV"][1] == 1.0
+    assert rows["k = 3, keyframes"][2] == 1
+    assert rows["k = 3, keyframes"][2] < rows["k = 3"][2] < rows["all"][2] == 100
+
+
 def test_deployed(run):
     (rows,) = run("deployed", "--frames=6", "--students=3", "--formats=onnx", "--calls=2", TINY_MODEL)
     teacher, student = rows["6 frames, model.onnx"], rows["k = 3, model.onnx"]

@@ -11,7 +11,7 @@ counts as beginning at it, as at 29.97 frames a second the thirtieth begins at 1
 first, after the last one the last. A film with fewer frames than times gives frames several times, as a player would.
 
 Frames are the same bit by bit whether they are sought or everything is decoded, with any number of threads. Of a
-damaged film that holds for all but those from the damage to the next keyframe, which are what the decoder makes of them.
+damaged film that does not hold from the damage to the next keyframe: there they are what the decoder makes of them.
 """
 
 import bisect

@@ -119,6 +119,7 @@ class FilmPackets:
             any(entry.is_discard or entry.pos + entry.size > size for entry in entries)
             or any(later <= earlier for earlier, later in itertools.pairwise(stamps))
             or stream.start_time is None
+            or (stream.codec_context.has_b_frames and not is_steady(stamps))
         ):
             return []
         delay = stream.start_time - stamps[0]
@@ -179,6 +180,17 @@ class FilmPackets:
         if not self._packets:
             raise UserError(f"'{self._path}' has no frames: the file may be cut off.")
         self._last_duration = last[1]
+
+
+def is_steady(stamps: Sequence[int]) -> bool:
+    """Whether timestamps are equally far apart, so that reordered frames are shown as long after their decoding as all.
+
+    Example:
+        >>> is_steady([0, 33, 67, 100]), is_steady([0, 33, 100])
+        (True, False)
+    """
+    steps = np.diff(stamps)
+    return bool(steps.max() - steps.min() <= 1)
 
 
 def only_read(container: av.container.InputContainer, stream: containers.VideoStream):
