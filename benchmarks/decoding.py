@@ -86,7 +86,7 @@ def report(path: pathlib.Path, ks: Sequence[int], repetitions: int):
             name,
             f"{each.median:.3f}",
             f"{rate_ratio(each, measured[PLAIN]) * measured[PLAIN].amount / each.amount:.2f}",
-            f"{100 * packets[name] / packets['all']:.0f} %" if packets[name] else "100 %",
+            "100 %" if name == PLAIN else f"{100 * packets[name] / (film.seconds * RATE):.1f} %",
         )
         for name, each in measured.items()
     ]

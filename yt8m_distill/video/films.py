@@ -154,6 +154,9 @@ class Film:
                 self._avoided.add(error.stamp)
                 self._note("decoding cannot start at all of its keyframes")
                 self._table = self._packets.whole_table()
+                if not self._table.is_regular:
+                    yield from itertools.islice(self._counted_images(times), done, None)
+                    return
             except containers.DamagedPacket:
                 self._is_damaged = True
                 self._note("its video is damaged")
