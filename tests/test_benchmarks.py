@@ -76,6 +76,15 @@ def test_teacher_cache(run):
     assert rows["top 20"][2] == 8 + 2 * 16 + 20 * (4 + 2) + 2 + 4
 
 
+def test_decoding(run):
+    pytest.importorskip("av")
+    (rows,) = run("decoding", "--seconds=12", "--sizes=320x180", "--keyframes=50", "--students=2")
+    assert rows["all, plain PyAV"][1:] == [1.0, 100.0]
+    assert rows["k = 2, keyframes"][2] == pytest.approx(100 * 2 / 300, abs=0.1)
+    assert rows["k = 2"][2] == pytest.approx(100 * 2 * 26 / 300, abs=3)
+    assert rows["all"][2] == pytest.approx(52, abs=2)  # every other whole second is at a keyframe
+
+
 def test_deployed(run):
     (rows,) = run("deployed", "--frames=6", "--students=3", "--formats=onnx", "--calls=2", TINY_MODEL)
     teacher, student = rows["6 frames, model.onnx"], rows["k = 3, model.onnx"]

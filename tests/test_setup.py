@@ -27,7 +27,7 @@ OPTIONAL = {
     "beam": {"prediction.beam", "prediction.beam_source"},
     "export": {"deployment.onnx", "deployment.runners", "video.backbones.model_file"},
     "serve": {f"serving.{name}" for name in ("answers", "app", "connections", "metrics", "receiving")},
-    "video": {f"video.{name}" for name in ("containers", "films", "sound")},
+    "video": {f"video.{name}" for name in ("containers", "films", "packets", "sound")},
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.video.made_films import FilmKind, all_frames, number_in, shown, write_film
 from yt8m_distill.errors import UserError
-from yt8m_distill.video import containers
+from yt8m_distill.video import containers, packets
 from yt8m_distill.video.films import open_film
 from yt8m_distill.video.positions import positions, whole_seconds
 
@@ -97,6 +97,51 @@ def test_a_keyframe_costs_one_packet(tmp_path, decoded):
     times = positions(whole_seconds(film.seconds), 3, "uniform", "keyframes", film.keyframe_times)
     assert [number_in(image) for image in film.frames_at(times)] == [0, 100, 150]
     assert len(decoded) == 3
+
+
+@pytest.fixture
+def read(monkeypatch) -> list[int]:
+    """The timestamps of all packets that are read."""
+    stamps = []
+
+    def note(*arguments):
+        for packet in read_packets(*arguments):
+            stamps.append(packet.dts)
+            yield packet
+
+    read_packets = containers.read_packets
+    monkeypatch.setattr(containers, "read_packets", note)
+    return stamps
+
+
+def test_most_of_a_file_with_an_index_is_never_read(tmp_path, read):
+    film = open_film(write_film(tmp_path, frames=500, keyframes=20, sound="aac"))
+    assert film.seconds == 20.0
+    assert len(film.keyframe_times) == 25
+    assert [number_in(image) for image in film.frames_at([4.4, 4.8, 12.08])] == [110, 120, 302]
+    assert len(set(read)) < 6 * 21
+    assert [number_in(image) for image in film.frames_at(whole_seconds(20.0))] == list(range(0, 500, 25))
+    assert len(set(read)) == 500
+    assert film.problems == []
+
+
+@pytest.mark.parametrize("guess", [False, True])
+def test_variable_rate_with_frames_in_another_order(guess, tmp_path, monkeypatch):
+    """Frames are not shown as long after their decoding as the first; what an index makes guess is put right."""
+    if guess:
+        monkeypatch.setattr(packets, "is_steady", lambda stamps: True)
+    times = np.cumsum(np.random.default_rng(0).choice([0.04, 0.08, 0.4], 400)).tolist()
+    path = write_film(tmp_path, name="film.mp4", times=times, frames=400, keyframes=16)
+    expected = all_frames(path)
+    film = open_film(path)
+    assert film.seconds == pytest.approx(times[-1] - times[0], abs=0.5)
+    for time in np.linspace(0, film.seconds, 23).tolist():
+        film = open_film(path)
+        (image,) = film.frames_at([time])
+        np.testing.assert_array_equal(image, shown(expected, time, film._table.early))
+    images = list(film.frames_at(whole_seconds(film.seconds)))
+    for time, image in enumerate(images):
+        np.testing.assert_array_equal(image, shown(expected, time, film._table.early))
 
 
 def frames_of(path: str, times) -> list[int]:

@@ -10,8 +10,8 @@ shown then: the last one that begins at it or before. A frame that begins up to 
 counts as beginning at it, as at 29.97 frames a second the thirtieth begins at 1.001 s. Before the first frame it is the
 first, after the last one the last. A film with fewer frames than times gives frames several times, as a player would.
 
-Frames are the same bit by bit whether they are sought or everything is decoded, with any number of threads. So are
-those of damaged films, where the decoder notices the damage: from then on one thread decodes, which mends what it can.
+Frames are the same bit by bit whether they are sought or everything is decoded, with any number of threads. Of a
+damaged film that does not hold from the damage to the next keyframe: there they are what the decoder makes of them.
 """
 
 import bisect
@@ -25,7 +25,8 @@ from av.video.reformatter import VideoReformatter
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.video import containers
-from yt8m_distill.video.seek_plan import Packet, PacketTable, Run
+from yt8m_distill.video.packets import FilmPackets
+from yt8m_distill.video.seek_plan import Run
 from yt8m_distill.video.sound import Piece, joined, read_sound, windows
 
 SHARE_LOST = 0.02  # of a film that a file may lack of what it says, before it is a problem
@@ -38,12 +39,12 @@ class NotSought(Exception):
     """A seek did not lead to the keyframe that a run starts from, or the decoder does not start there.
 
     Args:
-        start: the keyframe's packet.
+        stamp: when the keyframe is shown, in ticks.
     """
 
-    def __init__(self, start: int):
-        super().__init__(f"packet {start}")
-        self.start = start
+    def __init__(self, stamp: int):
+        super().__init__(f"at {stamp} ticks")
+        self.stamp = stamp
 
 
 def open_film(path: str | os.PathLike, threads: int = 0) -> "Film":
@@ -81,35 +82,22 @@ class Film:
         with containers.open_container(path) as container:
             stream = containers.video_stream(container, path, threads)
             self.has_sound = containers.audio_stream(container) is not None
-            self._table = self._read_table(container, stream)
+            self._packets = FilmPackets(container, stream, path, self._reading)
+            self._table = self._packets.table
             self._note_length(container, stream)
-        self._may_seek = True
         self._is_damaged = False
-        self._avoided: set[int] = set()  # keyframes that decoding cannot start at
+        self._avoided: set[int] = set()  # when keyframes are shown that decoding cannot start at
         self._seek_choice = 0  # which of the stamps to try first: what has worked
         self.seconds = self._table.seconds
         self.keyframe_times: list[float] = self._table.keyframe_times
+        if not self._table.is_regular:
+            self._note("timestamps are missing or not in order: times follow from the number of frames")
 
     def __enter__(self) -> "Film":
         return self
 
     def __exit__(self, *_):
         """Nothing is open between calls."""
-
-    def _read_table(self, container: av.container.InputContainer, stream: containers.VideoStream) -> PacketTable:
-        packets, last = [], (-1, 0)
-        for packet in containers.read_packets(container, stream, self._reading):
-            packets.append(Packet(packet.pts, packet.dts, packet.is_keyframe, packet.is_discard))
-            if packet.pts is not None:
-                last = max(last, (packet.pts, packet.duration or 0))
-        if not packets:
-            raise UserError(f"'{self.path}' has no frames: the file may be cut off.")
-        rate = stream.average_rate or stream.guessed_rate
-        reorders = container.format.name == "avi" and stream.codec_context.has_b_frames
-        table = PacketTable(packets, float(stream.time_base), float(rate) if rate else None, last[1], reorders)
-        if not table.is_regular:
-            self._note("timestamps are missing or not in order: times follow from the number of frames")
-        return table
 
     def _note_length(self, container: av.container.InputContainer, stream: containers.VideoStream):
         """Notes that less of the film is there than the file says."""
@@ -144,36 +132,39 @@ class Film:
         times = list(times)
         if any(later < earlier for earlier, later in itertools.pairwise(times)):
             raise UserError("times must ascend.")
-        if not self._table.is_regular:
+        self._table = self._packets.exact_table(times)
+        if self._table.is_regular:
+            yield from self._sought_images(times)
+        else:
             yield from self._counted_images(times)
-            return
-        packets = self._table.shown_at(times)
-        images, last, image = self._images(list(dict.fromkeys(packets))), None, None
-        for packet in packets:
-            if packet != last:
-                last, image = packet, next(images)
-            yield image
 
-    def _images(self, targets: Sequence[int]) -> Iterator[np.ndarray]:
-        """The images of packets in the order in which they are shown, by a plan, or another where that fails."""
+    def _sought_images(self, times: Sequence[float]) -> Iterator[np.ndarray]:
+        """As `frames_at`, by a plan; where that fails, by another for the times that are left."""
         done = 0
-        while done < len(targets):
-            rest = targets[done:]
-            if self._may_seek:
-                runs = self._table.plan(rest, self._avoided, by_group=self._is_damaged)
-            else:
-                runs = [Run(self._table.first, tuple(rest), 0)]
+        while done < len(times):
+            packets = self._table.shown_at(times)[done:]
+            images = self._planned_images(self._plan(list(dict.fromkeys(packets))))
             try:
-                for image in self._planned_images(runs):
-                    yield image
-                    done += 1
+                for _, same in itertools.groupby(packets):
+                    image = next(images)
+                    for _ in same:
+                        yield image
+                        done += 1
             except NotSought as error:
-                self._avoided.add(error.start)
-                self._may_seek = len(self._avoided) < MOST_AVOIDED
+                self._avoided.add(error.stamp)
                 self._note("decoding cannot start at all of its keyframes")
+                self._table = self._packets.whole_table()
+                if not self._table.is_regular:
+                    yield from itertools.islice(self._counted_images(times), done, None)
+                    return
             except containers.DamagedPacket:
                 self._is_damaged = True
                 self._note("its video is damaged")
+
+    def _plan(self, targets: Sequence[int]) -> list[Run]:
+        if len(self._avoided) < MOST_AVOIDED:
+            return self._table.plan(targets, self._avoided, by_group=self._is_damaged)
+        return [Run(self._table.first, tuple(targets), 0)]
 
     def _planned_images(self, runs: Sequence[Run]) -> Iterator[np.ndarray]:
         # What a decoder mends damage with depends on all that it has decoded before.
@@ -201,14 +192,14 @@ class Film:
         if sought:
             packets = self._sought_packets(container, stream, run.start)
         else:
-            packets = itertools.islice(self._packets(container, stream), run.start, None)
+            packets = itertools.islice(self._packets_of(container, stream), run.start, None)
         wanted = [self._table.stamp(target) for target in run.targets]
         start, begun, reached = self._table.stamp(run.start), False, 0
         for frame in self._decoded(stream, packets, frozenset(wanted)):
             if frame.pts is None or frame.pts < start:
                 continue
             if sought and not begun and (frame.pts != start or not frame.key_frame):
-                raise NotSought(run.start)
+                raise NotSought(start)
             if frame.is_corrupt:
                 self._note_loss(frame.pts)
             passed = bisect.bisect_left(wanted, frame.pts, lo=reached)
@@ -216,7 +207,7 @@ class Film:
             begun, reached = True, max(reached, bisect.bisect_right(wanted, frame.pts))
             yield frame.pts, frame
         if sought and not begun:
-            raise NotSought(run.start)
+            raise NotSought(start)
         self._miss(wanted[reached:])
 
     def _miss(self, stamps: Sequence[int]):
@@ -229,7 +220,9 @@ class Film:
     def _note_loss(self, stamp: int):
         self._decoding.add(stamp, (stamp - self._table.zero) * self._table.tick)
 
-    def _packets(self, container: av.container.InputContainer, stream: containers.VideoStream) -> Iterator[av.Packet]:
+    def _packets_of(
+        self, container: av.container.InputContainer, stream: containers.VideoStream
+    ) -> Iterator[av.Packet]:
         """All packets from where the container is; errors in reading them have been noted already."""
         return containers.read_packets(container, stream, containers.Losses("video"))
 
@@ -243,7 +236,7 @@ class Film:
                 container.seek(places[number], stream=stream)
             except (av.error.FFmpegError, OSError):
                 continue
-            packets = self._packets(container, stream)
+            packets = self._packets_of(container, stream)
             for packet in packets:
                 if packet.is_keyframe and packet.pts == stamp:
                     self._seek_choice = number
@@ -252,7 +245,7 @@ class Film:
                     return
                 if packet.is_keyframe and packet.pts is not None and packet.pts > stamp:
                     break
-        raise NotSought(start)
+        raise NotSought(stamp)
 
     def _decoded(
         self, stream: containers.VideoStream, packets: Iterator[av.Packet], wanted: frozenset[int]
@@ -282,7 +275,7 @@ class Film:
         with containers.open_container(self.path) as container:
             stream = containers.video_stream(container, self.path, threads=1)
             convert = Converter(self._threads)
-            packets = itertools.chain(self._packets(container, stream), [None])
+            packets = itertools.chain(self._packets_of(container, stream), [None])
             frames = (
                 frame
                 for packet in packets

@@ -59,6 +59,7 @@ class PacketTable:
         rate: frames a second as the file says, or None.
         last_duration: of the frame shown last, in ticks; 0: unknown.
         reorders: whether the decoder gives frames in another order than it is given them.
+        step: seconds of a frame; None: as the timestamps say.
 
     Attributes:
         is_regular: timestamps are all there, none twice, and fit the order of decoding. Otherwise there are no plans:
@@ -78,6 +79,7 @@ class PacketTable:
         rate: float | None = None,
         last_duration: int = 0,
         reorders: bool = False,
+        step: float | None = None,
     ):
         first = next((number for number, packet in enumerate(packets) if packet.is_key), 0)
         self.first = first
@@ -92,6 +94,7 @@ class PacketTable:
             self.is_regular = self._fits_decoding(reorders)
         if not self.is_regular:
             self._count_frames(packets, rate)
+        self.step = step or self.step
         self.early = min(self.step / 2, LONGEST_EARLY)
 
     def _read_stamps(self, packets: Sequence[Packet], rate: float | None, last_duration: int):
@@ -158,10 +161,13 @@ class PacketTable:
         """When its frame is shown, in ticks."""
         return int(self._pts[packet])
 
+    def limits(self, times: Iterable[float]) -> np.ndarray:
+        """The last ticks at which the frames may begin that are shown at some times: `early` after these."""
+        return np.floor((np.fromiter(times, float) + self.early) / self.tick + 1e-6) + self.zero
+
     def shown_at(self, times: Iterable[float]) -> list[int]:
         """The packet of the frame shown at each time: the last one with a time <= time + `early`, else the first."""
-        limits = np.floor((np.fromiter(times, float) + self.early) / self.tick + 1e-6) + self.zero
-        places = np.searchsorted(self._pts[self._shown], limits, side="right") - 1
+        places = np.searchsorted(self._pts[self._shown], self.limits(times), side="right") - 1
         return self._shown[np.maximum(places, 0)].tolist()
 
     def plan(self, packets: Sequence[int], avoided: Collection[int] = (), by_group: bool = False) -> list[Run]:
@@ -169,10 +175,10 @@ class PacketTable:
 
         Args:
             packets: in the order in which they are shown, none twice.
-            avoided: keyframes that decoding cannot start at after all.
+            avoided: when keyframes are shown that decoding cannot start at after all, in ticks.
             by_group: start at the last keyframe before each packet, also where going on would be cheaper.
         """
-        keys = self._keys[~np.isin(self._keys, np.fromiter(avoided, int))]
+        keys = self._keys[~np.isin(self._pts[self._keys], np.fromiter(avoided, np.int64))]
         if not len(keys) or keys[0] != self.first:
             keys = np.concatenate([[self.first], keys])
         runs: list[Run] = []
