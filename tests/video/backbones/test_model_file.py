@@ -107,6 +107,7 @@ def test_other_files_are_errors(tmp_path, monkeypatch):
     keras.Model(image, [image + 1, image + 2]).save(tmp_path / "two.keras")
     lambdas = keras.Model(image, keras.layers.Lambda(lambda x: x)(image))
     lambdas.save(tmp_path / "code.keras")
+    lambdas.save(tmp_path / "code.h5")
     for name, message in {
         "text.keras": "'text.keras' cannot be loaded: ",
         "text.txt": "'text.txt' is not known: it must be a file that ends in .keras, .h5, .hdf5, .onnx, or the folder",
@@ -116,6 +117,7 @@ def test_other_files_are_errors(tmp_path, monkeypatch):
         "vectors.keras": "the input of the backbone 'vectors.keras' must be images",
         "two.keras": "must have one output, the outputs of this model are",
         "code.keras": "'code.keras' cannot be loaded: ",
+        "code.h5": "'code.h5' cannot be loaded: ",
     }.items():
         with pytest.raises(UserError) as error:
             backbone_named(name)
