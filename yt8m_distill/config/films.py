@@ -141,6 +141,26 @@ class ExtractConfig(Settings):
     videos_per_file: int = setting(256, "Videos in each TFRecord file.", at_least=1, at_most=4096)
 
 
+@dataclass(frozen=True)
+class BeamExtractConfig(Settings):
+    """One extraction as an Apache Beam pipeline, which has flags of its own."""
+
+    videos: str = setting(REQUIRED, f"Films: {FILMS}; also on other file systems that Beam knows.")
+    output: str = setting(REQUIRED, "Folder to write the TFRecord files, features.json and the tables to.")
+    features: str = setting(
+        REQUIRED, "File features.json, or its folder, of an extraction of some of the films by extract_features."
+    )
+    labels: str | None = setting(None, "CSV file with the labels of each film, by name or number. [none]")
+    vocabulary: str | None = setting(None, "CSV file of class names and numbers. [that beside features.json]")
+    frames: FilmFrames = group(FilmFrames)
+    on_bad_video: Literal["skip", "error"] = setting(
+        "skip", "Reaction to a film that cannot be decoded at all: skipping and reporting it, or an error."
+    )
+    output_shards: int | None = setting(None, "Number of TFRecord files to write. [the runner chooses]", at_least=1)
+    plugins: tuple[str, ...] = setting((), PLUGINS)
+    pipeline_args: tuple[str, ...] = setting((), "Flags of Apache Beam.", argument="*")
+
+
 DEFAULTS = {
     "backbone": DEFAULT_BACKBONE,
     "audio": "logmel",

@@ -67,7 +67,7 @@ def run_beam_inference(config: BeamConfig) -> int:
             this nor Beam knows, a pipeline that has failed.
         TooManyBadRecords: at the end, more of the input than allowed was set aside.
     """
-    options = _options(config.pipeline_args)
+    options = pipeline_options(config.pipeline_args)
     trained = prediction.load_trained(config.predictions)
     if level_of(config.predictions.segments, trained.config) == SEGMENT:
         raise UserError(
@@ -93,11 +93,11 @@ def run_beam_inference(config: BeamConfig) -> int:
         _check_output(output)
         model_file = held.enter_context(_packed_beside(output, trained))
         handler = VideoModelHandler(model_file, config.predictions, spec, view, trained.config.learning.seed)
-        counts = _run(lambda: _pipeline(config, options, files, empty, handler))
+        counts = run_pipeline(lambda: _pipeline(config, options, files, empty, handler))
     return _report(config, {**counts, "bad": counts.get("bad", 0) + len(empty)})
 
 
-def _options(arguments: Sequence[str]) -> PipelineOptions:
+def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
     for before, argument in itertools.pairwise(("", *arguments)):
         if not argument.startswith("-") and ("=" in before or not before.startswith("--")):  # not the value of a flag
             raise UserError(
@@ -114,7 +114,7 @@ def _options(arguments: Sequence[str]) -> PipelineOptions:
 
 
 @contextlib.contextmanager
-def _file_system_errors(path: str) -> Iterator[None]:
+def file_system_errors(path: str) -> Iterator[None]:
     """What Beam's file systems raise, as a UserError."""
     try:
         yield
@@ -127,7 +127,7 @@ def _file_system_errors(path: str) -> Iterator[None]:
 def _check_output(output: str):
     """Beam removes older parts by a pattern that also matches those of predictions whose names begin alike."""
     stem, ending = split_name(output)
-    with _file_system_errors(output):
+    with file_system_errors(output):
         (match,) = FileSystems.match([f"{stem}-*-of-*{ending}"])
     others = [file.path for file in match.metadata_list if not is_part_of(output, file.path)]
     if others:
@@ -144,7 +144,7 @@ def _file_sizes(pattern: str) -> dict[str, int]:
     def matching(glob: str) -> list[str]:
         if not FileSystems.get_scheme(glob):
             return files_here(glob)
-        with _file_system_errors(glob):
+        with file_system_errors(glob):
             (match,) = FileSystems.match([glob])
         sizes.update({file.path: file.size_in_bytes for file in match.metadata_list})
         return [file.path for file in match.metadata_list]
@@ -160,7 +160,7 @@ def _detect(files: Sequence[str], overrides: SpecOverrides) -> DatasetSpec:
     problem = None
     for path in files:
         uncompressed = CompressionTypes.UNCOMPRESSED
-        with _file_system_errors(path), FileSystems.open(path, compression_type=uncompressed) as file:
+        with file_system_errors(path), FileSystems.open(path, compression_type=uncompressed) as file:
             for record in itertools.islice(records_of_any(file, path), RECORDS_TO_DETECT_BY):
                 where = f"{path}, record {record.number}"
                 try:
@@ -176,7 +176,7 @@ def _text_of(path: str) -> str | None:
     """The text of a small file, of any file system; None where there is none."""
     if not FileSystems.get_scheme(path):
         return text_of(path)
-    with _file_system_errors(path):
+    with file_system_errors(path):
         if not FileSystems.exists(path):
             return None
         with FileSystems.open(path) as file:
@@ -195,7 +195,7 @@ def _packed_beside(output: str, trained: trained_model.TrainedModel) -> Iterator
             if not FileSystems.get_scheme(output) and folder:
                 os.makedirs(folder, exist_ok=True)
             with (
-                _file_system_errors(path),
+                file_system_errors(path),
                 open(packed, "rb") as source,
                 FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as target,
             ):
@@ -302,7 +302,7 @@ def _bad_records_file(output: str) -> str:
     return f"{split_name(output)[0]}.bad_records.csv"
 
 
-def _run(built: Callable[[], beam.Pipeline]) -> dict[str, int]:
+def run_pipeline(built: Callable[[], beam.Pipeline]) -> dict[str, int]:
     """Runs a pipeline to its end; returns what was counted."""
     try:
         result = built().run()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from yt8m_distill.config.dataset import VOCABULARY_FILE
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
 from yt8m_distill.files.delimited import whole_number
@@ -77,6 +78,13 @@ def class_numbers(
     }
     of_films = {film.video_id: tuple(sorted({numbers[label] for label in film.labels or ()})) for film in films}
     return ClassNumbers(names, of_films)
+
+
+def vocabulary_beside(features: str | os.PathLike) -> dict[int, str] | None:
+    """That in the folder of a `features.json`; None where there is none."""
+    path = pathlib.Path(features)
+    beside = (path if path.is_dir() else path.parent) / VOCABULARY_FILE
+    return read_vocabulary(beside) if beside.exists() else None
 
 
 def read_vocabulary(path: str | os.PathLike) -> dict[int, str]:

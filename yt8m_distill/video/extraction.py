@@ -8,7 +8,7 @@ from yt8m_distill.config.dataset import RANGES_FILE, VOCABULARY_FILE
 from yt8m_distill.config.films import ExtractConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.lock import lock_directory
-from yt8m_distill.video.class_numbers import ClassNumbers, class_numbers, read_vocabulary
+from yt8m_distill.video.class_numbers import ClassNumbers, class_numbers, read_vocabulary, vocabulary_beside
 from yt8m_distill.video.feature_set import FeatureSet, fit_feature_set, load_feature_set
 from yt8m_distill.video.features import read_features
 from yt8m_distill.video.film_list import Film, in_mixed_order, read_films
@@ -54,9 +54,7 @@ def _numbers(config: ExtractConfig, films: Sequence[Film], folder: pathlib.Path)
     if earlier.exists():
         return class_numbers(films, read_vocabulary(earlier), may_grow=config.features is None)
     if config.features:
-        path = pathlib.Path(config.features)
-        beside = (path if path.is_dir() else path.parent) / VOCABULARY_FILE
-        return class_numbers(films, read_vocabulary(beside) if beside.exists() else None)
+        return class_numbers(films, vocabulary_beside(config.features))
     return class_numbers(films)
 
 

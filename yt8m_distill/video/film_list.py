@@ -5,10 +5,10 @@ import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from yt8m_distill.data.files import find_files
+from yt8m_distill.data.files import files_here, find_files
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.delimited import read_rows
 
@@ -40,7 +40,12 @@ class Film:
     labels: tuple[str, ...] | None = field(default=None)
 
 
-def read_films(videos: str, labels: str | None = None, flag: str = "videos") -> list[Film]:
+def read_films(
+    videos: str,
+    labels: str | None = None,
+    flag: str = "videos",
+    matching: Callable[[str], Iterable[str]] = files_here,
+) -> list[Film]:
     """The films that a pattern or a CSV file names.
 
     Args:
@@ -48,6 +53,7 @@ def read_films(videos: str, labels: str | None = None, flag: str = "videos") -> 
             labels and an id where it has such columns. Paths in it begin in its folder, or where the command runs.
         labels: CSV file with the labels of each film; see `with_labels`.
         flag: where `videos` is from, for errors.
+        matching: the files that a glob names; may know of other file systems.
 
     Raises:
         UserError: there are no films, two have the same id, or a file cannot be read.
@@ -57,7 +63,7 @@ def read_films(videos: str, labels: str | None = None, flag: str = "videos") -> 
         if not films:
             raise UserError(f"--{flag}: '{videos}' names no films.")
     else:
-        films = [Film(path, _as_id(name)) for path, name in _found(videos, flag)]
+        films = [Film(path, _as_id(name)) for path, name in _found(videos, flag, matching)]
     _check_ids(films, flag)
     return films if labels is None else with_labels(films, labels)
 
@@ -100,16 +106,16 @@ def with_labels(films: Sequence[Film], path: str) -> list[Film]:
     ]
 
 
-def _found(pattern: str, flag: str) -> Iterator[tuple[str, str]]:
+def _found(pattern: str, flag: str, matching: Callable[[str], Iterable[str]]) -> Iterator[tuple[str, str]]:
     """Path of each film, and its name in the folder that was given."""
     seen = set()
-    for path, name in _matches(pattern, flag):
+    for path, name in _matches(pattern, flag, matching):
         if (real := os.path.realpath(path)) not in seen:
             seen.add(real)
             yield path, name
 
 
-def _matches(pattern: str, flag: str) -> Iterator[tuple[str, str]]:
+def _matches(pattern: str, flag: str, matching: Callable[[str], Iterable[str]]) -> Iterator[tuple[str, str]]:
     parts = [pattern] if os.path.exists(pattern) else [part.strip() for part in _split(pattern) if part.strip()]
     if not parts:
         raise UserError(f"--{flag} is empty; give folders, globs and files, separated by commas, or a CSV file.")
@@ -124,7 +130,7 @@ def _matches(pattern: str, flag: str) -> Iterator[tuple[str, str]]:
             yield from ((path, os.path.relpath(path, part)) for path in files)
         else:
             folder = _fixed_folder(part)
-            yield from ((path, os.path.relpath(path, folder or ".")) for path in find_files(part, flag))
+            yield from ((path, os.path.relpath(path, folder or ".")) for path in find_files(part, flag, matching))
 
 
 def _split(pattern: str) -> list[str]:
