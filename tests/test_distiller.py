@@ -1,6 +1,7 @@
 """The training steps: what changes, what does not, and the original's numbers."""
 
 import itertools
+from unittest import mock
 
 import keras
 import numpy as np
@@ -88,6 +89,14 @@ def test_serial_step_changes_the_student_and_nothing_of_the_teacher(name, losses
     assert changed(before[0], weights(teacher)) == set()
     assert changed(before[1], weights(student))
     assert classifier_changes(student, before[1]) == (losses != ("rep",))
+
+
+def test_a_teacher_that_no_loss_reads_does_not_run(monkeypatch):
+    teacher, student = pair("NetVLAD", "serial")
+    monkeypatch.setattr(type(teacher), "__call__", mock.Mock(side_effect=AssertionError), raising=True)
+    with pytest.raises(AssertionError):
+        Distiller(teacher, student).constant_outputs(batch()[0])
+    assert Distiller(teacher, student, losses=("ce",)).constant_outputs(batch()[0]) == {}
 
 
 @pytest.mark.parametrize(("name", "losses"), CASES)

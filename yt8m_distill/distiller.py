@@ -239,6 +239,8 @@ class Distiller(LabelTrainer):
     def constant_outputs(self, inputs) -> dict[str, tf.Tensor] | None:
         if self.mode == "parallel":
             return None
+        if not any(loss.teacher_outputs for loss in self.student_losses):  # labels alone
+            return {}
         return _stored_outputs(inputs) or self.teacher(_teacher_view(inputs), training=False, **self._call_options)
 
     def loss_terms(self, constants, inputs, labels, label_weights) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
