@@ -117,12 +117,15 @@ def windows(pieces: Iterator[Piece], rate: int, times: Sequence[float], seconds:
     size = round(seconds * rate)
     begins = np.array([round(time * rate) for time in times], int)
     parts = np.zeros((len(begins), size), np.float32)
+    order = np.argsort(begins)
+    ascending = begins[order]
     for start, samples in pieces:
         end = start + len(samples)
-        if not len(begins) or start >= begins.max() + size:
+        if not len(begins) or start >= ascending[-1] + size:
             break
-        for part, begin in zip(parts, begins, strict=True):
-            first, last = max(begin, start), min(begin + size, end)
-            if first < last:
-                part[first - begin : last - begin] = samples[first - start : last - start]
+        first, last = np.searchsorted(ascending, (start - size, end), side="right")
+        for number in order[first:last]:
+            begin = begins[number]
+            left, right = max(begin, start), min(begin + size, end)
+            parts[number, left - begin : max(right, left) - begin] = samples[left - start : max(right, left) - start]
     return parts
