@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import files, records, requests, texts
+from tests.fuzz import files, films, records, requests, texts
 
 LONGEST_SECONDS = 60  # for one input: more counts as a hang
 
@@ -33,6 +33,7 @@ TARGETS = {
     "video_level_records": Target(records.VIDEO_LEVEL_RECORDS, records.check_video_level_record, 10),
     "rated_records": Target(records.RATED_RECORDS, records.check_rated_record, 10),
     "files": Target(files.FILES, files.check_file, 8),
+    "films": Target(films.FILMS, films.check_film, 1),
     "requests": Target(requests.REQUESTS, requests.check_request, 10),
     "configurations": Target(texts.CONFIGS, texts.check_config, 10),
     "run_files": Target(texts.RUN_FILES, texts.check_run_file, 8),

@@ -6,7 +6,7 @@ from tests.fuzz.targets import TARGETS, run
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = {"records": 400, "files": 50}  # others, 200
+EXAMPLES = {"records": 400, "files": 50, "films": 60}  # others, 200
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -99,8 +99,27 @@ def test_damaged_sound(tmp_path):
 
 
 def test_pieces_are_cut_and_filled():
-    pieces = [Piece(-2, np.array([1, 2, 3, 4], np.float32)), Piece(4, np.array([5, 6], np.float32))]
-    assert joined(iter(pieces), 2, None).tolist() == [3, 4, 0, 0, 5, 6]
-    assert joined(iter(pieces), 2, 2.5).tolist() == [3, 4, 0, 0, 5]
+    pieces = [Piece(-2, np.array([1, 2, 3, 4], np.float32) / 8), Piece(4, np.array([5, 6], np.float32) / 8)]
+    assert (8 * joined(iter(pieces), 2, None)).tolist() == [3, 4, 0, 0, 5, 6]
+    assert (8 * joined(iter(pieces), 2, 2.5)).tolist() == [3, 4, 0, 0, 5]
     assert joined(iter([]), 2, 1.0).tolist() == []
-    assert windows(iter(pieces), 2, [0.0, 0.5, 2.0], 1.5).tolist() == [[3, 4, 0], [4, 0, 0], [5, 6, 0]]
+    assert (8 * windows(iter(pieces), 2, [0.0, 0.5, 2.0], 1.5)).tolist() == [[3, 4, 0], [4, 0, 0], [5, 6, 0]]
+
+
+def test_samples_out_of_range():
+    pieces = [Piece(0, np.array([1.5, -2, np.nan, np.inf, -np.inf, 0.25], np.float32))]
+    assert joined(iter(pieces), 1, None).tolist() == [1, -1, 0, 1, -1, 0.25]
+    assert windows(iter(pieces), 1, [0.0], 6.0).tolist() == [[1, -1, 0, 1, -1, 0.25]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_windows_in_any_order(seed):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 9, 30)
+    whole = rng.uniform(-1, 1, sizes.sum()).astype(np.float32)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    pieces = [Piece(int(start), whole[start : start + size]) for start, size in zip(starts, sizes, strict=True)]
+    begins = rng.integers(0, len(whole), 20)
+    padded = np.concatenate([whole, np.zeros(12, np.float32)])
+    expected = [padded[begin : begin + 12] for begin in begins]
+    np.testing.assert_array_equal(windows(iter(pieces), 1, begins.tolist(), 12.0), expected)
