@@ -185,6 +185,15 @@ def test_a_fraction_of_many_records_is_near_to_what_was_asked_for(tmp_path):
         assert part.estimated_videos() == 4000 * fraction
 
 
+def test_the_rest_is_what_a_fraction_leaves_out(videos):
+    part = dataclasses.replace(videos, fraction=0.7)
+    rest = dataclasses.replace(part, rest=True)
+    chosen, others = ids(part.ordered_batches(View(), 4)), ids(rest.ordered_batches(View(), 4))
+    assert sorted(chosen + others) == sorted(ids(videos.ordered_batches(View(), 4)))
+    assert chosen
+    assert others
+
+
 def test_a_fraction_is_resumed(videos, monkeypatch):
     monkeypatch.setattr(reading_order, "WINDOW_RECORDS", 3)  # a record of each file at a time
     half = dataclasses.replace(videos, fraction=0.5)

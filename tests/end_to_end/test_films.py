@@ -1,6 +1,7 @@
 """From films to labels: extraction, training, and prediction of films, with the real decoder and image network."""
 
 import csv
+import json
 import signal
 import subprocess
 import sys
@@ -101,6 +102,15 @@ def test_predictions_of_films_are_those_of_their_features(folder, tmp_path, mode
     assert {path.name for path in tmp_path.iterdir()} == {
         *("films.csv", "films.csv.txt", "films.csv.report.csv", "records.csv")
     }
+
+
+def test_a_part_of_one_folder_is_held_out(folder, capsys):
+    assert train(folder, "held_out", "--validation_fraction=.4") == 0
+    output = capsys.readouterr()
+    assert "validation of the student" in output.out + output.err
+    config = json.loads((folder / "held_out/config.json").read_text())
+    assert (config["train_fraction"], config["validation_fraction"]) == (0.6, 0.4)
+    assert train(folder, "x", "--validation_fraction=.4", "--validation_data_pattern=x") == 2
 
 
 def test_a_packed_model_knows_how_its_features_are_made(folder, tmp_path):

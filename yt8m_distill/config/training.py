@@ -137,6 +137,9 @@ class TrainConfig(Settings):
     validation_data_pattern: str | None = setting(None, f"Videos to choose the best epoch by: {VIDEOS}.")
     eval_data_pattern: str | None = setting(None, f"Videos to measure the final table on: {VIDEOS}.")
     train_fraction: float = setting(1.0, "Share of the training videos to train on.", above=0, at_most=1)
+    validation_fraction: float = setting(
+        0.0, "Share of the training videos to choose the best epoch by, instead.", at_least=0, below=1, newer=True
+    )
     train_dir: str | None = setting(None, "Run directory to write. [runs/<model>_<mode>_<k>]")
     recipe: Literal["paper", "sample"] | None = setting(
         None, "Settings to use where others are not given. [sample on the sample data, else paper]"
@@ -161,6 +164,8 @@ class TrainConfig(Settings):
             raise self.error("{training_mode}={} and {student_frames} do not go together.", self.training_mode)
         if (self.distillation is not None) != (self.training_mode in DISTILLING_MODES):
             raise self.error("{training_mode}={} and {student_losses} do not go together.", self.training_mode)
+        if self.validation_fraction and self.validation_data_pattern:
+            raise self.error("{validation_fraction} and {validation_data_pattern} are two ways; give one of them.")
         self._check_devices()
         self._check_matching()
         self._check_input()

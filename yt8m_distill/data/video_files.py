@@ -37,6 +37,7 @@ class VideoFiles:
         bad_records: what happens to bad records, and what has happened.
         fraction: share of the records that is read, always the same ones; those of a smaller share are among those of
             a larger one.
+        rest: whether the records that are not among that share are read instead.
         use: what the records are read for, one of `record_format.USES`.
         stamps: of files as they were found, by path: a file that changes meanwhile is an error.
     """
@@ -45,6 +46,7 @@ class VideoFiles:
     spec: DatasetSpec
     bad_records: BadRecords = field(default_factory=BadRecords)
     fraction: float = 1.0
+    rest: bool = False
     use: str = LEARNING
     stamps: Mapping[str, FileStamp] = field(default_factory=dict, repr=False)
 
@@ -128,7 +130,12 @@ class VideoFiles:
         """
         lengths = [frame.num_bytes for frame in itertools.islice(self._frames(), count)]
         records = len(lengths) if len(lengths) < count else self.num_bytes / np.mean(lengths)
-        return max(min(len(lengths), 1), round(self.fraction * records * self._examples_each(count, view or View())))
+        return max(min(len(lengths), 1), round(self._share * records * self._examples_each(count, view or View())))
+
+    @property
+    def _share(self) -> float:
+        """The share of the records that is read."""
+        return 1 - self.fraction if self.rest else self.fraction
 
     def _frames(self) -> Iterator[Frame]:
         for path in self.files:
@@ -160,7 +167,7 @@ class VideoFiles:
 
     def _places_of_file(self, file: int, skip: int = 0, *, read_ahead: bool = True) -> Iterator[Place]:
         """The places of a file's records, as far as they can be found, without the first `skip`."""
-        if self.fraction < 1:  # a record's number does not say how many of those that are read came before it
+        if self._share < 1:  # a record's number does not say how many of those that are read came before it
             return itertools.islice(self._readable_places(file, 0, read_ahead), skip, None)
         return self._readable_places(file, skip, read_ahead)
 
@@ -171,7 +178,7 @@ class VideoFiles:
             for frame in records.frames(skip, read_ahead=read_ahead):
                 if frame.problem:
                     self.bad_records.note(path, BadRecord(frame.number, frame.num_bytes, frame.problem, frame.is_gap))
-                elif self.fraction == 1 or _is_among(self.fraction, path, frame.number):
+                elif self._share == 1 or _is_among(self.fraction, path, frame.number) != self.rest:
                     yield file, frame.number, frame.offset, frame.num_bytes
 
 

@@ -14,7 +14,7 @@ from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.files.text_table import markdown_table
 from yt8m_distill.metrics import EvaluationMetrics
 from yt8m_distill.prediction.predict import prediction_function
-from yt8m_distill.runs.inputs import evaluation_videos
+from yt8m_distill.runs.inputs import evaluation_videos, validation_videos
 from yt8m_distill.runs.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -72,14 +72,13 @@ def choose_frames(trained: TrainedModel, choice: FrameChoice, train_dir: str) ->
             f"--student_frames=auto chooses among several numbers of frames, and the {trained.role} in '{train_dir}' "
             "was not trained for several (--student_frames=1,2,3,5 of train.py); leave it out, or give one."
         )
-    pattern = choice.validation_data_pattern or trained.config.validation_data_pattern
-    if pattern is None:
+    flag, pattern = "validation_data_pattern", choice.validation_data_pattern
+    videos = evaluation_videos(pattern, trained.config, flag) if pattern else validation_videos(trained.config)
+    if videos is None:
         raise UserError(
             "--student_frames=auto needs --validation_data_pattern: the run was trained without validation videos, and "
             "a choice by the evaluation videos would flatter the result on them."
         )
-    flag = "validation_data_pattern"
-    videos = evaluation_videos(pattern, trained.config, flag)
     check_segments(videos, flag)
     predict, gaps = prediction_function(trained.model), {}
     for k in numbers:

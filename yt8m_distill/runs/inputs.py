@@ -69,6 +69,23 @@ def evaluation_pattern(pattern: str | None, train_config: RunConfig, flag: str) 
     return pattern
 
 
+def validation_part(train: VideoFiles, config: RunConfig) -> VideoFiles:
+    """The training videos that a run with a `validation_fraction` does not train on."""
+    return dataclasses.replace(train, fraction=1 - config.validation_fraction, rest=True)
+
+
+def validation_videos(config: RunConfig) -> VideoFiles | None:
+    """The videos that the best epoch of a run was chosen by; None where there were none.
+
+    Raises:
+        UserError: there are no such files any more, or they have another format.
+    """
+    flag = "validation_data_pattern"
+    if config.validation_fraction:
+        return validation_part(evaluation_videos(config.train_data_pattern, config, flag), config)
+    return evaluation_videos(config.validation_data_pattern, config, flag) if config.validation_data_pattern else None
+
+
 def overrides_of(trained: DatasetSpec, id_key: str | None = None) -> SpecOverrides:
     """What input files must have in common with the training files, where the first video may have no frames.
 

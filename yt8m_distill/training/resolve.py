@@ -15,7 +15,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.models import VideoModel
 from yt8m_distill.models.arguments import typed_model_args
 from yt8m_distill.plugins import MODELS
-from yt8m_distill.runs.inputs import input_spec, overrides_of
+from yt8m_distill.runs.inputs import input_spec, overrides_of, validation_part
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +42,12 @@ def resolve(asked: TrainConfig) -> tuple[RunConfig, dict[str, VideoFiles]]:
         asked,
         data=train.spec,
         train_dir=asked.train_dir or default_train_dir(asked),
+        train_fraction=min(asked.train_fraction, 1 - asked.validation_fraction),
         model_args=typed_model_args(model, asked.model_args),
         student_model_args=typed_model_args(model, asked.student_model_args),
     )
     config = _with_arguments_by_frames(with_recipe(config))
-    files = {"train": _fraction_of(train, config.train_fraction), **_other_files(config)}
+    files = {"train": _fraction_of(train, config.train_fraction), **_held_out(config, train), **_other_files(config)}
     _check_views(config, files)
     _warn_where_no_video_is_longer(config, train)
     return config, files
@@ -119,6 +120,19 @@ def _fraction_of(videos: VideoFiles, fraction: float) -> VideoFiles:
     if fraction < 1 and not part.holds_records():
         raise UserError(f"--train_fraction={fraction:g} keeps no video of the {len(part.files)} training files.")
     return part
+
+
+def _held_out(config: RunConfig, train: VideoFiles) -> dict[str, VideoFiles]:
+    """The training videos that are not trained on but validated, if any; always the same ones."""
+    if not config.validation_fraction:
+        return {}
+    videos = validation_part(train, config)
+    if not videos.holds_records():
+        raise UserError(
+            f"--validation_fraction={config.validation_fraction:g} holds no video of the {len(train.files)} training "
+            "files out."
+        )
+    return {"validation": videos}
 
 
 def _other_files(config: RunConfig) -> dict[str, VideoFiles]:
