@@ -107,7 +107,7 @@ def test_predictions_of_films_are_those_of_their_features(folder, tmp_path, mode
 def test_a_part_of_one_folder_is_held_out(folder, capsys):
     assert train(folder, "held_out", "--validation_fraction=.4") == 0
     output = capsys.readouterr()
-    assert "validation of the student" in output.out + output.err
+    assert "Validating the student" in output.err
     config = json.loads((folder / "held_out/config.json").read_text())
     assert (config["train_fraction"], config["validation_fraction"]) == (0.6, 0.4)
     assert train(folder, "x", "--validation_fraction=.4", "--validation_data_pattern=x") == 2
