@@ -235,6 +235,15 @@ def test_changed_labels_are_refused(films):
         with_labels(films)
 
 
+def test_films_without_sound(tmp_path):
+    write_film(tmp_path / "films", "a.mp4", 5, sound=False)
+    out = extract(tmp_path / "films")
+    assert read(out, num_classes=2)[0].feature_names == ("fake",)
+    assert extract(tmp_path / "films") == out  # resumed
+    with pytest.raises(UserError, match="--audio=none"):
+        extract(tmp_path / "films", output="x", audio="logmel")
+
+
 def test_nothing_that_can_be_decoded(tmp_path):
     (tmp_path / "films").mkdir()
     (tmp_path / "films/a.mp4").write_text("text")

@@ -16,6 +16,7 @@ from yt8m_distill.config.films import (
     EXACT,
     FIT,
     KEYFRAMES,
+    NO_AUDIO,
     NO_PCA,
     VGGISH,
     YOUTUBE8M,
@@ -126,10 +127,13 @@ def fit_feature_set(settings: FeatureSettings, films: Sequence[Film], reading: F
     if settings.pca is None and recipe.backbone == YOUTUBE8M:
         recipe = dataclasses.replace(recipe, pca=recipe.model_dir)
     elif recipe.pca == FIT:
-        recipe = dataclasses.replace(recipe, pca_size=min(recipe.pca_size or DEFAULT_PCA_SIZE, backbone.size))
+        recipe = dataclasses.replace(recipe, pca_size=recipe.pca_size or min(DEFAULT_PCA_SIZE, backbone.size))
     sample = _sampled(
         Extractor(backbone, audio, _decoding(recipe, films), reading.workers or os.cpu_count() or 1), films
     )
+    if settings.audio is None and all(features.sound is None for features in sample):
+        log.warning("No film of the sample has sound, so that there is no feature of it.")
+        recipe, audio = dataclasses.replace(recipe, audio=NO_AUDIO), None
     names = _names(recipe, backbone, audio)
     values = dict(zip(names, (_joined(sample, "images"), _joined(sample, "sound")), strict=False))
     fitted = {names[0]: _of_images(recipe, values[names[0]])}
@@ -156,10 +160,12 @@ def _networks(recipe: Recipe) -> tuple[Backbone, AudioFeature | None]:
 
 def _names(recipe: Recipe, backbone: Backbone, audio: AudioFeature | None) -> list[str]:
     """Of the features: those of the published ones where they are made in their way."""
-    if recipe.backbone == YOUTUBE8M:
-        return ["rgb"] + ([] if audio is None else ["audio"])
-    image = re.sub(r"\W", "_", pathlib.Path(recipe.backbone).stem if os.sep in recipe.backbone else recipe.backbone)
-    return [image] + ([] if audio is None else [recipe.audio])
+    is_published = recipe.backbone == YOUTUBE8M
+    image = pathlib.Path(recipe.backbone).stem if os.sep in recipe.backbone else recipe.backbone
+    names = ["rgb" if is_published else re.sub(r"\W", "_", image)]
+    if audio is not None:
+        names.append("audio" if is_published and recipe.audio == VGGISH else recipe.audio)
+    return names
 
 
 def _checksums(backbone: Backbone, audio: AudioFeature | None, by_feature: Mapping[str, Projection]) -> dict[str, str]:
