@@ -11,11 +11,16 @@ import numpy as np
 import pytest
 
 from tests.end_to_end.commands import ROOT, predict
+from tests.serving.services import ask, running
 from tests.video.made_films import write_film
 from yt8m_distill.config.dataset import SpecOverrides
+from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.data.video_files import open_videos
+from yt8m_distill.export import main as export_main
 from yt8m_distill.extract_features import main as extract_main
 from yt8m_distill.files.processes import module_environment
+from yt8m_distill.serving import server
+from yt8m_distill.serving.app import create_app
 from yt8m_distill.train import main as train_main
 
 pytestmark = pytest.mark.slow
@@ -111,6 +116,35 @@ def test_a_part_of_one_folder_is_held_out(folder, capsys):
     config = json.loads((folder / "held_out/config.json").read_text())
     assert (config["train_fraction"], config["validation_fraction"]) == (0.6, 0.4)
     assert train(folder, "x", "--validation_fraction=.4", "--validation_data_pattern=x") == 2
+
+
+def test_an_export_serves_films(folder, tmp_path):
+    run, film = f"--train_dir={folder}/run", folder / "films/9.mp4"
+    assert export_main(["export", run, f"--output_dir={tmp_path}/export", "--eval_videos=0"]) == 0
+    assert predict(run, f"--input_videos={film}", f"--output_file={tmp_path}/a.csv") == 0
+    config = ServeConfig(f"{tmp_path}/export")
+    manifest, model = server.load(config)
+    app = create_app(manifest, model, config, features=server.film_features(manifest, config))
+    with running(app, config) as port:
+        status, text, _ = ask(port, film.read_bytes(), "video/mp4", "/predict_film")
+        refused = ask(port, b"no film", "video/mp4", "/predict_film")
+        described = json.loads(ask(port, None, path="/openapi.json")[1])
+    answer = json.loads(text)
+    assert (status, refused[0]) == (200, 400)
+    assert "/predict_film" in described["paths"]
+    expected = predicted(tmp_path / "a.csv")["9.mp4"].split()
+    labels = answer["videos"][0]["labels"]
+    assert [str(label["index"]) for label in labels] == expected[::2]
+    np.testing.assert_allclose([label["score"] for label in labels], list(map(float, expected[1::2])), atol=1e-4)
+    assert {label["name"] for label in labels} == {"high", "low"}
+    assert answer["film"] == {
+        "seconds": 13.0,
+        "all_frames": 13,
+        "times": [2.0, 6.0, 10.0],
+        "has_sound": True,
+        "problems": [],
+    }
+    assert answer["milliseconds"]["all"] > 0
 
 
 def test_a_packed_model_knows_how_its_features_are_made(folder, tmp_path):

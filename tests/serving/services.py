@@ -42,7 +42,14 @@ def mean_bytes(frames: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
 def serving(predict=mean_bytes, **limits) -> Iterator[int]:
     """The port of a service in a thread."""
     config = ServeConfig("", **limits)
-    server = create_server(create_app(MANIFEST, predict, config, "0123"), config)
+    with running(create_app(MANIFEST, predict, config, "0123"), config) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def running(app, config: ServeConfig) -> Iterator[int]:
+    """The port of an application in a thread."""
+    server = create_server(app, config)
     server.config.port = 0
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
