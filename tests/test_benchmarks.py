@@ -85,6 +85,17 @@ def test_decoding(run):
     assert rows["all"][2] == pytest.approx(52, abs=2)  # every other whole second is at a keyframe
 
 
+def test_film_to_label(run):
+    pytest.importorskip("av")
+    model = "--model_args=clusters=2,groups=2,hidden_size=4"
+    films, overlap = run(
+        "film_to_label", "--seconds=12", "--sizes=320x180", "--keyframes=50", "--students=2", "--repetitions=1", model
+    )
+    assert films["all frames"][1] == 1.0
+    assert films["k = 2, keyframes"][1] > 1
+    assert len(overlap) == 1
+
+
 def test_deployed(run):
     (rows,) = run("deployed", "--frames=6", "--students=3", "--formats=onnx", "--calls=2", TINY_MODEL)
     teacher, student = rows["6 frames, model.onnx"], rows["k = 3, model.onnx"]
