@@ -1,11 +1,11 @@
 """How much of the time from a film to its labels do k frames save, and does extraction overlap decoder and network?
 
     python benchmarks/film_to_label.py                                   # half an hour
-    python benchmarks/film_to_label.py --train_dir=RUN                   # with the student of a run on features of films
+    python benchmarks/film_to_label.py --train_dir=RUN                   # the student of a run on features of films
 
-Films as in `decoding.py`. "film to label" is decoding, EfficientNet-Lite0, projection, a model, and a row of the CSV file;
-without `--train_dir` the model is a NeXtVLAD with random weights, which takes as long. "decoder" and "network" are the
-same work by themselves; "overlap" is the longer of the two, divided by the time of the whole extraction.
+Films as in `decoding.py`. "film to label" is decoding, EfficientNet-Lite0, projection, a model, and a row of the CSV
+file; without `--train_dir` the model is a NeXtVLAD with random weights, which takes as long. "decoder" and "network" are
+the same work by themselves; "overlap" is the longer of the two, divided by the time of the whole extraction.
 """
 
 import argparse
@@ -130,7 +130,8 @@ def print_overlap(measured: dict[str, Measured]):
     slower = median_of(measured, lambda seconds: max(seconds[DECODER], seconds[NETWORK]) / seconds["extraction"])
     cells = [f"{each.median / each.amount:.3f}" for each in measured.values()]
     print_table(
-        ("whole extraction", *(f"{name}, s a film" for name in names), "overlap"), [("", *cells, f"{slower:.2f}")]
+        ("whole extraction", *(f"{name}, s a film" for name in names), "overlap"),
+        [("all frames", *cells, f"{slower:.2f}")],
     )
 
 

@@ -87,13 +87,14 @@ def test_decoding(run):
 
 def test_film_to_label(run):
     pytest.importorskip("av")
-    model = "--model_args=clusters=2,groups=2,hidden_size=4"
+    model = "--model_args=clusters=2,groups=2,hidden_size=16"
     films, overlap = run(
         "film_to_label", "--seconds=12", "--sizes=320x180", "--keyframes=50", "--students=2", "--repetitions=1", model
     )
     assert films["all frames"][1] == 1.0
     assert films["k = 2, keyframes"][1] > 1
-    assert len(overlap) == 1
+    decoder, network, extraction, _ = overlap["all frames"]
+    assert extraction > 0.5 * max(decoder, network)
 
 
 def test_deployed(run):
