@@ -4,8 +4,8 @@
     python benchmarks/film_to_label.py --train_dir=RUN                   # the student of a run on features of films
 
 Films as in `decoding.py`. "film to label" is decoding, EfficientNet-Lite0, projection, a model, and a row of the CSV
-file; without `--train_dir` the model is a NeXtVLAD with random weights, which takes as long. "decoder" and "network" are
-the same work by themselves; "overlap" is the longer of the two, divided by the time of the whole extraction.
+file; without `--train_dir` the model is a NeXtVLAD with random weights, which takes as long. "decoder" and "network"
+are the same work by themselves; "overlap" is the longer of the two, divided by the time of the whole extraction.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def report(path: str, backbone, predict: Callable, arguments: argparse.Namespace
     measured = measure_in_turn(tasks, arguments.repetitions)
     whole = measured[ALL]
     rows = [(name, f"{measured[name].median:.3f}", f"{rate_ratio(measured[name], whole):.2f}") for name in choices]
-    print_table(("film to label", "s a film", "times as fast as all frames"), rows)
+    print_table(("", "s a film", "times as fast as all frames"), rows)
     print_overlap({name: measured[name] for name in (DECODER, NETWORK, "extraction")})
 
 
@@ -129,10 +129,8 @@ def print_overlap(measured: dict[str, Measured]):
     names = tuple(measured)
     slower = median_of(measured, lambda seconds: max(seconds[DECODER], seconds[NETWORK]) / seconds["extraction"])
     cells = [f"{each.median / each.amount:.3f}" for each in measured.values()]
-    print_table(
-        ("whole extraction", *(f"{name}, s a film" for name in names), "overlap"),
-        [("all frames", *cells, f"{slower:.2f}")],
-    )
+    heads = [f"{name}, s a film" for name in names]
+    print_table(("", *heads, "overlap"), [("whole extraction", *cells, f"{slower:.2f}")])
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def test_film_to_label(run):
     )
     assert films["all frames"][1] == 1.0
     assert films["k = 2, keyframes"][1] > 1
-    decoder, network, extraction, _ = overlap["all frames"]
+    decoder, network, extraction, _ = overlap["whole extraction"]
     assert extraction > 0.5 * max(decoder, network)
 
 
