@@ -227,6 +227,13 @@ def test_other_frames_are_refused(films):
     assert with_labels(films, student_frames=3) == out
 
 
+def test_records_of_unknown_features_are_refused(films):
+    out = with_labels(films)
+    (out / "features.json").unlink()
+    with pytest.raises(UserError, match=r"films-00000.tfrecord' is there, and no features.json"):
+        with_labels(films)
+
+
 def test_changed_labels_are_refused(films):
     with_labels(films)
     text = (films.parent / "labels.csv").read_text().replace("3.mp4,cat", "3.mp4,dog")

@@ -72,6 +72,11 @@ def _features(config: ExtractConfig, films: Sequence[Film], folder: pathlib.Path
         if given and given.file.extraction != earlier.file.extraction:
             raise UserError(f"'{folder}' has other features than --features={config.features}; give another folder.")
         return earlier
+    if records := sorted(folder.glob("*.tfrecord")):
+        raise UserError(
+            f"'{records[0]}' is there, and no {RANGES_FILE} that says how its features were made; give another "
+            "--output_dir, or remove these files."
+        )
     return given or fit_feature_set(config.what, films[: config.fit_films], config.reading)
 
 
