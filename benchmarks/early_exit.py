@@ -54,7 +54,7 @@ class Predicted:
     def gap(self, scores: np.ndarray) -> float:
         metrics = EvaluationMetrics(scores.shape[1])
         metrics.update(scores, self.labels, loss=0.0)
-        return metrics.result()["GAP"]
+        return metrics.result()["GAP@20"]
 
 
 def main(argv: Sequence[str] | None = None):

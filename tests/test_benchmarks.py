@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.helpers import TINY_FLAGS, learnable_videos, write_records
@@ -198,3 +199,22 @@ def test_a_recipe_is_rehearsed(full_data_set, tmp_path, capsys, monkeypatch):
         share = learning["learning_rate_decay_examples"] / 2_000_000
         assert share == pytest.approx(count / full_data_set.VIDEOS, rel=0.02)
         assert learning["ema_momentum"] == pytest.approx(0.9999 ** (full_data_set.VIDEOS / count), rel=1e-3)
+
+
+def test_early_exits_of_clear_videos(monkeypatch):
+    """Half of the videos are as clear at the first step as at the last; the others are noise until then."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    early_exit = importlib.import_module("early_exit")
+    random = np.random.default_rng(0)
+    labels = np.eye(30, dtype=bool)[random.integers(0, 30, 400)]
+    last = np.where(labels, 0.9, 0.1)
+    clear = (np.arange(400) // 2 % 2).astype(bool)
+    first = np.where(clear[:, np.newaxis], last, random.uniform(0.1, 0.6, last.shape))
+    videos = early_exit.Predicted({2: first, 6: last}, labels)
+    rows = {(kind, share): rest for kind, share, *rest in early_exit.compare(videos, (2, 6))}
+    frames, exits, by_chance, fixed, gain = rows["confidence", 0.5]
+    assert frames == pytest.approx(4, abs=0.1)
+    assert exits == pytest.approx(videos.half(1).gap(videos.half(1).by_frames[6]), abs=0.01)
+    assert exits > max(by_chance, fixed) + 0.05
+    assert gain == exits - fixed
+    assert rows["change", 0.5][0] == 6  # nothing has changed before the first step, so none stops

@@ -239,7 +239,7 @@ class Distiller(LabelTrainer):
     def constant_outputs(self, inputs) -> dict[str, tf.Tensor] | None:
         if self.mode == "parallel":
             return None
-        if not any(loss.teacher_outputs for loss in self.student_losses):  # labels alone
+        if not read_teacher(self.student_losses):
             return {}
         return _stored_outputs(inputs) or self.teacher(_teacher_view(inputs), training=False, **self._call_options)
 
@@ -276,6 +276,11 @@ def _choice_names(model: keras.Model) -> list[str]:
 def reach_classifier(losses: Iterable[Loss]) -> bool:
     """Whether any of a student's losses trains its classifier; if not, it is trained on the labels afterwards."""
     return any(loss.reaches_classifier for loss in losses)
+
+
+def read_teacher(losses: Iterable[Loss]) -> bool:
+    """Whether any of a student's losses reads the teacher's outputs; if not, a finished teacher need not run."""
+    return any(loss.teacher_outputs for loss in losses)
 
 
 def check_losses(losses: Sequence[Loss], teacher: keras.Model, student: keras.Model):

@@ -20,9 +20,10 @@ def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
     Those with plugins of the reader are run by tests/end_to_end/test_plugins.py.
     """
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        variables: dict[str, str] = {}
         text = path.read_text(encoding="utf-8")
         blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-        lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        lines = [line for block in blocks for line in _expanded(block.replace("\\\n", " ").splitlines(), variables)]
         lines = [*filter(re.compile(r"(.* )?python ").match, lines), *re.findall(r"`(python [^`\n]+ [^`\n]+)`", text)]
         for line in lines:
             words = [word for word in shlex.split(line.rpartition("&& ")[2], comments=True) if word != "-m"]
@@ -33,6 +34,16 @@ def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
                 and not re.search("--(help|plugins)", line)
             ):
                 yield words[1], tuple(words[2:])
+
+
+def _expanded(lines: list[str], variables: dict[str, str]) -> Iterator[str]:
+    """Lines with the shell's variables that are set above them on the page; those of the reader's data are left."""
+    for line in lines:
+        for name, value in variables.items():
+            line = re.sub(rf"\${name}\b", lambda _, value=value: value, line)
+        if match := re.match(r' *([A-Z_]+)="(.*)"$', line) or re.match(r"for ([A-Z_]+) in (\w+).*; do", line):
+            variables[match[1]] = match[2]
+        yield line
 
 
 def test_there_are_commands_of_all_scripts():

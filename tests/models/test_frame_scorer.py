@@ -1,5 +1,7 @@
 """A student that chooses its frames by weights of its own."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ import tensorflow as tf
 
 from tests.deployment.exports import write_run
 from yt8m_distill.choosing.typicality import read_values
+from yt8m_distill.cli.flags import parse
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.inference import EvalConfig
 from yt8m_distill.data.batches import choices_of
 from yt8m_distill.distiller import Distiller, LabelTrainer
 from yt8m_distill.errors import UserError
@@ -212,3 +216,22 @@ def test_only_students_that_were_trained_to_choose_are_asked_to(tmp_path):
     selection = FrameSelection(2, sampling="learned")
     write_run(tmp_path / "learned", "NetVLAD", {"clusters": 4, "hidden_size": 8}, selection=selection)
     assert loading.load(tmp_path / "learned").selection_for(None) == selection
+
+
+@pytest.mark.parametrize(
+    ("sampling", "flags", "expected"),
+    [
+        ("learned", ["--student_frames=1"], "learned"),
+        ("medoid", ["--student_frames=1"], "medoid"),
+        ("medoid", ["--student_frames=1", "--frame_sampling=uniform"], "uniform"),
+        ("medoid", ["--student_stride=2"], "uniform"),
+        ("first", ["--student_frames=1"], "uniform"),
+    ],
+)
+def test_another_k_alone_leaves_the_choice_as_it_was(tmp_path, sampling, flags, expected):
+    selection = FrameSelection(2, sampling=sampling)
+    write_run(tmp_path, "NetVLAD", {"clusters": 4, "hidden_size": 8}, selection=selection)
+    asked = parse(EvalConfig, ["eval.py", f"--train_dir={tmp_path}", *flags]).selection
+    selection = loading.load(tmp_path).selection_for(asked)
+    assert selection == dataclasses.replace(asked, sampling=expected)
+    assert not selection.sampling_is_open

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from yt8m_distill.config.films import FramePositions
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.config.inference import RUN_DIRECTORY, ChosenModel
+from yt8m_distill.config.inference import RUN_DIRECTORY, SAMPLING, ChosenModel
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
 from yt8m_distill.config.training import PLUGINS, VIDEOS
 
@@ -39,7 +39,8 @@ class ExportedModel(ChosenModel):
         student_frames={
             "help": "Number k of frames to use; auto: the smallest within --max_loss. [the run's]",
             "kind": str,
-        }
+        },
+        frame_sampling={"help": SAMPLING},
     )
 
 

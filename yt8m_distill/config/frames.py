@@ -32,6 +32,8 @@ class FrameSelection(Settings):
         counting: by stride, how many frames are kept of a video of n: "ceil", ceil(n / stride), or "authors",
             int(n / longest_video * (longest_video // stride)).
         longest_video: frames of the longest video, for "authors".
+        sampling_is_open: whether a user gave k alone: a model that was trained to see frames chosen by their features
+            then sees such frames, any other one uniform ones.
 
     Source: Bhardwaj et al., "Efficient Video Classification Using Fewer Frames".
     Differs: by stride the authors' code counts as "authors" says, which loses frames of short videos: of 9 frames it
@@ -65,6 +67,7 @@ class FrameSelection(Settings):
     longest_video: int | None = setting(
         None, "Frames of the longest video.", flag=False, newer=True, at_least=1, at_most=LONGEST_COUNTED
     )
+    sampling_is_open: bool = dataclasses.field(default=False, compare=False, metadata={"newer": True})
 
     def __post_init__(self):
         if (self.k is None) == (self.stride is None):
@@ -98,7 +101,7 @@ class FrameSelection(Settings):
             raise cls.error(
                 "several {student_frames}, and {frame_sampling}=jittered, are for training; give one k here."
             )
-        return selection
+        return dataclasses.replace(selection, sampling_is_open="frame_sampling" not in values)
 
     @classmethod
     def for_training(cls, values: Mapping[str, Any]) -> "FrameSelection":

@@ -13,6 +13,7 @@ from yt8m_distill.config.training import PLUGINS, VIDEOS, Precision
 
 DEFAULT_SEGMENT_MAX_PRED = 100_000
 RUN_DIRECTORY = "Run directory of train.py, finished or running."
+SAMPLING = "Method of selecting the k frames. [the run's where it looks at features; else uniform]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,9 @@ class ChosenModel(Settings):
 
     which: Literal["student", "teacher"] | None = setting(None, "Model of the run to use. [student, if there is one]")
     branch: int | None = setting(None, "Index of a branch of a MixNeXtVLAD. [the mixture]", at_least=0)
-    selection: FrameSelection | None = group(student_frames={"help": "Number k of frames to use. [the run's]"})
+    selection: FrameSelection | None = group(
+        student_frames={"help": "Number k of frames to use. [the run's]"}, frame_sampling={"help": SAMPLING}
+    )
     plugins: tuple[str, ...] = setting((), PLUGINS)
 
 

@@ -1,5 +1,6 @@
 """A trained model, ready to predict."""
 
+import dataclasses
 import pathlib
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import keras
 
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.run import RunConfig
+from yt8m_distill.data.frame_selection import needs_all_frames
 from yt8m_distill.errors import UserError
 
 
@@ -44,6 +46,10 @@ class TrainedModel:
         """
         check_selection(self.role, asked)
         selection = asked or self.selection
+        if selection.sampling_is_open:
+            chosen = selection.k is not None and needs_all_frames(self.selection)
+            sampling = self.selection.sampling if chosen else selection.sampling
+            selection = dataclasses.replace(selection, sampling=sampling, sampling_is_open=False)
         if selection.by_student and not getattr(self.model, "chooses_frames", False):
             which = "a branch of a mixture" if self.branch is not None else "this model"
             raise UserError(

@@ -111,10 +111,11 @@ def _train_config(
 
 def _selection(config: ConversionConfig, spec: DatasetSpec) -> FrameSelection:
     """The frames that the model sees."""
+    selection = dataclasses.replace(config.selection, sampling_is_open=False)  # there is no run to take it from
     if config.frame_counting == "ceil":
-        return config.selection
+        return selection
     longest = spec.max_frames or LONGEST_VIDEO
-    return dataclasses.replace(config.selection, counting=config.frame_counting, longest_video=longest)
+    return dataclasses.replace(selection, counting=config.frame_counting, longest_video=longest)
 
 
 def _model_args(

@@ -12,7 +12,7 @@ from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.batches import StoredOutputs, View
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.devices.cluster import ONE_DEVICE, Devices
-from yt8m_distill.distiller import Distiller, LabelTrainer, reach_classifier
+from yt8m_distill.distiller import Distiller, LabelTrainer, reach_classifier, read_teacher
 from yt8m_distill.training import optimizers
 from yt8m_distill.training.matching import losses_of, shares_of
 
@@ -60,10 +60,13 @@ def stages(config: RunConfig, models: Mapping[str, keras.Model], stored: StoredO
         name = "Training the teacher" if role == "teacher" else "Training the baseline"
         return [Stage(name, learning.num_epochs, alone, lambda: LabelTrainer(models[role], **options))]
     losses, epochs = losses_of(config), epochs_of_stages(config)
+    # A student on labels alone has mixtures of all frames, too, so that it sees what one with a teacher sees.
+    teacher_runs = stored is None and (config.training_mode == "parallel" or read_teacher(losses))
+    with_all_frames = teacher_runs or learning.mixup > 0
     distill = Stage(
         "Distilling the student" if config.training_mode == "serial" else "Training teacher and student",
         learning.num_epochs,
-        dataclasses.replace(alone, with_all_frames=stored is None, stored=stored),
+        dataclasses.replace(alone, with_all_frames=with_all_frames, stored=stored),
         lambda: Distiller(
             models["teacher"],
             models["student"],
