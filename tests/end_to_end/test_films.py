@@ -16,6 +16,8 @@ from tests.video.made_films import write_film
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.data.video_files import open_videos
+from yt8m_distill.experiment import main as experiment_main
+from yt8m_distill.experiments import speed
 from yt8m_distill.export import main as export_main
 from yt8m_distill.extract_features import main as extract_main
 from yt8m_distill.files.processes import module_environment
@@ -107,6 +109,27 @@ def test_predictions_of_films_are_those_of_their_features(folder, tmp_path, mode
     assert {path.name for path in tmp_path.iterdir()} == {
         *("films.csv", "films.csv.txt", "films.csv.report.csv", "records.csv")
     }
+
+
+def test_cost_in_seconds_of_a_film(folder, capsys, monkeypatch):
+    monkeypatch.setattr(speed, "SECONDS", 0.01)
+    data = [f"--{part}_data_pattern={folder}/features" for part in ("train", "eval")]
+    given = ["--experiment=cost", "--model=NetVLAD", "--model_args=clusters=2,hidden_size=4", "--frames=3", *data]
+    given += ["--batch_size=4", "--num_epochs=1"]
+    given.append(f"--output_dir={folder}/cost")
+    assert experiment_main(["experiment", *given, f"--films={folder}/films/1*.mp4"]) == 0
+    seconds = {row["k"]: row["film_to_labels_seconds"] for row in results_of(folder / "cost")}
+    assert 0 < seconds[3] < seconds[None]
+    assert "film to labels, s" in (folder / "cost/results.md").read_text()
+    assert (folder / "cost/figures/accuracy_by_film_seconds.png").exists()
+    capsys.readouterr()
+    assert experiment_main(["experiment", *given, f"--films={folder}/nothing"]) == 2
+    assert experiment_main(["experiment", *given, "--films=films", "--nomeasure_speed"]) == 2
+    assert "--films goes with --experiment=cost and --measure_speed" in capsys.readouterr().err
+
+
+def results_of(folder):
+    return json.loads((folder / "results.json").read_text())["rows"]
 
 
 def test_a_part_of_one_folder_is_held_out(folder, capsys):

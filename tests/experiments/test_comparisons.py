@@ -13,8 +13,9 @@ from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import Distillation, Learning, TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments import budget, comparisons
+from yt8m_distill.experiments.film_seconds import FilmSeconds, OfFrames
 from yt8m_distill.experiments.plan import FAIR_TEACHER, FROM_NOTHING, FROM_TEACHER, STUDENT, plan
-from yt8m_distill.experiments.results import Result
+from yt8m_distill.experiments.results import Result, speed_key
 from yt8m_distill.training.report import Row
 
 BASE = TrainConfig(
@@ -191,6 +192,12 @@ def test_cost_names_the_knee():
     table, sentence = comparisons.cost_tables(results, ["GAP@20"], {})
     assert [line.split(" | ")[1] for line in table.splitlines()[2:]] == ["1"] * 3 + ["2"] * 3 + ["4"] * 3 + ["all"]
     assert sentence.startswith("One student for every k. Knee: k = 2;")
+    of_frames = tuple(OfFrames(k, seconds) for k, seconds in ((1, 0.5), (2, 1.0), (4, 2.0), (None, 8.0)))
+    films, speeds = FilmSeconds("a machine", "films", of_frames), {speed_key(result): 100.0 for result in results}
+    table, _ = comparisons.cost_tables(results, ["GAP@20"], speeds, films)
+    seconds = [line.rstrip("| ").split(" | ")[-1] for line in table.splitlines()]
+    assert seconds == ["film to labels, s", seconds[1], *["0.51"] * 3, *["1.01"] * 3, *["2.01"] * 3, "8.01"]
+    assert comparisons.to_json(results, ["GAP@20"], speeds, films)["rows"][0]["film_to_labels_seconds"] == 8.01
 
 
 def settings(**values):

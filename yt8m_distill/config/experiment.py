@@ -59,6 +59,11 @@ class ExperimentConfig(Settings):
     own_rows: bool = setting(False, "Whether to train students that the paper does not have, too.")
     full_map: bool = setting(False, "Whether to compute mAP over all scores, too, not only each video's 20 highest.")
     measure_speed: bool = setting(True, "Whether to measure throughput (videos/s) at the end.")
+    films: str | None = setting(
+        None,
+        "Films like those that the features were made of: cost measures seconds from film to labels, too, on up to "
+        "8 of them. Folders, globs and files, separated by commas, or a CSV file with a path a row. [none]",
+    )
     vocabulary: str | None = setting(None, "CSV file of class names, for figures.")
     start_new_model: bool = setting(False, "Whether to move earlier runs and results aside.")
 
@@ -73,6 +78,8 @@ class ExperimentConfig(Settings):
             raise self.error("{seeds} must be how many, or a list of numbers of at least 0.")
         if self.own_rows and self.experiment not in ("table1", "table5", "table6"):
             raise self.error("{own_rows} goes with table1, table5 and table6, not {}.", self.experiment)
+        if self.films and (self.experiment != "cost" or not self.measure_speed):
+            raise self.error("{films} goes with {experiment}=cost and {measure_speed}.")
         shared = self.settings  # without any data, the sample data set is used, which has validation videos
         if self.experiment == "figure2" and shared.train_data_pattern and not shared.validation_data_pattern:
             raise self.error("{experiment}=figure2 shows GAP by epoch and needs {validation_data_pattern}.")

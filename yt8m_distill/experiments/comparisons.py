@@ -8,6 +8,7 @@ from typing import Any
 from yt8m_distill.evaluation import knee
 from yt8m_distill.evaluation.knee import Point
 from yt8m_distill.experiments.cells import cell, spread
+from yt8m_distill.experiments.film_seconds import FilmSeconds
 from yt8m_distill.experiments.plan import ANY_K, FAIR_TEACHER, FROM_NOTHING, FROM_TEACHER, STUDENT
 from yt8m_distill.experiments.results import Result, by_cell, speed_key
 from yt8m_distill.files.text_table import markdown_table
@@ -107,14 +108,23 @@ def _above_fair_teacher(groups: Mapping[tuple, Sequence[Result]], metrics: Seque
     return [f"Better at all frames than the fair teacher, though on labels alone: {', '.join(above)}."] if above else []
 
 
-def cost_tables(results: Sequence[Result], metrics: Sequence[str], speeds: Mapping[tuple, float]) -> list[str]:
+def cost_tables(
+    results: Sequence[Result],
+    metrics: Sequence[str],
+    speeds: Mapping[tuple, float],
+    films: FilmSeconds | None = None,
+) -> list[str]:
     """The parts of the text of the experiment "cost": every model by its cost, and the knee of the one student."""
-    lines = [["", "k", *metrics, "multiply-accumulates", "videos/s"]]
+    head = ["", "k", *metrics, "multiply-accumulates", "videos/s"]
+    lines = [[*head, "film to labels, s"] if films else head]
     for group in sorted(by_cell(results).values(), key=_cost):
         first = group[0]
         rate = speeds.get(speed_key(first))
         k = "all" if first.k is None else str(first.k)
         sizes = [first.row.compute_cell(), f"{rate:,.0f}" if rate else ""]
+        if films:
+            seconds = films.of(first, speeds)
+            sizes.append(f"{seconds:.3g}" if seconds else "")
         lines.append([first.run.row, k, *(cell(group, [metric]) for metric in metrics), *sizes])
     return [markdown_table(lines), *_knee(results)]
 
@@ -137,7 +147,9 @@ def _cost(group: Sequence[Result]) -> int:
     return group[0].row.multiply_accumulates or group[0].row.frames
 
 
-def to_json(results: Sequence[Result], metrics: Sequence[str], speeds: Mapping[tuple, float]) -> dict[str, Any]:
+def to_json(
+    results: Sequence[Result], metrics: Sequence[str], speeds: Mapping[tuple, float], films: FilmSeconds | None = None
+) -> dict[str, Any]:
     """The content of `results.json`: a row for each model and k over seeds, and the comparisons of "fair"."""
     rows = [
         {
@@ -148,6 +160,7 @@ def to_json(results: Sequence[Result], metrics: Sequence[str], speeds: Mapping[t
             "metrics": {metric: _described([result.row.metrics[metric] for result in group]) for metric in metrics},
             "multiply_accumulates": group[0].row.multiply_accumulates,
             "videos_per_second": speeds.get(speed_key(group[0])),
+            "film_to_labels_seconds": films.of(group[0], speeds) if films else None,
         }
         for group in by_cell(results).values()
     ]

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from yt8m_distill.config.experiment import ExperimentConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments import representations
+from yt8m_distill.experiments.film_seconds import FilmSeconds
 from yt8m_distill.experiments.results import Result, by_cell, speed_key
 from yt8m_distill.files import atomic
 from yt8m_distill.prediction.vocabulary import load_vocabulary
@@ -45,7 +46,11 @@ def check_installed():
 
 
 def draw(
-    config: ExperimentConfig, results: Sequence[Result], speeds: Mapping[tuple, float], folder: pathlib.Path
+    config: ExperimentConfig,
+    results: Sequence[Result],
+    speeds: Mapping[tuple, float],
+    folder: pathlib.Path,
+    films: FilmSeconds | None = None,
 ) -> list[pathlib.Path]:
     """Draws each figure for which there are results; returns the PNG files.
 
@@ -54,12 +59,13 @@ def draw(
         results: of all runs.
         speeds: videos per second by `speed_key`.
         folder: to write to.
+        films: seconds from film to features; None if they were not measured.
     """
     if missing := _missing():
         log.warning("No figures: %s missing; pip install 'yt8m_distill[plots]'.", " and ".join(missing))
         return []
     atomic.make_directory(folder)
-    paths = [*_draw_accuracy(results, speeds, folder), *_draw_epochs(results, folder)]
+    paths = [*_draw_accuracy(results, speeds, films, folder), *_draw_epochs(results, folder)]
     if config.experiment == "figure3":
         paths += _draw_representations(config, results, folder)
     for path in paths:
@@ -69,9 +75,9 @@ def draw(
 
 
 def _draw_accuracy(
-    results: Sequence[Result], speeds: Mapping[tuple, float], folder: pathlib.Path
+    results: Sequence[Result], speeds: Mapping[tuple, float], films: FilmSeconds | None, folder: pathlib.Path
 ) -> Iterator[pathlib.Path]:
-    """Accuracy by frames, by multiply-accumulates, and by videos/s if that was measured."""
+    """Accuracy by frames, by multiply-accumulates, and by videos/s and seconds of a film if these were measured."""
     from yt8m_distill.experiments.plots import draw_accuracy
 
     metrics = ["GAP@20", "mAP_full" if "mAP_full" in results[0].row.metrics else "mAP"]
@@ -79,6 +85,7 @@ def _draw_accuracy(
         "frames": ("frames", lambda result: result.row.frames),
         "multiply_accumulates": ("multiply-accumulates per video", lambda result: result.row.multiply_accumulates or 0),
         "videos_per_second": ("videos/s", lambda result: speeds.get(speed_key(result), 0.0)),
+        "film_seconds": ("seconds from film to labels", lambda result: (films and films.of(result, speeds)) or 0.0),
     }
     for name, (label, x) in axes.items():
         lines = _lines(results, metrics, x)

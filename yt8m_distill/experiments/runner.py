@@ -13,7 +13,7 @@ import keras
 from yt8m_distill.config.experiment import COMPARISONS, ExperimentConfig
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
-from yt8m_distill.experiments import comparisons, figures, results, speed, tables
+from yt8m_distill.experiments import comparisons, figures, film_seconds, results, speed, tables
 from yt8m_distill.experiments.plan import Run, plan, runs_folder
 from yt8m_distill.experiments.results import Result
 from yt8m_distill.files import atomic
@@ -24,8 +24,11 @@ from yt8m_distill.training.matching import check_buildable
 from yt8m_distill.training.opening import changed_settings, has_trained
 from yt8m_distill.training.resolve import resolve
 from yt8m_distill.training.run import run_training
+from yt8m_distill.video.packages import check_packages
 
 log = logging.getLogger(__name__)
+
+_SPEEDS, _FILMS = "speed.json", "film_seconds.json"
 
 
 def run_experiment(config: ExperimentConfig) -> pathlib.Path:
@@ -47,11 +50,14 @@ def run_experiment(config: ExperimentConfig) -> pathlib.Path:
         _move_aside(config, folder)
     with lock_directory(folder):
         _check_runs(runs)
+        if config.films:
+            _check_films(config.films, runs[0])
         _run_all(config, runs, folder)
         measured = _measured(runs, config.full_map)
-        speeds = speed.measure(measured, folder / "speed.json") if config.measure_speed else {}
+        speeds = speed.measure(measured, folder / _SPEEDS) if config.measure_speed else {}
+        films = _measure_films(measured, config.films, folder / _FILMS) if config.films else None
         _write(config, runs, folder)
-        figures.draw(config, measured, speeds, folder / "figures")
+        figures.draw(config, measured, speeds, folder / "figures", films)
     return folder
 
 
@@ -75,6 +81,19 @@ def _check_runs(runs: Sequence[Run]):
                 checked.add(run.row)
     finally:
         log.parent.setLevel(level)
+
+
+def _check_films(pattern: str, run: Run):
+    check_packages()
+    from yt8m_distill.experiments import film_timing  # needs these packages
+
+    film_timing.check(pattern, resolve(run.config)[0])
+
+
+def _measure_films(measured: Sequence[Result], pattern: str, path: pathlib.Path) -> film_seconds.FilmSeconds:
+    from yt8m_distill.experiments import film_timing
+
+    return film_timing.measure(measured, pattern, path)
 
 
 def _check_run(run: Run, started: bool):
@@ -179,9 +198,9 @@ def _measured(runs: Sequence[Run], full_map: bool) -> list[Result]:
 
 def _write(config: ExperimentConfig, runs: Sequence[Run], folder: pathlib.Path):
     measured = _measured(runs, config.full_map)
-    speeds = speed.read(folder / "speed.json")
+    speeds, films = speed.read(folder / _SPEEDS), film_seconds.read(folder / _FILMS)
     atomic.write_text(folder / "results.csv", results.csv_text(measured, speeds))
-    atomic.write_text(folder / "results.md", tables.markdown(config, measured, len(runs), speeds))
+    atomic.write_text(folder / "results.md", tables.markdown(config, measured, len(runs), speeds, films))
     if config.experiment in COMPARISONS and measured:
-        values = comparisons.to_json(measured, tables.metrics_of(config, measured), speeds)
+        values = comparisons.to_json(measured, tables.metrics_of(config, measured), speeds, films)
         atomic.write_json(folder / "results.json", values)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from yt8m_distill.config.experiment import COMPARISONS, ExperimentConfig
 from yt8m_distill.experiments import budget, comparisons, published
 from yt8m_distill.experiments.cells import cell
+from yt8m_distill.experiments.film_seconds import FilmSeconds
 from yt8m_distill.experiments.results import Result, by_cell, references, speed_key
 from yt8m_distill.files.text_table import count_cell, markdown_table
 from yt8m_distill.runs.directory import RunDir
@@ -63,7 +64,11 @@ class Table:
 
 
 def markdown(
-    config: ExperimentConfig, results: Sequence[Result], planned: int, videos_per_second: Mapping[tuple, float]
+    config: ExperimentConfig,
+    results: Sequence[Result],
+    planned: int,
+    videos_per_second: Mapping[tuple, float],
+    films: FilmSeconds | None = None,
 ) -> str:
     """The text of `results.md`.
 
@@ -72,6 +77,7 @@ def markdown(
         results: of all finished runs.
         planned: number of all runs.
         videos_per_second: by `speed_key`; empty if it was not measured.
+        films: seconds from film to features, for "cost"; None if they were not measured.
     """
     title = TITLES.get(config.experiment, config.experiment)
     finished = len({result.run.name for result in results})
@@ -90,7 +96,7 @@ def markdown(
     if config.experiment == "fair":
         parts += [*comparisons.fair_tables(results, metrics), _costs(table)]
     elif config.experiment == "cost":
-        parts += comparisons.cost_tables(results, metrics, videos_per_second)
+        parts += comparisons.cost_tables(results, metrics, videos_per_second, films)
     elif config.experiment in GRIDS:
         parts += [_above(table), _grid(table), _gap_grid(table), _costs(table)]
     else:
