@@ -100,7 +100,7 @@ RUN = '[[runs]]\nname = "A"\n'
         (RUN + "teacher_cache_top = 4", "run 'A': teacher_cache_top does nothing without teacher_cache"),
         ("frames = ['a']\n" + RUN, "frames must be a list of whole numbers"),
         ("settings = 1\n" + RUN, "settings must be a table"),
-        ("[settings]\ntrain_data_pattern = 'x'\n" + RUN, "train_data_pattern and eval_data_pattern are needed"),
+        ("[settings]\ntrain_data_pattern = 'x'\n" + RUN, "either eval_data_pattern or validation_fraction are"),
     ],
 )
 def test_wrong_files(tmp_path, text, message):

@@ -113,14 +113,16 @@ def test_predictions_of_films_are_those_of_their_features(folder, tmp_path, mode
 
 def test_cost_in_seconds_of_a_film(folder, capsys, monkeypatch):
     monkeypatch.setattr(speed, "SECONDS", 0.01)
-    data = [f"--{part}_data_pattern={folder}/features" for part in ("train", "eval")]
+    data = [f"--train_data_pattern={folder}/features", "--validation_fraction=.4"]
     given = ["--experiment=cost", "--model=NetVLAD", "--model_args=clusters=2,hidden_size=4", "--frames=3", *data]
     given += ["--batch_size=4", "--num_epochs=1"]
     given.append(f"--output_dir={folder}/cost")
     assert experiment_main(["experiment", *given, f"--films={folder}/films/1*.mp4"]) == 0
     seconds = {row["k"]: row["film_to_labels_seconds"] for row in results_of(folder / "cost")}
     assert 0 < seconds[3] < seconds[None]
-    assert "film to labels, s" in (folder / "cost/results.md").read_text()
+    text = (folder / "cost/results.md").read_text()
+    assert "film to labels, s" in text
+    assert "evaluated on the 40 % of them that it was not trained on" in text
     assert (folder / "cost/figures/accuracy_by_film_seconds.png").exists()
     capsys.readouterr()
     assert experiment_main(["experiment", *given, f"--films={folder}/nothing"]) == 2

@@ -81,7 +81,8 @@ class ExperimentConfig(Settings):
         if self.films and (self.experiment != "cost" or not self.measure_speed):
             raise self.error("{films} goes with {experiment}=cost and {measure_speed}.")
         shared = self.settings  # without any data, the sample data set is used, which has validation videos
-        if self.experiment == "figure2" and shared.train_data_pattern and not shared.validation_data_pattern:
+        validated = shared.validation_data_pattern or shared.validation_fraction
+        if self.experiment == "figure2" and shared.train_data_pattern and not validated:
             raise self.error("{experiment}=figure2 shows GAP by epoch and needs {validation_data_pattern}.")
 
     @property
@@ -99,8 +100,11 @@ class ExperimentConfig(Settings):
         name = values.get("experiment")
         if name is None:
             raise cls.error("{experiment} is required: {}.", NAMES)
-        if ("train_data_pattern" in values) != ("eval_data_pattern" in values):
-            raise cls.error("give both {train_data_pattern} and {eval_data_pattern}, or neither for the sample data.")
+        if _lacks_evaluation("train_data_pattern" in values, "eval_data_pattern" in values, values):
+            raise cls.error(
+                "give {train_data_pattern} and either {eval_data_pattern} or {validation_fraction}, or neither for "
+                "the sample data."
+            )
         shared = {flag: value for flag, value in values.items() if flag in _SHARED}
         seeds = _seeds(values["seeds"]) if "seeds" in values else None
         if name in EXPERIMENTS:
@@ -177,12 +181,20 @@ def _named_runs(run: FileRun, shared: Mapping[str, Any], frames: tuple[int, ...]
     try:
         for of_k in [{"student_frames": (k,)} for k in every_k] or [{}]:
             config = TrainConfig.from_settings({**settings, **of_k})
-            if (config.train_data_pattern is None) != (config.eval_data_pattern is None):
-                raise UserError("train_data_pattern and eval_data_pattern are needed, or neither for the sample data.")
+            if _lacks_evaluation(config.train_data_pattern is not None, config.eval_data_pattern is not None, settings):
+                raise UserError(
+                    "train_data_pattern and either eval_data_pattern or validation_fraction are needed, or neither for "
+                    "the sample data."
+                )
             yield NamedRun(run.name, config)
     except UserError as error:
         text = error.in_terms_of(TrainConfig) if isinstance(error, SettingError) else error
         raise UserError(f"{path}, run '{run.name}': {text}") from error
+
+
+def _lacks_evaluation(is_trained: bool, is_evaluated: bool, values: Mapping[str, Any]) -> bool:
+    """Whether there are videos to train on and none to evaluate on, or the other way around."""
+    return is_trained != is_evaluated and not (is_trained and values.get("validation_fraction"))
 
 
 def _seeds(text: str) -> tuple[int, ...]:

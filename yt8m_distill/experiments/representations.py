@@ -15,11 +15,10 @@ import numpy as np
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.errors import UserError
-from yt8m_distill.experiments.results import Result
+from yt8m_distill.experiments.results import Result, evaluated_videos
 from yt8m_distill.files import atomic
 from yt8m_distill.prediction.predict import INPUTS, INPUTS_WITH_CHOICES, compiled_output
 from yt8m_distill.runs import loading, trained_model
-from yt8m_distill.runs.inputs import evaluation_videos
 
 CLASSES = 5
 VIDEOS_OF_A_CLASS = 100
@@ -61,12 +60,7 @@ def collect(student: Result, names: Mapping[int, str]) -> Representations:
         UserError: there are too few such videos, or the representations have different sizes.
     """
     models = [loading.load(student.config.train_dir, role) for role in ("teacher", "student")]
-    videos = evaluation_videos(
-        student.config.eval_data_pattern,
-        models[1].config,
-        "eval_data_pattern",
-        skip_bad_records=student.config.bad_records.skip,
-    )
+    videos = evaluated_videos(student.config, models[1].config)
     chosen = _choose(videos, View(models[1].selection))
     values = [_represent(model, videos, chosen.keys()) for model in models]
     if len(chosen) < 3:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.json import from_values, to_json, to_values
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import DISTILLING_MODES, TrainConfig
+from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.evaluation.results import write_metrics
 from yt8m_distill.experiments.plan import Run
@@ -18,7 +20,7 @@ from yt8m_distill.models import cost
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import loading, trained_model
 from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.runs.inputs import evaluation_videos
+from yt8m_distill.runs.inputs import evaluation_videos, validation_videos
 from yt8m_distill.training.report import METRICS, Report, Row, choosing_of
 
 BATCH_SIZE = 128
@@ -123,9 +125,7 @@ def _row(
 ) -> Row:
     """The run's own row of its report with metrics, and with the compute of these frames where they are others."""
     pattern = run.config.eval_data_pattern
-    videos = evaluation_videos(
-        pattern, trained.config, "eval_data_pattern", skip_bad_records=run.config.bad_records.skip
-    )
+    videos = evaluated_videos(run.config, trained.config)
     metrics = evaluate(
         predict,
         videos,
@@ -135,7 +135,7 @@ def _row(
         seed=run.seed,
         description=f"Evaluating {run.name}",
     )
-    if selection == trained.selection:
+    if selection == trained.selection and not (pattern is None and run.config.validation_fraction):
         pattern = pattern or trained.config.eval_data_pattern
         write_metrics(RunDir(run.config.train_dir), trained, selection, metrics, pattern, videos.spec.level)
     frames = min(selection.k, report_row.frames) if selection.k else report_row.frames
@@ -150,6 +150,23 @@ def _row(
         multiply_accumulates=cost.multiply_accumulates(trained.model, frames)[0],
         metrics=metrics,
         choosing=choosing_of(trained, selection, videos.longest_of_first()),
+    )
+
+
+def evaluated_videos(config: TrainConfig, trained: RunConfig) -> VideoFiles:
+    """The videos that a run of an experiment is evaluated on: its evaluation files', or what it held out of training.
+
+    Args:
+        config: of the run.
+        trained: as resolved.
+
+    Raises:
+        UserError: there are no such videos, or they do not suit the model.
+    """
+    if config.eval_data_pattern is None and config.validation_fraction:
+        return validation_videos(trained)
+    return evaluation_videos(
+        config.eval_data_pattern, trained, "eval_data_pattern", skip_bad_records=config.bad_records.skip
     )
 
 

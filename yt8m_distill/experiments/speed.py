@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from yt8m_distill.config.json import from_values
-from yt8m_distill.experiments.results import Result, speed_key
+from yt8m_distill.experiments.results import Result, evaluated_videos, speed_key
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.prediction import throughput
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import loading
-from yt8m_distill.runs.inputs import evaluation_videos
 
 REPETITIONS = 5
 SECONDS = 2.0  # of each measurement in each repetition
@@ -82,10 +81,5 @@ def _task(result: Result) -> throughput.Task:
     trained = loading.load(result.config.train_dir)
     selections = result.run.evaluated_with()
     selection = next((s for s in selections if s.k == result.k), selections[0])
-    videos = evaluation_videos(
-        result.config.eval_data_pattern,
-        trained.config,
-        "eval_data_pattern",
-        skip_bad_records=result.config.bad_records.skip,
-    )
+    videos = evaluated_videos(result.config, trained.config)
     return throughput.Task(prediction_function(trained.model), videos, selection)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from yt8m_distill.config.experiment import COMPARISONS, ExperimentConfig
+from yt8m_distill.config.run import RunConfig
+from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.experiments import budget, comparisons, published
 from yt8m_distill.experiments.cells import cell
 from yt8m_distill.experiments.film_seconds import FilmSeconds
@@ -120,8 +122,14 @@ def _settings(results: Sequence[Result], seeds: int) -> str:
     return (
         f"{config.model} ({args}); {learning.num_epochs} epochs, batch {learning.batch_size}, learning rate "
         f"{learning.base_learning_rate:g}; {config.data.edition}, trained on `{config.train_data_pattern}`, evaluated "
-        f"on `{results[0].config.eval_data_pattern or config.eval_data_pattern}`{spread}."
+        f"on {_evaluated_on(results[0].config, config)}{spread}."
     )
+
+
+def _evaluated_on(asked: TrainConfig, resolved: RunConfig) -> str:
+    if asked.eval_data_pattern is None and asked.validation_fraction:
+        return f"the {100 * asked.validation_fraction:g} % of them that it was not trained on"
+    return f"`{asked.eval_data_pattern or resolved.eval_data_pattern}`"
 
 
 def _above(table: Table) -> str:
