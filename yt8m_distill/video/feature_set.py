@@ -136,6 +136,8 @@ def fit_feature_set(settings: FeatureSettings, films: Sequence[Film], reading: F
         recipe, audio = dataclasses.replace(recipe, audio=NO_AUDIO), None
     names = _names(recipe, backbone, audio)
     values = dict(zip(names, (_joined(sample, "images"), _joined(sample, "sound")), strict=False))
+    if recipe.pca == FIT and settings.pca_size is None:
+        recipe = dataclasses.replace(recipe, pca_size=_fitting_size(recipe.pca_size, len(values[names[0]])))
     fitted = {names[0]: _of_images(recipe, values[names[0]])}
     if audio is not None:
         fitted[names[1]] = _of_sound(recipe, values[names[1]])
@@ -149,6 +151,14 @@ def fit_feature_set(settings: FeatureSettings, films: Sequence[Film], reading: F
     sizes = {name: fitted[name].size for name in names}
     file = FeatureFile(ranges, sizes, max_frames=recipe.max_frames, extraction=identity_of(recipe, ranges))
     return FeatureSet(recipe, file, backbone, audio, fitted)
+
+
+def _fitting_size(size: int, frames: int) -> int:
+    """As many components as the frames of a sample allow to be fitted well."""
+    most = max(frames // SAMPLED_EACH_VALUE, 1)
+    if most < size:
+        log.warning("The sample has %d frames, enough for a PCA with %d components, not %d.", frames, most, size)
+    return min(most, size)
 
 
 def _networks(recipe: Recipe) -> tuple[Backbone, AudioFeature | None]:

@@ -150,8 +150,8 @@ def fit_pca(sample: np.ndarray, size: int | None = None) -> Projection:
     if not 1 <= size <= most:
         reason = f"the backbone has {input_size} values" if most == input_size else f"the sample has {frames} frames"
         raise UserError(
-            f"a PCA with {size} components is not possible, as {reason}: at most {most}. Give fewer, more videos, or "
-            "no PCA."
+            f"a PCA with {size} components is not possible, as {reason}: at most {most}. Give a smaller "
+            "--pca_size, more films, or --pca=none."
         )
     mean = sample.mean(axis=0, dtype=np.float64)
     centered = sample.astype(np.float64) - mean
