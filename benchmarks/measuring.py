@@ -35,10 +35,12 @@ class Measured:
     Attributes:
         amount: what one repetition did, for instance videos; 1 where only time matters.
         seconds: of each repetition.
+        processor_seconds: of each repetition, of all threads of this process.
     """
 
     amount: float
     seconds: list[float] = field(default_factory=list)
+    processor_seconds: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
@@ -61,9 +63,10 @@ def measure_in_turn(tasks: Mapping[str, Callable[[], float]], repetitions: int) 
     measured = {name: Measured(task()) for name, task in tasks.items()}
     for _ in range(repetitions):
         for name, task in tasks.items():
-            start = time.perf_counter()
+            start, processor = time.perf_counter(), time.process_time()
             task()
             measured[name].seconds.append(time.perf_counter() - start)
+            measured[name].processor_seconds.append(time.process_time() - processor)
     return measured
 
 

@@ -94,8 +94,9 @@ def test_film_to_label(run):
     )
     assert films["all frames"][1] == 1.0
     assert films["k = 2, keyframes"][1] > 1
-    decoder, network, extraction, _ = overlap["whole extraction"]
+    decoder, network, extraction, _, possible = overlap["whole extraction"]
     assert extraction > 0.5 * max(decoder, network)
+    assert 0 < possible <= 1
 
 
 def test_deployed(run):
