@@ -9,6 +9,12 @@ import pytest
 logging.getLogger("yt8m_distill").propagate = False
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of slow tests come first, so that at the end no process waits for another one's."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def same_weights_every_time() -> None:
     """A model that a test makes starts from the same weights in every run."""

@@ -123,7 +123,7 @@ def test_a_film_that_takes_too_much(tmp_path):
     (status, text), film = decode([large, small], film_memory_mb=64.0)
     assert (status, "more memory or time" in text) == (413, True)
     assert len(film.images) == 2
-    long = read(write_film(tmp_path, frames=400, size=(1280, 720), keyframes=400, name="long.mp4"))
+    long = read(write_film(tmp_path, frames=200, size=(640, 360), keyframes=400, name="long.mp4"))
     (status, text), film = decode([long, small], film_timeout=0.01)
     assert (status, "more memory or time" in text) == (413, True)
     assert len(film.images) == 2
