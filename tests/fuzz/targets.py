@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import files, films, records, requests, texts
+from tests.fuzz import files, films, network_files, records, requests, texts
 
 LONGEST_SECONDS = 60  # for one input: more counts as a hang
 
@@ -34,6 +34,7 @@ TARGETS = {
     "rated_records": Target(records.RATED_RECORDS, records.check_rated_record, 10),
     "files": Target(files.FILES, files.check_file, 8),
     "films": Target(films.FILMS, films.check_film, 1),
+    "network_files": Target(network_files.NETWORK_FILES, network_files.check_network_file, 4),
     "requests": Target(requests.REQUESTS, requests.check_request, 10),
     "configurations": Target(texts.CONFIGS, texts.check_config, 10),
     "run_files": Target(texts.RUN_FILES, texts.check_run_file, 8),
