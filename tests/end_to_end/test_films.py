@@ -154,9 +154,11 @@ def test_an_export_serves_films(folder, tmp_path):
         status, text, _ = ask(port, film.read_bytes(), "video/mp4", "/predict_film")
         refused = ask(port, b"no film", "video/mp4", "/predict_film")
         described = json.loads(ask(port, None, path="/openapi.json")[1])
+        metrics = ask(port, None, path="/metrics")[1]
     answer = json.loads(text)
     assert (status, refused[0]) == (200, 400)
     assert "/predict_film" in described["paths"]
+    assert "yt8m_label_score_count 2.0" in metrics
     expected = predicted(tmp_path / "a.csv")["9.mp4"].split()
     labels = answer["videos"][0]["labels"]
     assert [str(label["index"]) for label in labels] == expected[::2]

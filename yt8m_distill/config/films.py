@@ -51,7 +51,9 @@ class FeatureSettings(Settings):
         "Projection of the image features: fit, on a sample; none; or a .npz file of an earlier fit. "
         "[none; of youtube8m Google's]",
     )
-    pca_size: int | None = setting(None, "Values a frame that a fitted projection keeps. [1024, or what the films are enough for]", at_least=1)
+    pca_size: int | None = setting(
+        None, "Values a frame that a fitted projection keeps. [1024, or what the films are enough for]", at_least=1
+    )
     frames_per_second: float | None = setting(None, "Frames to look at in a second of film. [1]", above=0, at_most=1000)
     max_frames: int | None = setting(
         None, "Frames to look at in a film at most. [300]", at_least=1, at_most=LONGEST_COUNTED

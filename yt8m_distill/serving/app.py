@@ -156,7 +156,8 @@ class _Routes:
         pool = FilmPool(features, self._manifest, self._config)
         config = dataclasses.replace(self._config, max_request_mb=self._config.films.max_film_mb)
         receiver = Receiver(config, pool, self._batcher, FILM_TYPES, BODIES_AT_ONCE)
-        self.films = _Films(pool, receiver, FilmPredictor(features, self._manifest, self._batcher))
+        predictor = FilmPredictor(features, self._manifest, self._batcher, self._metrics.observe_labels)
+        self.films = _Films(pool, receiver, predictor)
 
     async def predict(self, request: Request, top_k: int | None = None) -> Response:
         """The best classes of each video in the body."""

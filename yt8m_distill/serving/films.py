@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
@@ -100,12 +101,20 @@ class FilmPredictor:
         features: that the model takes.
         manifest: of the model.
         batcher: runs it.
+        observe: is told the classes and scores of each answer.
     """
 
-    def __init__(self, features: FeatureSet, manifest: Manifest, batcher: Batcher):
+    def __init__(
+        self,
+        features: FeatureSet,
+        manifest: Manifest,
+        batcher: Batcher,
+        observe: Callable[[np.ndarray, np.ndarray], None],
+    ):
         self._features = features
         self._manifest = manifest
         self._batcher = batcher
+        self._observe = observe
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="images")
 
     async def answer(self, film: DecodedFilm, top_k: int, start: float) -> dict[str, Any]:
@@ -121,6 +130,7 @@ class FilmPredictor:
         computed = time.perf_counter()
         predictions = await self._batcher.predictions(videos)
         classes, scores = ranked_classes(videos.ids, predictions, top_k)
+        self._observe(classes, scores)
         labels = Labels(videos.ids, videos.num_frames, classes, scores, self._manifest.class_names)
         end = time.perf_counter()
         facts = dataclasses.asdict(film.facts)
