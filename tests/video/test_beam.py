@@ -42,5 +42,7 @@ def test_the_same_records(tmp_path, capsys):
         assert len(rows) == 6
         assert any("none.mp4" in row and "cannot be decoded" in row for row in rows)
         assert len(list(open_videos(str(beam), "IN", SpecOverrides()).videos())) == 4
+    assert beam_main(["beam_extract", films, f"--output={tmp_path}/beam_one", *output[1:]]) == 2
+    assert "has records of an earlier extraction" in capsys.readouterr().err
     assert beam_main(["beam_extract", films, f"--output={tmp_path}/x", *output[1:], "--nonsense=1"]) == 2
     assert "neither this program nor Beam knows --nonsense" in capsys.readouterr().err

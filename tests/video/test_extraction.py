@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -240,6 +241,77 @@ def test_changed_labels_are_refused(films):
     (films.parent / "labels.csv").write_text(text)
     with pytest.raises(UserError, match=r"the film 'b/3.mp4' was extracted .* with the labels 0;1, and has 0;2 now"):
         with_labels(films)
+
+
+def test_changed_labels_are_refused_after_a_stop(films, fakes, monkeypatch):
+    fakes["backbone"] = stop_after(monkeypatch, fakes["backbone"], 65)
+    with pytest.raises(KeyboardInterrupt):
+        with_labels(films)
+    assert list((films.parent / "out").glob("*.partial.json"))
+    fakes["backbone"] = FakeBackbone()
+    text = (films.parent / "labels.csv").read_text()
+    (films.parent / "labels.csv").write_text(text.replace("dog", "x").replace("cat", "dog").replace("x", "cat"))
+    with pytest.raises(UserError, match=r"was extracted .* with the labels 0;\d, and has 0;\d now"):
+        with_labels(films)
+
+
+def test_records_that_the_report_does_not_name_are_refused(films):
+    out = with_labels(films)
+    (out / "report.csv").unlink()
+    with pytest.raises(UserError, match=r"films-00000.tfrecord' has records of films that the report.csv"):
+        with_labels(films)
+
+
+def test_what_is_half_written_behind_a_removed_file_is_written_again(films, fakes, monkeypatch):
+    fakes["backbone"] = stop_after(monkeypatch, fakes["backbone"], 75)
+    with pytest.raises(KeyboardInterrupt):
+        with_labels(films, videos_per_file=3)
+    out = films.parent / "out"
+    assert len(list(out.glob("*.tfrecord"))) >= 1
+    (out / "films-00000.tfrecord").unlink()
+    fakes["backbone"] = FakeBackbone()
+    with_labels(films, videos_per_file=3)
+    assert sum(1 for _ in open_videos(str(out), "IN", SpecOverrides()).videos()) == len(report(out)) == 8
+
+
+def test_other_films_of_the_same_names_are_refused(films):
+    extract(films)
+    for number in range(8):
+        write_film(films.parent / "others", f"{'ab'[number % 2]}/{number}.mp4", 5)
+    with pytest.raises(UserError, match=r"the film '.*' was extracted from '.*/films/.*', and is '.*/others/"):
+        extract(films.parent / "others")
+    with pytest.raises(UserError, match=r"was extracted as the film 'a/(.).mp4', and is '\1.mp4' now"):
+        extract(films / "a", output="../out")
+
+
+def test_names_with_spaces_and_bytes_that_are_no_text(films):
+    write_film(films, " spaces .mp4", 5)
+    write_film(os.fsencode(films).decode(), os.fsdecode(b"caf\xe9.mp4"), 5)
+    out = extract(films)
+    extract(films)
+    assert len(list(out.glob("*.tfrecord"))) == 1
+    assert report(out)["spaces .mp4"]["file"] == "films-00000.tfrecord"
+    assert report(out)["caf\ufffd.mp4"]["path"].endswith("caf\\xe9.mp4")
+
+
+def test_settings_of_an_earlier_start_are_known_again(films, monkeypatch):
+    first = extract(films, pca="fit", pca_size=2)
+    monkeypatch.chdir(first)
+    out = extract(films, output="given", pca="features.images.npz", crop=0.875)
+    assert extract(films, output="given", pca="features.images.npz", crop=0.875) == out
+    assert extract(films, output="given") == out
+    with pytest.raises(UserError, match=r"--crop=0\.5: the features of"):
+        extract(films, output="given", crop=0.5)
+    with pytest.raises(UserError, match="do not go together"):
+        extract(films, output="x", features=str(first), fit_films=3)
+
+
+def test_a_projection_of_other_features_is_refused_before_films_are_decoded(films, fakes):
+    projection = extract(films, pca="fit", pca_size=2) / "features.sound.npz"
+    fakes["backbone"] = backbone = FakeBackbone()
+    with pytest.raises(UserError, match="is for 2 values a frame; fake has 6"):
+        extract(films, output="x", pca=str(projection))
+    assert not backbone.batches
 
 
 def test_films_without_sound(tmp_path):

@@ -58,6 +58,9 @@ def test_lists_with_headers(folder, tmp_path):
         ("a/1.mkv,cat\na/1.mkv,dog\n2,cat\n", {"a/1.mkv": ("cat", "dog"), "b/2.mp4": ("cat",)}),
         ("video,labels\n1.mkv,cat;dog;cat\nunknown.mp4,cat\n", {"a/1.mkv": ("cat", "dog")}),
         ('top.webm,"wild, big",cat\n', {"top.webm": ("wild, big", "cat")}),
+        ("id,path,labels\nx,top.webm,cat\n", {"top.webm": ("cat",)}),
+        ("path,split,labels\ntop.webm,train,big  dog\n", {"top.webm": ("big dog",)}),
+        ("top,film\n", {"top.webm": ("film",)}),
         ("top.webm;3;5\nb/2;\n", {"top.webm": ("3", "5"), "b/2.mp4": ()}),
     ],
 )

@@ -30,14 +30,17 @@ class FeatureSettings(Settings):
         "Image network: efficientnet_lite0, youtube8m, a name of keras.applications, or a Keras, SavedModel or ONNX "
         "file. [efficientnet_lite0]",
     )
-    backbone_weights: str | None = setting(None, "Weights file of a network of keras.applications. [downloaded]")
+    backbone_weights: str | None = setting(
+        None, "Weights file of efficientnet_lite0, or of a network of keras.applications. [its own]"
+    )
     model_dir: str | None = setting(None, "Folder with Google's files, for youtube8m and vggish.")
     image_size: int | None = setting(
         None, "Height and width of the images that a network takes which takes any. [224]", at_least=1, at_most=4096
     )
     pixels: Pixels | None = setting(
         None,
-        "Numbers that the network of a file takes: bytes, 0 to 255; unit, 0 to 1; signed, -1 to 1. [bytes]",
+        "Numbers that the network of a file takes: bytes, 0 to 255; unit, 0 to 1; signed, -1 to 1; imagenet, unit "
+        "minus the mean of ImageNet, divided by its deviation. [bytes]",
     )
     crop: float | None = setting(
         None,
@@ -52,7 +55,10 @@ class FeatureSettings(Settings):
         "[none; of youtube8m Google's]",
     )
     pca_size: int | None = setting(
-        None, "Values a frame that a fitted projection keeps. [1024, or what the films are enough for]", at_least=1
+        None,
+        "Values a frame that a fitted projection keeps. [1024, or what the films are enough for]",
+        at_least=1,
+        at_most=65536,
     )
     frames_per_second: float | None = setting(None, "Frames to look at in a second of film. [1]", above=0, at_most=1000)
     max_frames: int | None = setting(
@@ -63,8 +69,6 @@ class FeatureSettings(Settings):
         self.check_settings()
         if self.pca_size is not None and self.pca != FIT:
             raise self.error("{pca_size} goes with {pca}=fit only.")
-        if self.backbone_weights is not None and self.backbone in (None, DEFAULT_BACKBONE, YOUTUBE8M):
-            raise self.error("{backbone_weights} goes with a {backbone} of keras.applications only.")
 
     @property
     def given(self) -> dict[str, Any]:
@@ -139,8 +143,17 @@ class ExtractConfig(Settings):
     frames: FilmFrames = group(FilmFrames)
     reading: FilmReading = group(FilmReading)
     plugins: tuple[str, ...] = setting((), PLUGINS)
-    fit_films: int = setting(200, "Films in the sample that projection and ranges are fitted to.", at_least=1)
+    fit_films: int | None = setting(
+        None, "Films in the sample that projection and ranges are fitted to. [200]", at_least=1
+    )
     videos_per_file: int = setting(256, "Videos in each TFRecord file.", at_least=1, at_most=4096)
+
+    @classmethod
+    def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "ExtractConfig":
+        config = super().from_settings(values, **fields)
+        if config.features and config.fit_films:
+            raise cls.error("{fit_films} and {features} do not go together: nothing is fitted.")
+        return config
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,11 @@ import sys
 from collections.abc import Mapping
 
 
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def module_environment(**variables: str) -> Mapping[str, str]:
     """The environment of a process that finds the modules which this one finds.
 

@@ -125,7 +125,8 @@ def _write_film(name: str, path: str, result: BinaryIO, options: Options):
             raise BadFilmError("not one frame of the film can be decoded")
         sound = None
         if options.has_audio and film.has_sound:
-            sound = film.sound_at(times[:frames], rate=SAMPLE_RATE).ravel()
+            samples = film.sound_at(times[:frames], rate=SAMPLE_RATE).ravel()
+            sound = samples if film.has_sound else None
         facts = FilmFacts(name, film.seconds, all_frames, tuple(times[:frames]), film.has_sound, tuple(film.problems))
         writer.finish(facts, frames, sound)
 

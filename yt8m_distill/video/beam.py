@@ -31,7 +31,7 @@ from yt8m_distill.video.class_numbers import class_numbers, read_vocabulary, voc
 from yt8m_distill.video.feature_set import load_feature_set
 from yt8m_distill.video.film_list import Film, in_mixed_order, read_films
 from yt8m_distill.video.records import FilmRecords
-from yt8m_distill.video.report import COLUMNS, REPORT_FILE, Row
+from yt8m_distill.video.report import COLUMNS, REPORT_FILE, Row, shown_path
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ def run_beam_extraction(config: BeamExtractConfig) -> int:
         if numbers.names:
             numbers.write(pathlib.Path(folder) / VOCABULARY_FILE)
         description = {path.name: path.read_bytes() for path in pathlib.Path(folder).iterdir()}
+    _check_output(config.output)
     _write_description(config.output, description)
     extract = ExtractFilm(description, config, reading)
     counts = run_pipeline(lambda: _pipeline(config, options, films, numbers.of_films, extract))
@@ -97,14 +98,23 @@ class ExtractFilm(beam.DoFn):
     def process(self, element: tuple[Film, Sequence[int]]) -> Iterator:
         film, labels = element
         records = FilmRecords(self._features, self.config.frames, self.reading, {film.video_id: labels})
-        with tempfile.TemporaryDirectory() as folder:
-            local = dataclasses.replace(film, path=_copied(film.path, folder))
-            ((row, record),) = records.rows([local])
-        row = dataclasses.replace(row, path=film.path)
+        row, record = self._extracted(film, records)
+        row = dataclasses.replace(row, path=shown_path(film.path))
         Metrics.counter(COUNTERS, "videos" if record is not None else "lost").inc()
         yield beam.pvalue.TaggedOutput(self.REPORT, _line(row))
         if record is not None:
             yield record
+
+    def _extracted(self, film: Film, records: FilmRecords) -> tuple[Row, bytes | None]:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                local = dataclasses.replace(film, path=_copied(film.path, folder))
+            except (UserError, OSError) as error:
+                if self.reading.on_bad_video == "error":
+                    raise
+                return Row(film.video_id, film.path, 0.0, 0, "", "", "", str(error)), None
+            ((row, record),) = records.rows([local])
+            return row, record
 
 
 def _pipeline(
@@ -157,6 +167,14 @@ def _matching(pattern: str) -> list[str]:
     with file_system_errors(pattern):
         (match,) = FileSystems.match([pattern])
     return [file.path for file in match.metadata_list]
+
+
+def _check_output(output: str):
+    """Checks that there are no records that this extraction would not replace."""
+    with file_system_errors(output):
+        matches = _matching(os.path.join(output, f"{PREFIX}-*"))
+    if matches:
+        raise UserError(f"--output: '{matches[0]}' has records of an earlier extraction; give another folder.")
 
 
 def _write_description(output: str, description: Mapping[str, bytes]):

@@ -42,7 +42,9 @@ class ClassNumbers:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("Index", "TrainVideoCount", "Name"))
-        writer.writerows((number, counts[number], name) for number, name in sorted(self.names.items()))
+        writer.writerows(
+            (number, counts[number], _written(number, name)) for number, name in sorted(self.names.items())
+        )
         atomic.write_text(path, text.getvalue())
 
 
@@ -108,6 +110,11 @@ def _numbers(labels: Iterable[str], vocabulary: Mapping[int, str] | None, may_gr
     numbers = {label: number for label, number in numbers.items() if number in vocabulary}
     new = sorted(set(labels) - set(numbers)) if may_grow else ()
     return numbers | {label: number for number, label in enumerate(new, start=max(vocabulary, default=-1) + 1)}
+
+
+def _written(number: int, name: str) -> str:
+    """Nothing for a class without a name, which is read as "class 7"."""
+    return "" if name == f"class {number}" else name
 
 
 def _has_no_names(vocabulary: Mapping[int, str]) -> bool:

@@ -14,9 +14,11 @@ from yt8m_distill.video.features import read_features
 from yt8m_distill.video.film_list import Film, in_mixed_order, read_films
 from yt8m_distill.video.records import FilmRecords, write_films
 from yt8m_distill.video.report import REPORT_FILE, Row, joined_labels
-from yt8m_distill.video.shards import Shards, check_labels
+from yt8m_distill.video.shards import Shards
 
 log = logging.getLogger(__name__)
+
+FIT_FILMS = 200
 
 
 def run_extraction(config: ExtractConfig):
@@ -37,10 +39,8 @@ def run_extraction(config: ExtractConfig):
         if numbers.names:
             numbers.write(folder / VOCABULARY_FILE)
         labels = {video_id: joined_labels(values) for video_id, values in numbers.of_films.items()}
-        shards = Shards(
-            folder, config.videos_per_file, f"{features.file.extraction} {records.frames}", features.frame_bytes
-        )
-        check_labels(shards.rows(), labels, folder)
+        work = f"{features.file.extraction} {records.frames}"
+        shards = Shards(folder, config.videos_per_file, work, features.frame_bytes, labels)
         rows = write_films(shards, films, records)
     _print_summary(config, features, numbers, rows)
 
@@ -77,7 +77,7 @@ def _features(config: ExtractConfig, films: Sequence[Film], folder: pathlib.Path
             f"'{records[0]}' is there, and no {RANGES_FILE} that says how its features were made; give another "
             "--output_dir, or remove these files."
         )
-    return given or fit_feature_set(config.what, films[: config.fit_films], config.reading)
+    return given or fit_feature_set(config.what, films[: config.fit_films or FIT_FILMS], config.reading)
 
 
 def _check_frames(folder: pathlib.Path, records: FilmRecords):

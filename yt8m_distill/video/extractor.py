@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.processes import processors
 from yt8m_distill.quantization import quantize
 from yt8m_distill.video.decoding import SAMPLE_RATE, Decoding
 from yt8m_distill.video.film_list import Film
@@ -105,14 +105,15 @@ class Extractor:
         """Decodes a film, in a thread of its own."""
         features = FilmFeatures(film)
         try:
-            with open_film(film.path, threads=max((os.cpu_count() or 1) // self.workers, 1)) as opened:
+            with open_film(film.path, threads=max(processors() // self.workers, 1)) as opened:
                 features.seconds = opened.seconds
                 features.all_frames, times = self.decoding.times(opened)
                 for image in opened.frames_at(times):
                     send(self.backbone.prepare(image))
                 if self.audio is not None and opened.has_sound:
                     samples = opened.sound_at(times)
-                    features.sound = self.audio(np.ravel(samples), SAMPLE_RATE)
+                    if opened.has_sound:
+                        features.sound = self.audio(np.ravel(samples), SAMPLE_RATE)
                 features.problems = tuple(opened.problems)
         except (UserError, OSError) as error:
             features.problems += (_without_path(error, film.path),)

@@ -26,6 +26,8 @@ from yt8m_distill.config.films import (
 )
 from yt8m_distill.data.feature_ranges import FeatureFile
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.array_files import check_arrays
+from yt8m_distill.files.processes import processors
 from yt8m_distill.video.audio_features import AudioFeature, audio_feature_named
 from yt8m_distill.video.backbones.backbone import Backbone, ImageOptions
 from yt8m_distill.video.backbones.naming import backbone_named
@@ -74,7 +76,7 @@ class FeatureSet:
     def extractor(self, choice: FilmFrames, reading: FilmReading, max_frames: int = 0) -> Extractor:
         """What computes these features of the frames that are chosen, of at most `max_frames` if that is not 0."""
         decoding = Decoding(self.recipe.frames_per_second, max_frames or self.recipe.max_frames, choice)
-        return Extractor(self.backbone, self.audio, decoding, reading.workers or os.cpu_count() or 1)
+        return Extractor(self.backbone, self.audio, decoding, reading.workers or processors())
 
     def write(self, folder: pathlib.Path, num_classes: int, frames: str):
         """Writes `features.json`, and the projections before it, for records of these frames of films."""
@@ -99,8 +101,10 @@ def load_feature_set(path: str | os.PathLike, settings: FeatureSettings) -> Feat
     recipe, file = read_features(path)
     recipe = recipe.with_places(settings, str(path))
     backbone, audio = _networks(recipe)
-    names = _names(recipe, backbone, audio)
-    loaded = {name: read_projection(folder / file) for name, file in zip(names, PROJECTION_FILES, strict=False)}
+    loaded = {}
+    for name, file_name in zip(file.ranges, PROJECTION_FILES, strict=False):
+        check_arrays(folder / file_name)
+        loaded[name] = read_projection(folder / file_name)
     checksums = _checksums(backbone, audio, loaded)
     for name, checksum in (recipe.checksums or {}).items():
         if checksums.get(name) != checksum:
@@ -128,9 +132,8 @@ def fit_feature_set(settings: FeatureSettings, films: Sequence[Film], reading: F
         recipe = dataclasses.replace(recipe, pca=recipe.model_dir)
     elif recipe.pca == FIT:
         recipe = dataclasses.replace(recipe, pca_size=recipe.pca_size or min(DEFAULT_PCA_SIZE, backbone.size))
-    sample = _sampled(
-        Extractor(backbone, audio, _decoding(recipe, films), reading.workers or os.cpu_count() or 1), films
-    )
+    given = _given_projection(recipe, backbone)
+    sample = _sampled(Extractor(backbone, audio, _decoding(recipe, films), reading.workers or processors()), films)
     if settings.audio is None and all(features.sound is None for features in sample):
         log.warning("No film of the sample has sound, so that there is no feature of it.")
         recipe, audio = dataclasses.replace(recipe, audio=NO_AUDIO), None
@@ -138,7 +141,7 @@ def fit_feature_set(settings: FeatureSettings, films: Sequence[Film], reading: F
     values = dict(zip(names, (_joined(sample, "images"), _joined(sample, "sound")), strict=False))
     if recipe.pca == FIT and settings.pca_size is None:
         recipe = dataclasses.replace(recipe, pca_size=_fitting_size(recipe.pca_size, len(values[names[0]])))
-    fitted = {names[0]: _of_images(recipe, values[names[0]])}
+    fitted = {names[0]: given or _of_images(recipe, values[names[0]])}
     if audio is not None:
         fitted[names[1]] = _of_sound(recipe, values[names[1]])
     ranges = {name: tuple(projection.range) for name, projection in fitted.items()}
@@ -151,6 +154,18 @@ def fit_feature_set(settings: FeatureSettings, films: Sequence[Film], reading: F
     sizes = {name: fitted[name].size for name in names}
     file = FeatureFile(ranges, sizes, max_frames=recipe.max_frames, extraction=identity_of(recipe, ranges))
     return FeatureSet(recipe, file, backbone, audio, fitted)
+
+
+def _given_projection(recipe: Recipe, backbone: Backbone) -> Projection | None:
+    """The one in a file, read before any film is; None: it is fitted."""
+    if recipe.pca in (FIT, NO_PCA):
+        return None
+    projection = read_projection(recipe.pca)
+    if projection.input_size != backbone.size:
+        raise UserError(
+            f"--pca={recipe.pca} is for {projection.input_size} values a frame; {backbone.name} has {backbone.size}."
+        )
+    return projection
 
 
 def _fitting_size(size: int, frames: int) -> int:
@@ -211,7 +226,7 @@ def _joined(sample: Sequence[FilmFeatures], name: str) -> np.ndarray | None:
 def _of_images(recipe: Recipe, values: np.ndarray) -> Projection:
     if recipe.pca == FIT:
         return fit_pca(values, recipe.pca_size)
-    return fit_standardization(values) if recipe.pca == NO_PCA else read_projection(recipe.pca)
+    return fit_standardization(values)
 
 
 def _of_sound(recipe: Recipe, values: np.ndarray | None) -> Projection:

@@ -20,6 +20,7 @@ from yt8m_distill.config.films import DEFAULTS, NO_AUDIO, NO_PCA, FeatureSetting
 from yt8m_distill.config.json import from_values
 from yt8m_distill.data.feature_ranges import FeatureFile, read_feature_file, write_feature_file
 from yt8m_distill.errors import UserError
+from yt8m_distill.video.backbones.backbone import CROP
 
 # Where something is, not what it is: a later extraction may find it elsewhere.
 PLACES = ("backbone_weights", "model_dir")
@@ -84,9 +85,15 @@ class Recipe:
             is_file = name == "backbone" and os.path.exists(value) and os.path.sep in self.backbone
             if name in PLACES or is_file:
                 places[name] = os.path.abspath(value)
-            elif value != getattr(self, name):
+            elif not self._has(name, value):
                 raise UserError(f"--{name}={value}: the features of '{path}' have {name}={getattr(self, name)}.")
         return Recipe(**{**vars(self), **places})
+
+    def _has(self, name: str, value: Any) -> bool:
+        own = getattr(self, name)
+        if name == "pca" and os.path.exists(value):
+            return os.path.abspath(value) == own
+        return value == (CROP if name == "crop" and own is None else own)
 
     @property
     def has_audio(self) -> bool:

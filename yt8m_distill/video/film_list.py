@@ -86,17 +86,19 @@ def with_labels(films: Sequence[Film], path: str) -> list[Film]:
         UserError: the file cannot be read, or none of its rows names one of the films, or a name fits several of them.
     """
     rows = list(read_rows(path, "list of labels", lambda cells: len(cells) > 1))
-    rows = rows[1:] if rows and _is_header(rows[0][1], _PATH_COLUMNS) else rows
+    columns = _Columns.of_header(rows.pop(0)[1] if rows and _is_header(rows[0][1]) else [])
     names = _names(films)
     labels: dict[str, list[str]] = {}
     unused = None
-    for line, (name, *cells) in rows:
-        matches = names.get(name) or names.get(os.path.normpath(name)) or set()
+    for line, cells in rows:
+        name = columns.cell(cells, columns.path)
+        of_row = (name, os.path.normpath(name), columns.cell(cells, columns.video_id))
+        matches = next((names[each] for each in of_row if each in names), set())
         if len(matches) > 1:
             raise UserError(f"{path}, line {line}: '{name}' fits several films ({', '.join(sorted(matches)[:3])}).")
         unused = unused or (None if matches else (line, name))
         for video_id in matches:
-            labels.setdefault(video_id, []).extend(_labels_in(cells))
+            labels.setdefault(video_id, []).extend(_labels_in(columns.of_labels(cells)))
     if not labels:
         line, name = unused or (1, "")
         raise UserError(f"{path}: no row names one of the films (line {line}: '{name}'; films: {films[0].video_id}).")
@@ -152,17 +154,15 @@ def _fixed_folder(pattern: str) -> str:
 
 def _films_of_rows(path: str) -> Iterator[Film]:
     rows = list(read_rows(path, "list of films", lambda cells: len(cells) > 1))
-    columns = _Columns.of_header(rows.pop(0)[1] if rows and _is_header(rows[0][1], _PATH_COLUMNS) else [])
+    columns = _Columns.of_header(rows.pop(0)[1] if rows and _is_header(rows[0][1]) else [])
     if columns.labels is None and all(len(cells) == 1 for _, cells in rows):
         columns = replace(columns, labels=())
     for line, cells in rows:
-        cells += [""] * (1 + max(columns.path, columns.video_id) - len(cells))
-        name = cells[columns.path]
+        name = columns.cell(cells, columns.path)
         if not name:
             raise UserError(f"{path}, line {line}: it names no film.")
-        places = range(1, len(cells)) if columns.labels is None else columns.labels
-        labels = tuple(_labels_in(cells[place] for place in places if place < len(cells)))
-        video_id = _as_id(cells[columns.video_id] or name)
+        labels = tuple(_labels_in(columns.of_labels(cells)))
+        video_id = _as_id(columns.cell(cells, columns.video_id) or name)
         yield Film(_path_beside(name, path), video_id, None if columns.labels == () else labels)
 
 
@@ -184,9 +184,17 @@ class _Columns:
         if not header:
             return cls()
         names = [_plain(cell) for cell in header]
-        path = next(names.index(name) for name in _PATH_COLUMNS if name in names)
+        path = next((names.index(name) for name in _PATH_COLUMNS if name in names), 0)
         video_id = next((names.index(name) for name in _ID_COLUMNS if name in names), path)
         return cls(path, video_id, tuple(place for place, name in enumerate(names) if name in _LABEL_COLUMNS))
+
+    def cell(self, cells: Sequence[str], place: int) -> str:
+        """Empty where a row is too short."""
+        return cells[place] if place < len(cells) else ""
+
+    def of_labels(self, cells: Sequence[str]) -> list[str]:
+        """The cells with labels."""
+        return [self.cell(cells, place) for place in (range(1, len(cells)) if self.labels is None else self.labels)]
 
 
 def _path_beside(name: str, list_path: str) -> str:
@@ -194,8 +202,10 @@ def _path_beside(name: str, list_path: str) -> str:
     return beside if os.path.exists(beside) or not os.path.exists(name) else name
 
 
-def _is_header(cells: Sequence[str], columns: Sequence[str]) -> bool:
-    return any(_plain(cell) in columns for cell in cells) and not any(os.path.splitext(cell)[1] for cell in cells)
+def _is_header(cells: Sequence[str]) -> bool:
+    """Whether cells are names of columns: the first one, or two of them, and none ends as a file does."""
+    known = [_plain(cell) in (*_PATH_COLUMNS, *_LABEL_COLUMNS) for cell in cells]
+    return (known[0] or sum(known) > 1) and not any(os.path.splitext(cell)[1] for cell in cells)
 
 
 def _plain(cell: str) -> str:
@@ -203,7 +213,7 @@ def _plain(cell: str) -> str:
 
 
 def _labels_in(cells: Iterable[str]) -> list[str]:
-    labels = (label.strip() for cell in cells for label in re.split(LABEL_SEPARATORS, cell))
+    labels = (" ".join(label.split()) for cell in cells for label in re.split(LABEL_SEPARATORS, cell))
     return list(dict.fromkeys(label for label in labels if label))
 
 
@@ -223,7 +233,7 @@ def _stem(video_id: str) -> str:
 
 def _as_id(name: str) -> str:
     text = os.fsencode(name).decode(errors="replace")
-    return _NOT_IN_IDS.sub("_", pathlib.PurePath(text).as_posix())
+    return _NOT_IN_IDS.sub("_", pathlib.PurePath(text).as_posix()).strip()
 
 
 def _check_ids(films: Sequence[Film], flag: str):

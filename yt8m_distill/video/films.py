@@ -69,7 +69,7 @@ class Film:
         path: of the file.
         seconds: from the first frame to the end of the last that is in the file, whatever the file says.
         keyframe_times: seconds of the frames that decoding can start at, ascending.
-        has_sound: whether it has a sound track that can be decoded.
+        has_sound: whether it has a sound track that can be decoded; that nothing is in it shows when it is read.
     """
 
     def __init__(self, path: str | os.PathLike, threads: int):
@@ -314,7 +314,13 @@ class Film:
         return windows(self._sound_pieces(rate), rate, times, seconds)
 
     def _sound_pieces(self, rate: int) -> Iterator[Piece]:
-        return read_sound(self.path, rate, self._table.zero_seconds, self._hearing)
+        is_heard = False
+        for piece in read_sound(self.path, rate, self._table.zero_seconds, self._hearing):
+            is_heard = True
+            yield piece
+        if self.has_sound and not is_heard:
+            self.has_sound = False
+            self._note("its sound track has no sound")
 
 
 class Converter:

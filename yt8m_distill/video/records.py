@@ -12,7 +12,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.video.extractor import FilmFeatures
 from yt8m_distill.video.feature_set import FeatureSet
 from yt8m_distill.video.film_list import Film
-from yt8m_distill.video.report import Row, joined_labels
+from yt8m_distill.video.report import Row, joined_labels, shown_path
 from yt8m_distill.video.shards import Shards
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class FilmRecords:
         film = features.film
         sound = "" if self.features.audio is None or features.is_lost else "no" if features.sound is None else "yes"
         labels, problems = joined_labels(self.labels.get(film.video_id, ())), "; ".join(features.problems)
-        return Row(film.video_id, film.path, features.seconds, features.frames, sound, labels, "", problems)
+        return Row(film.video_id, shown_path(film.path), features.seconds, features.frames, sound, labels, "", problems)
 
     def _note_lost(self, features: FilmFeatures):
         text = f"'{features.film.path}' is no film that can be decoded: {'; '.join(features.problems)}"

@@ -71,7 +71,7 @@ def read_report(path: pathlib.Path) -> list[Row]:
         return []
     lines = read_rows(path, "report", lambda cells: tuple(cells) == COLUMNS)
     if tuple(next(lines, (1, []))[1]) != COLUMNS:
-        raise UserError(f"'{path}' is not a report of an extraction; remove it, or give another directory.")
+        raise UserError(f"'{path}' is not a report of an extraction; give another directory.")
     rows = []
     for line, cells in lines:
         try:
@@ -79,6 +79,11 @@ def read_report(path: pathlib.Path) -> list[Row]:
         except ValueError as error:
             raise UserError(f"'{path}', line {line}: it is not a row of a report.") from error
     return rows
+
+
+def shown_path(path: str) -> str:
+    """A path as text of the report, whatever bytes its name has."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def joined_labels(labels: Sequence[int]) -> str:

@@ -2,9 +2,10 @@
 
 import itertools
 import logging
+import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from yt8m_distill.data.tfrecord import framed
 from yt8m_distill.errors import UserError
@@ -30,17 +31,31 @@ class Shards:
         videos_per_file: records of each.
         identity: of features and frames: a file that was half written with another one is written again.
         frame_bytes: of all features together.
+        labels: of today by id, as in a row of the report, which films that are done must have.
     """
 
     folder: pathlib.Path
     videos_per_file: int
     identity: str
     frame_bytes: int
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self) -> list[Row]:
-        """The films that are in complete files."""
+        """The films that are in complete files.
+
+        Raises:
+            UserError: there are other files of records, or a film has other labels now.
+        """
         rows = read_report(self.folder / REPORT_FILE)
-        return [row for row in rows if row.file and (self.folder / row.file).exists()]
+        rows = [row for row in rows if row.file and (self.folder / row.file).exists()]
+        names = {row.file for row in rows}
+        if unknown := next((path for path in sorted(self.folder.glob("*.tfrecord")) if path.name not in names), None):
+            raise UserError(
+                f"'{unknown}' has records of films that the {REPORT_FILE} beside it does not name; give another "
+                "--output_dir, or move it away."
+            )
+        self._check_labels(rows)
+        return rows
 
     def write(
         self, films: Sequence[Film], extracted: Callable[[Sequence[Film]], Iterator[tuple[Row, bytes | None]]]
@@ -55,9 +70,11 @@ class Shards:
             The rows of all films: those that were done before, too.
 
         Raises:
-            UserError: no space on the disk.
+            UserError: no space on the disk; other records in the folder; a film that is done is another one now, or has
+                other labels.
         """
         rows, lost = self.rows(), []
+        self._remove_later_parts()
         results = None
         is_complete = False
         while not is_complete:
@@ -67,6 +84,8 @@ class Shards:
                 if file.other_work:
                     log.warning("%s was begun with other settings, or is damaged, and is written again.", path)
                 if results is None:
+                    self._check_labels(new)
+                    check_films([*rows, *new], films)
                     done = {row.video_id for row in (*rows, *new)}
                     results = iter(extracted([film for film in films if film.video_id not in done]))
                 self._check_space(rows + new, films)
@@ -102,26 +121,49 @@ class Shards:
         paths = (self.folder / f"films-{number:05d}.tfrecord" for number in itertools.count())
         return next(path for path in paths if not path.exists())
 
+    def _remove_later_parts(self):
+        """Removes what was half written behind a file that has been removed since: its films will be written again."""
+        first = self._next_path().name
+        for path in self.folder.glob("films-*.tfrecord.partial*"):
+            if not path.name.startswith(first):
+                path.unlink()
+
+    def _check_labels(self, rows: Sequence[Row]):
+        for row in rows:
+            if self.labels.get(row.video_id, row.labels) != row.labels:
+                raise UserError(
+                    f"the film '{row.video_id}' was extracted to '{self.folder}' with the labels "
+                    f"{row.labels or 'none'}, and has {self.labels[row.video_id] or 'none'} now; give another "
+                    "--output_dir."
+                )
+
     def _check_space(self, rows: Sequence[Row], films: Sequence[Film]):
         frames = sum(row.frames for row in rows) / len(rows) if rows else _LEAST_FRAMES_TO_ESTIMATE
         left = min(max(len(films) - len(rows), 0), self.videos_per_file)
         atomic.check_space(self.folder, int(left * frames * self.frame_bytes), "the features of the next films")
 
 
-def check_labels(rows: Sequence[Row], labels: dict[str, str], folder: pathlib.Path):
-    """Checks that films that are done have the labels of today.
+def check_films(rows: Sequence[Row], films: Sequence[Film]):
+    """Checks that films that are done are those of today, by the places of their files.
 
     Args:
         rows: of films that are done.
-        labels: of today by id, as in a row.
-        folder: of the files, for the message.
+        films: of today.
 
     Raises:
-        UserError: a film has other ones.
+        UserError: a film of the same id is another file, or a file has another id now.
     """
-    for row in rows:
-        if labels.get(row.video_id, row.labels) != row.labels:
+    paths = {row.video_id: os.path.realpath(row.path) for row in rows if os.path.exists(row.path)}
+    ids = {path: video_id for video_id, path in paths.items()}
+    for film in films:
+        path = os.path.realpath(film.path)
+        if paths.get(film.video_id, path) != path:
             raise UserError(
-                f"the film '{row.video_id}' was extracted to '{folder}' with the labels {row.labels or 'none'}, and "
-                f"has {labels[row.video_id] or 'none'} now; give another --output_dir."
+                f"the film '{film.video_id}' was extracted from '{paths[film.video_id]}', and is '{film.path}' now; "
+                "give another --output_dir, or a CSV file with the columns path and id."
+            )
+        if ids.get(path, film.video_id) != film.video_id:
+            raise UserError(
+                f"'{film.path}' was extracted as the film '{ids[path]}', and is '{film.video_id}' now; give the same "
+                "folder as before, or another --output_dir."
             )

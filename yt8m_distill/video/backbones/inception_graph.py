@@ -2,6 +2,7 @@
 
 import pathlib
 import tarfile
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +11,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import in_short
 from yt8m_distill.plugins import register_backbone
 from yt8m_distill.video.backbones.backbone import Backbone, ImageOptions
-from yt8m_distill.video.checksums import checksum_of_files
+from yt8m_distill.video.checksums import checksum_of_arrays
 
 NAME = "youtube8m"
 GRAPH_FILE, ARCHIVE = "classify_image_graph_def.pb", "inception-2015-12-05.tgz"
@@ -38,6 +39,8 @@ class InceptionGraph(Backbone):
     ):
         if weights:
             raise UserError(f"the weights of the backbone {NAME} are in its graph: give model_dir, not weights.")
+        if options.crop != ImageOptions.crop:
+            raise UserError(f"the backbone {NAME} sees whole frames, as its graph resizes them; give no crop.")
         path = _graph_file(model_dir)
         content = _graph_bytes(path)
         # A graph of its own, not a function: some of its operations are too old for functions.
@@ -49,7 +52,14 @@ class InceptionGraph(Backbone):
             graph.get_tensor_by_name(_INPUT)
         except Exception as error:  # of protocol buffers, of TensorFlow
             raise UserError(f"'{path}' is not the graph of the backbone {NAME}: {in_short(error)}.") from error
-        super().__init__(NAME, 2048 if size is None else size, None, checksum_of_files(NAME, path), 0, batch_size=1)
+        super().__init__(
+            NAME,
+            2048 if size is None else size,
+            None,
+            checksum_of_arrays(NAME, [np.frombuffer(content, np.uint8)]),
+            0,
+            batch_size=1,
+        )
         self._session = tf.compat.v1.Session(graph=graph)
 
     def compute(self, batch):
@@ -78,5 +88,5 @@ def _graph_bytes(path: pathlib.Path) -> bytes:
             if member is None or member.size > _MOST_BYTES:
                 raise UserError(f"'{path}' does not contain {GRAPH_FILE}.")
             return archive.extractfile(member).read()
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise UserError(f"'{path}' cannot be read: {in_short(error)}.") from error
