@@ -81,6 +81,8 @@ class InferenceConfig(PredictionSettings):
         self.check_settings()
         if self.films is not None and (self.input_data_pattern is not None or self.shard is not None):
             raise self.error("films go neither with {input_data_pattern} nor with {num_shards}.")
+        if self.films is not None and self.id_key is not None:
+            raise self.error("{id_key} is of records; films are named by their paths.")
         if (self.train_dir is None) == (self.input_model_tgz is None):
             raise self.error("give either {train_dir} or {input_model_tgz}, not both and not neither.")
         if self.shard is not None and self.output_model_tgz is not None:

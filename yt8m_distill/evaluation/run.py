@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from yt8m_distill.config.dataset import SEGMENT
 from yt8m_distill.config.inference import EvalConfig
+from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.batches import View, check_view
 from yt8m_distill.data.labels import check_labels, describe_unlabelled
@@ -81,7 +82,7 @@ def _evaluate_once(config: EvalConfig, trained: TrainedModel, videos: VideoFiles
 
 
 def _write(config: EvalConfig, trained, selection, result: Mapping[str, float], metrics: EvaluationMetrics, level: str):
-    pattern = config.eval_data_pattern or trained.config.eval_data_pattern
+    pattern = config.eval_data_pattern or trained.config.eval_data_pattern or _held_out(trained.config)
     target = write_metrics(RunDir(config.train_dir), trained, selection, result, pattern, level, config.output_file)
     for name, value in result.items():
         print(f"{name:10} {value:.6g}")
@@ -89,6 +90,10 @@ def _write(config: EvalConfig, trained, selection, result: Mapping[str, float], 
     if config.per_class_file:
         write_per_class(pathlib.Path(config.per_class_file), metrics)
         print(f"Results by class are in {config.per_class_file}")
+
+
+def _held_out(train_config: RunConfig) -> str:
+    return f"the {train_config.validation_fraction:g} of {train_config.train_data_pattern} held out of training"
 
 
 def _follow(config: EvalConfig, videos: VideoFiles) -> dict[str, float]:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from tqdm import tqdm
 
 from yt8m_distill.config.films import FeatureSettings, FilmReading
+from yt8m_distill.config.frames import MOST_FRAMES
 from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments.film_seconds import FilmSeconds, OfFrames, decoded_frames, read
@@ -58,7 +59,7 @@ def measure(results: Sequence[Result], pattern: str, path: pathlib.Path) -> Film
     features = load_feature_set(results[0].config.train_dir, FeatureSettings())
     extractors = {k: features.extractor(choice, FilmReading()) for k, choice in choices.items()}
     seconds: dict[int | None, list[float]] = {k: [] for k in extractors}
-    _seconds_of(films[:1], extractors[next(iter(extractors))])  # loads the network
+    films = _decodable(films, extractors[min(extractors, key=lambda k: k or MOST_FRAMES + 1)])  # loads the network
     for k in tqdm([k for _ in range(REPETITIONS) for k in extractors], desc="Measuring films", unit=" runs"):
         seconds[k].append(_seconds_of(films, extractors[k]) / len(films))
     machine = f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}"
@@ -74,9 +75,15 @@ def _some(films: Sequence[Film]) -> Sequence[Film]:
     return [films[(2 * number + 1) * len(films) // (2 * count)] for number in range(count)]
 
 
+def _decodable(films: Sequence[Film], extractor: Extractor) -> list[Film]:
+    results = list(extractor.features(films))
+    if good := [features.film for features in results if not features.is_lost]:
+        return good
+    raise UserError(f"--films: '{films[0].path}' cannot be decoded: {'; '.join(results[0].problems)}.")
+
+
 def _seconds_of(films: Sequence[Film], extractor: Extractor) -> float:
     start = time.perf_counter()
-    for features in extractor.features(films):
-        if features.is_lost:
-            raise UserError(f"--films: '{features.film.path}' cannot be decoded: {'; '.join(features.problems)}.")
+    for _ in extractor.features(films):
+        pass
     return time.perf_counter() - start

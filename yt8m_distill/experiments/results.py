@@ -20,7 +20,7 @@ from yt8m_distill.models import cost
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import loading, trained_model
 from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.runs.inputs import evaluation_videos, validation_videos
+from yt8m_distill.runs.inputs import evaluation_videos
 from yt8m_distill.training.report import METRICS, Report, Row, choosing_of
 
 BATCH_SIZE = 128
@@ -154,7 +154,7 @@ def _row(
 
 
 def evaluated_videos(config: TrainConfig, trained: RunConfig) -> VideoFiles:
-    """The videos that a run of an experiment is evaluated on: its evaluation files', or what it held out of training.
+    """The videos that a run of an experiment is evaluated on.
 
     Args:
         config: of the run.
@@ -163,8 +163,6 @@ def evaluated_videos(config: TrainConfig, trained: RunConfig) -> VideoFiles:
     Raises:
         UserError: there are no such videos, or they do not suit the model.
     """
-    if config.eval_data_pattern is None and config.validation_fraction:
-        return validation_videos(trained)
     return evaluation_videos(
         config.eval_data_pattern, trained, "eval_data_pattern", skip_bad_records=config.bad_records.skip
     )

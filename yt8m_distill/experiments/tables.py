@@ -128,7 +128,8 @@ def _settings(results: Sequence[Result], seeds: int) -> str:
 
 def _evaluated_on(asked: TrainConfig, resolved: RunConfig) -> str:
     if asked.eval_data_pattern is None and asked.validation_fraction:
-        return f"the {100 * asked.validation_fraction:g} % of them that it was not trained on"
+        share = f"{100 * asked.validation_fraction:g} %"
+        return f"the {share} of them that it was not trained on, by which its best epoch was chosen"
     return f"`{asked.eval_data_pattern or resolved.eval_data_pattern}`"
 
 

@@ -49,6 +49,7 @@ from yt8m_distill.prediction.parts import is_part_of, split_name
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import loading, packing, trained_model
 from yt8m_distill.runs.inputs import evaluation_pattern, input_spec, level_of, overrides_of
+from yt8m_distill.runs.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,11 @@ def run_beam_inference(config: BeamConfig) -> int:
         TooManyBadRecords: at the end, more of the input than allowed was set aside.
     """
     options = pipeline_options(config.pipeline_args)
-    trained = prediction.load_trained(config.predictions)
+    with prediction.open_trained(config.predictions) as trained:
+        return _run(config, options, trained)
+
+
+def _run(config: BeamConfig, options: PipelineOptions, trained: TrainedModel) -> int:
     if level_of(config.predictions.segments, trained.config) == SEGMENT:
         raise UserError(
             "segments are predicted by inference.py, which keeps the best ones of all videos for each class; "

@@ -53,14 +53,13 @@ def run_inference(config: InferenceConfig, trained: TrainedModel | None = None) 
         UserError: no run or packed model, no files, files of another format, a bad record or vocabulary.
         TooManyBadRecords: at the end, more of the input than allowed was skipped.
     """
-    trained = trained or load_trained(config)
+    if trained is None:
+        with open_trained(config) as trained:
+            return run_inference(config, trained)
     skip = config.bad_records.skip
     level = level_of(config.segments, trained.config)
     in_segments = level == SEGMENT
-    _check_segment_settings(config, in_segments)
-    names = None
-    if config.vocabulary:
-        names = vocabulary.load_vocabulary(config.vocabulary, trained.config.data.num_classes)
+    names = check_settings(config, trained)
     level = FRAME if in_segments else level  # all segments are predicted, rated or not
     pattern, flag = config.input_data_pattern, "input_data_pattern"
     videos = evaluation_videos(pattern, trained.config, flag, level, skip, use=PREDICTION, id_key=config.id_key)
@@ -84,19 +83,25 @@ def run_inference(config: InferenceConfig, trained: TrainedModel | None = None) 
     return count
 
 
-def load_trained(config: InferenceConfig) -> TrainedModel:
-    """Loads the model of `train_dir` or `input_model_tgz`.
+def check_settings(config: InferenceConfig, trained: TrainedModel) -> dict[int, str] | None:
+    """Checks what can be checked before any video is read; returns the names of classes for the listing, if any.
 
     Raises:
-        UserError: there is none, or frames of a student are asked for and the model is a teacher.
+        UserError: settings that do not suit the level of the model, or no such vocabulary.
     """
-    with open_trained(config) as trained:
-        return trained
+    _check_segment_settings(config, level_of(config.segments, trained.config) == SEGMENT)
+    if config.vocabulary is None:
+        return None
+    return vocabulary.load_vocabulary(config.vocabulary, trained.config.data.num_classes)
 
 
 @contextlib.contextmanager
 def open_trained(config: InferenceConfig) -> Iterator[TrainedModel]:
-    """`load_trained`; within the context the files of its `run_path` are there, unpacked ones, too."""
+    """Loads the model of `train_dir` or `input_model_tgz`; within the context the files of its `run_path` are there.
+
+    Raises:
+        UserError: there is none, or frames of a student are asked for and the model is a teacher.
+    """
     with contextlib.ExitStack() as held:
         if config.input_model_tgz:
             trained = _load_packed(config, held.enter_context(tempfile.TemporaryDirectory()))

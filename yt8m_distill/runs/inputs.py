@@ -43,7 +43,7 @@ def evaluation_videos(
     """Files to evaluate or predict, in the format that the model was trained on.
 
     Args:
-        pattern: globs, files, directories, by commas; None: the run's evaluation files.
+        pattern: globs, files, directories, by commas; None: the run's evaluation files, or to learn what it held out.
         train_config: of the run.
         flag: the setting that the pattern is from.
         level: of the records; None: as in training.
@@ -54,11 +54,20 @@ def evaluation_videos(
     Raises:
         UserError: no pattern, no files, or files of another format.
     """
+    held_out = use == LEARNING and pattern is None and holds_out_evaluation(train_config)
+    if held_out:
+        pattern, flag = train_config.train_data_pattern, "train_data_pattern"
     pattern = evaluation_pattern(pattern, train_config, flag)
     spec = dataclasses.replace(train_config.data, level=level or train_config.data.level)
     overrides = overrides_of(spec, id_key)
     detected = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records, use=use)
-    return dataclasses.replace(detected, spec=input_spec(spec, detected.spec, flag))
+    videos = dataclasses.replace(detected, spec=input_spec(spec, detected.spec, flag))
+    return validation_part(videos, train_config) if held_out else videos
+
+
+def holds_out_evaluation(train_config: RunConfig) -> bool:
+    """Whether a run has no evaluation files, and is evaluated on the training videos that it held out."""
+    return train_config.eval_data_pattern is None and train_config.validation_fraction > 0
 
 
 def evaluation_pattern(pattern: str | None, train_config: RunConfig, flag: str) -> str:
@@ -80,10 +89,12 @@ def validation_videos(config: RunConfig) -> VideoFiles | None:
     Raises:
         UserError: there are no such files any more, or they have another format.
     """
-    flag = "validation_data_pattern"
+    skip = config.bad_records.skip
     if config.validation_fraction:
-        return validation_part(evaluation_videos(config.train_data_pattern, config, flag), config)
-    return evaluation_videos(config.validation_data_pattern, config, flag) if config.validation_data_pattern else None
+        videos = evaluation_videos(config.train_data_pattern, config, "train_data_pattern", skip_bad_records=skip)
+        return validation_part(videos, config)
+    pattern, flag = config.validation_data_pattern, "validation_data_pattern"
+    return evaluation_videos(pattern, config, flag, skip_bad_records=skip) if pattern else None
 
 
 def overrides_of(trained: DatasetSpec, id_key: str | None = None) -> SpecOverrides:

@@ -116,6 +116,7 @@ def teacher_of(student: keras.Model, teachers: Sequence[TrainedModel], config: R
     """
     for teacher in teachers:
         _check_data(teacher.config.data, config, f"the teacher in '{teacher.run_path}'")
+        _check_held_out(teacher.config, config, f"the teacher in '{teacher.run_path}'")
     matched = _matched(student, teachers, config)
     if matched is not None:
         _check_same_input(student, matched)
@@ -138,9 +139,20 @@ def check_start(config: RunConfig):
     if start.model != config.model:
         raise UserError(f"--init_from={config.init_from} is a {start.model}, not a {config.model}.")
     _check_data(start.data, config, f"the model in '{run.path}'")
+    _check_held_out(start, config, f"the model in '{run.path}'")
     with keras.StatelessScope():
         model = building.build_one(config, config.main_role, "float32")
         check_same_weights(model, building.build_one(start, role, "float32"), "init_from")
+
+
+def _check_held_out(other: RunConfig, config: RunConfig, name: str):
+    """Raises UserError where another run was trained on videos that this one holds out to be validated on."""
+    kept = 1 - config.validation_fraction
+    if kept < 1 and other.train_fraction > kept and other.train_data_pattern == config.train_data_pattern:
+        raise UserError(
+            f"{name} was trained on videos that --validation_fraction={config.validation_fraction:g} holds out; train "
+            "it with the same --validation_fraction."
+        )
 
 
 def start_from_run(model: keras.Model, config: RunConfig, devices: Devices):

@@ -78,6 +78,8 @@ def _with_data(asked: TrainConfig) -> TrainConfig:
         return dataclasses.replace(asked, recipe=asked.recipe or "paper")
     if asked.eval_data_pattern or asked.validation_data_pattern:
         raise UserError("--train_data_pattern is missing; without any data pattern the sample data set is used.")
+    if asked.validation_fraction:
+        raise UserError("--validation_fraction: the sample data set has validation videos of its own.")
     paths = ensure_sample()
     recipe = asked.recipe or "sample"
     log.info("No data given: training on the sample data set in %s", paths.directory)
@@ -118,7 +120,7 @@ def _check_level(name: str, model: type[VideoModel], spec: DatasetSpec):
 def _fraction_of(videos: VideoFiles, fraction: float) -> VideoFiles:
     part = dataclasses.replace(videos, fraction=fraction)
     if fraction < 1 and not part.holds_records():
-        raise UserError(f"--train_fraction={fraction:g} keeps no video of the {len(part.files)} training files.")
+        raise UserError(f"No video of the {len(part.files)} training files is among the {fraction:g} to train on.")
     return part
 
 

@@ -329,8 +329,8 @@ def _check_files(folder: pathlib.Path, stored: Contents, needed: Contents, *, th
             )
     if needed.fraction > stored.fraction:
         raise UserError(
-            f"the teacher cache in '{folder}' holds --train_fraction={stored.fraction:g} of the videos; "
-            f"{needed.fraction:g} needs another --teacher_cache."
+            f"the teacher cache in '{folder}' holds {stored.fraction:g} of the videos; "
+            f"{needed.fraction:g} of them need another --teacher_cache."
         )
 
 

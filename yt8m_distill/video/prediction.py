@@ -1,20 +1,20 @@
 """Predicts the labels of films: only the frames that the model sees are decoded, and then it predicts."""
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
 import os
 import pathlib
-import shutil
 import time
 from collections.abc import Sequence
 
-from yt8m_distill.config.dataset import RANGES_FILE, SEGMENT, VOCABULARY_FILE
-from yt8m_distill.config.films import FilmFrames
+from yt8m_distill.config.dataset import DESCRIPTION_FILES, RANGES_FILE, SEGMENT, VOCABULARY_FILE
+from yt8m_distill.config.films import EXACT, FilmFrames
 from yt8m_distill.config.inference import InferenceConfig
 from yt8m_distill.errors import UserError
-from yt8m_distill.files.lock import lock_directory
-from yt8m_distill.prediction.run import open_trained, run_inference
+from yt8m_distill.files.lock import DIRECTORY_LOCK, lock_directory
+from yt8m_distill.prediction.run import check_settings, open_trained, run_inference
 from yt8m_distill.runs.inputs import level_of
 from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.video.decoding import frames_of_selection
@@ -46,13 +46,14 @@ def run_film_inference(config: InferenceConfig) -> int:
     output = pathlib.Path(config.output_file)
     folder, report = (output.with_name(f"{output.name}.{name}") for name in ("features", "report.csv"))
     with open_trained(config) as trained:
+        check_settings(config, trained)
         _extract(config, trained, folder, report)
         vocabulary = config.vocabulary
         if vocabulary is None and (trained.run_path / VOCABULARY_FILE).exists():
             vocabulary = str(trained.run_path / VOCABULARY_FILE)
         of_records = dataclasses.replace(config, films=None, input_data_pattern=str(folder), vocabulary=vocabulary)
         count = run_inference(of_records, trained)
-    shutil.rmtree(folder)
+    _remove(folder)
     return count
 
 
@@ -72,14 +73,34 @@ def _extract(config: InferenceConfig, trained: TrainedModel, folder: pathlib.Pat
     _print_summary(rows, report, time.monotonic() - started)
 
 
+def _remove(folder: pathlib.Path):
+    """Removes the features that were made; what else somebody has put there stays."""
+    for path in (*folder.glob("films-*"), folder / REPORT_FILE, *(folder / name for name in DESCRIPTION_FILES)):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (folder / DIRECTORY_LOCK).unlink(missing_ok=True)
+        folder.rmdir()
+
+
 def _identity_of(films: Sequence[Film]) -> str:
-    text = "\n".join(f"{film.video_id}\t{os.path.abspath(film.path)}" for film in films)
+    text = "\n".join(f"{film.video_id}\t{os.path.abspath(film.path)}\t{_stamp_of(film.path)}" for film in films)
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _stamp_of(path: str) -> str:
+    """Size and time of a file, which change with its content."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def _clear_other_work(folder: pathlib.Path, features: FeatureSet, work: str):
     """Removes what an earlier prediction, of other films or frames, has left."""
     if not (folder / RANGES_FILE).exists():
+        if other := next((path for path in folder.iterdir() if not path.name.startswith(".")), None):
+            raise UserError(f"'{other}' is in the way: features are kept in that folder; give another --output_file.")
         return
     recipe, file = read_features(folder)
     if (file.extraction, recipe.frames) != (features.file.extraction, work):
@@ -104,8 +125,14 @@ def run_features(trained: TrainedModel, config: InferenceConfig) -> FeatureSet:
 def decoded_frames(trained: TrainedModel, config: InferenceConfig) -> FilmFrames:
     """The frames of a film that a model looks at: k of them, where they follow from the length of the film alone."""
     if level_of(config.segments, trained.config) == SEGMENT:
-        return FilmFrames()
-    return frames_of_selection(trained.selection_for(config.selection), config.films.positions)
+        choice = FilmFrames()
+    else:
+        choice = frames_of_selection(trained.selection_for(config.selection), config.films.positions)
+    if config.films.positions != EXACT and choice.student_frames is None:
+        raise UserError(
+            f"--frame_positions={config.films.positions} is for models that look at k frames; this one needs all."
+        )
+    return choice
 
 
 def _print_summary(rows: list[Row], report: pathlib.Path, seconds: float):
