@@ -154,7 +154,7 @@ def test_film_with_flipped_bytes(seed, tmp_path):
         numbers = [number_in(image) for image in film.frames_at(times)]
         assert len(numbers) == 8
         assert numbers[0] == 0
-        assert "its video is damaged" in film.problems
+        assert any("damaged" in problem for problem in film.problems)
 
 
 @pytest.mark.parametrize("seed", range(6))
