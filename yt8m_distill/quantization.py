@@ -1,4 +1,7 @@
-"""Quantization: between the bytes that features are stored as and the numbers that models compute with."""
+"""Quantization: between the bytes that features are stored as and the numbers that models compute with.
+
+Keras is imported by what computes with its tensors: processes that only read records have no memory for it.
+"""
 
 import math
 import os
@@ -7,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
 
 from yt8m_distill.errors import UserError
 
@@ -44,6 +46,8 @@ def dequantize(features: Any, max_value: Any = 2.0, min_value: Any = -2.0) -> An
         >>> [round(float(x), 4) for x in dequantize(np.array([0, 255], np.uint8))]
         [-1.9922, 2.0078]
     """
+    from keras import ops
+
     value_range = max_value - min_value
     return ops.cast(features, "float32") * (value_range / 255.0) + (value_range / 512.0 + min_value)
 
@@ -78,6 +82,8 @@ def reverse_whitening(features: Any, eigenvalues: Any) -> Any:
 
     Source: NeXtVLAD (Lin et al., 2018), equation 11, and the authors' code, which has the two constants.
     """
+    from keras import ops
+
     return (features - 4.0 / 512.0) * (ops.sqrt(eigenvalues) + WHITENING_EPSILON)
 
 

@@ -13,6 +13,7 @@ from importlib import metadata
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deployment.exports import CLASSES, FRAME_SIZE, MAX_FRAMES, K, frames_of, videos
@@ -271,6 +272,27 @@ def test_labels_and_scores_in_answers_are_counted():
     assert counts == [0, 4, 4, 6, 6]
     assert samples["yt8m_label_score_sum",] == pytest.approx(2 * (50 + 50 + 255) / 255)
     assert (samples["yt8m_top_score_count",], samples["yt8m_top_score_bucket", "0.2"]) == (3, 2)
+
+
+def in_floats(record: tf.train.SequenceExample) -> tf.train.SequenceExample:
+    """A record with the numbers that its bytes stand for; the process that reads it has no memory for TensorFlow."""
+    floats = tf.train.SequenceExample(context=record.context)
+    for name, frames in record.feature_lists.feature_list.items():
+        rows = floats.feature_lists.feature_list[name].feature
+        for frame in frames.feature:
+            numbers = np.frombuffer(frame.bytes_list.value[0], np.uint8) * (4 / 255) - 2
+            rows.add().float_list.value.extend(numbers)
+    return floats
+
+
+def test_records_of_floats_are_read_as_bytes_in_the_ranges_of_the_model(port):
+    answers = []
+    for form in (lambda record: record, in_floats):
+        body = b"".join(framed(form(record).SerializeToString()) for record in videos())
+        status, text, _ = ask(port, body, TFRECORD)
+        assert status == 200, text
+        answers.append(json.loads(text))
+    assert answers[0] == answers[1]
 
 
 def test_labels_of_records_do_not_matter(port):

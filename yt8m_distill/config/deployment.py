@@ -99,6 +99,11 @@ class FilmService(Settings):
     film_timeout: float = setting(60.0, "Seconds of processor time that the decoding of a film may take.", above=0)
     film_memory_mb: float = setting(1024.0, "Memory in MB that the decoding of a film may take.", at_least=64)
     film_workers: int = setting(1, "Number of processes that decode films.", at_least=1)
+    max_waiting_films: int = setting(
+        4,
+        "Films that may wait for these processes and for the image network; beyond it the answer is 503.",
+        at_least=0,
+    )
     positions: FramePositions = setting(
         "exact",
         "Frames of a film that are decoded: the exact ones, or the nearest keyframes, which cost less.",
@@ -106,6 +111,7 @@ class FilmService(Settings):
     )
     backbone: str | None = setting(None, "File of the image network, where it is not where it was. [the run's]")
     backbone_weights: str | None = setting(None, "Weights file of the image network. [the run's]")
+    google_dir: str | None = setting(None, "Folder with Google's files, for the sound feature vggish. [the run's]")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from yt8m_distill.data.record_format import is_floats
 from yt8m_distill.data.sequence_example import Feature, parse_record
 from yt8m_distill.data.tfrecord import DamagedRecord, read_record
 from yt8m_distill.errors import UserError
+from yt8m_distill.quantization import RangeFit, quantize
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,6 @@ _MOST_FILES = 16
 
 def as_bytes(frames: Sequence[Feature], low: float, high: float) -> np.ndarray:
     """Frames of floats as uint8 (frames, size), in a range."""
-    from yt8m_distill.quantization import quantize  # imports Keras, which readers of bytes need not
-
     return quantize(np.stack([frame.values for frame in frames]), high, low)
 
 
@@ -41,8 +40,6 @@ def with_fitted_ranges(spec: DatasetSpec, files: Sequence[str]) -> DatasetSpec:
     beside = os.path.join(os.path.dirname(files[0]), RANGES_FILE)
     if not spec.float_frames or spec.feature_ranges is not None or os.path.lexists(beside):
         return spec
-    from yt8m_distill.quantization import RangeFit
-
     fits = {name: RangeFit() for name in spec.feature_names}
     for name, values in _first_frames(spec, files):
         fits[name].add(values)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from yt8m_distill.ranking import ranked_classes
 from yt8m_distill.serving.access_log import AccessLog
 from yt8m_distill.serving.answers import Labels, LabelsResponse
 from yt8m_distill.serving.batching import Batcher, OverloadedError
-from yt8m_distill.serving.film_body import FILM_TYPES
 from yt8m_distill.serving.limits import return_memory
 from yt8m_distill.serving.metrics import ServiceMetrics
 from yt8m_distill.serving.parser_pool import ParserPool, ProcessPool
@@ -130,7 +128,7 @@ class _Routes:
         self._manifest = manifest
         self._batcher = batcher
         self._config = config
-        self.films: _Films | None = None
+        self.films: Any = None
         self._receiver = Receiver(config, parsers, batcher)
         self._metrics = ServiceMetrics(batcher, manifest.data.num_classes, manifest.class_names)
         self._free = config.max_connections
@@ -151,13 +149,9 @@ class _Routes:
 
     def take_films(self, features: Any):
         """From now on films are taken, too."""
-        from yt8m_distill.serving.films import BODIES_AT_ONCE, FilmPool, FilmPredictor  # needs the extra for films
+        from yt8m_distill.serving.films import FilmPredictor  # needs the extra for films
 
-        pool = FilmPool(features, self._manifest, self._config)
-        config = dataclasses.replace(self._config, max_request_mb=self._config.films.max_film_mb)
-        receiver = Receiver(config, pool, self._batcher, FILM_TYPES, BODIES_AT_ONCE)
-        predictor = FilmPredictor(features, self._manifest, self._batcher, self._metrics.observe_labels)
-        self.films = _Films(pool, receiver, predictor)
+        self.films = FilmPredictor(features, self._manifest, self._config, self._batcher, self._metrics.observe_labels)
 
     async def predict(self, request: Request, top_k: int | None = None) -> Response:
         """The best classes of each video in the body."""
@@ -204,18 +198,7 @@ class _Routes:
 
     async def _film_labels(self, request: Request, top_k: int | None, start: float) -> Response:
         top_k = _checked_top_k(top_k, self._manifest)
-        film = await self.films.receiver.parsed(request)
-        answer = self.films.predictor.answer(film, top_k, start)
-        return JSONResponse(await while_connected(request, answer))
-
-
-@dataclass(frozen=True)
-class _Films:
-    """What takes films."""
-
-    pool: ProcessPool
-    receiver: Receiver
-    predictor: Any
+        return JSONResponse(await self.films.answer(request, top_k, start))
 
 
 def _checked_top_k(top_k: int | None, manifest: Manifest) -> int:

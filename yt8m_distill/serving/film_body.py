@@ -3,7 +3,7 @@
 import email.message
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from yt8m_distill.serving.film_exchange import BadFilmError
@@ -41,7 +41,7 @@ def film_part(content_type: str, body: bytes) -> FilmPart:
     """
     if not content_type.lower().startswith(MULTIPART):
         return FilmPart("", 0, len(body))
-    boundary = _parameters("content-type", content_type).get_boundary()
+    boundary = _parameter("content-type", content_type, email.message.Message.get_boundary)
     if not boundary:
         raise BadFilmError("the form has no boundary in its Content-Type")
     parts = [part for part in _parts(body, boundary.encode()) if part.name]
@@ -71,7 +71,7 @@ def _file_name(head: bytes) -> str:
     for line in head.decode(errors="replace").splitlines():
         key, _, value = line.partition(":")
         if key.strip().lower() == "content-disposition":
-            name = _parameters("content-disposition", value.strip()).get_filename()
+            name = _parameter("content-disposition", value.strip(), email.message.Message.get_filename)
             return clean_name(name) if name is not None else ""
     return ""
 
@@ -81,7 +81,14 @@ def clean_name(name: str) -> str:
     return re.sub(r"[^\w .()+-]", "_", os.path.basename(name))[:_MOST_LETTERS] or "film"
 
 
-def _parameters(header: str, value: str) -> email.message.Message:
+def _parameter(header: str, value: str, get: Callable[[email.message.Message], str | None]) -> str | None:
+    """What `get` takes of a header, in which any encoding may be named."""
     message = email.message.Message()
     message[header] = value.replace("\r", " ").replace("\n", " ")
-    return message
+    try:
+        text = get(message)
+        if text is not None:
+            text.encode()
+    except (ValueError, LookupError) as error:  # ValueError: also of texts that are no Unicode
+        raise BadFilmError(f"the form's {header} cannot be read") from error
+    return text

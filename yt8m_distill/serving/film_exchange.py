@@ -3,6 +3,7 @@
 Images, then sound, then a text in JSON that says how many of them there are, then the length of that text.
 """
 
+import contextlib
 import json
 import math
 import mmap
@@ -94,6 +95,8 @@ class FilmWriter:
 
 def write_film_refusal(file: BinaryIO, error: BadBodyError):
     """Writes why there is no film, in place of whatever has been written."""
+    with contextlib.suppress(OSError):
+        file.flush()
     file.seek(0)
     file.truncate()
     _write_end(file, {"status": error.status, "detail": str(error)})

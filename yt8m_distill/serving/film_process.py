@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import sys
+import traceback
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -108,6 +109,9 @@ def _decode(content_type: str, body: BinaryIO, result: BinaryIO, options: Option
         write_film_refusal(result, BadFilmError(_in_a_client_s_words(error)))
     except (MemoryError, OSError):  # OSError: larger than a file may be
         write_film_refusal(result, BadFilmError(TOO_COSTLY, 413))
+    except Exception:  # whatever a library makes of bytes that nobody has thought of: the film is bad, not the process
+        traceback.print_exc()
+        write_film_refusal(result, BadFilmError("the film cannot be read"))
 
 
 def _write_film(name: str, path: str, result: BinaryIO, options: Options):

@@ -1,6 +1,7 @@
 """Receives requests, so many at a time that they fit into memory, and notices clients that have gone."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Collection
 from typing import Any, BinaryIO, Protocol, TypeVar
 
@@ -60,6 +61,15 @@ class Receiver:
             OverloadedError: too many videos are waiting, or too much is being received or parsed.
             ClientGoneError: the client disconnected while sending.
         """
+        async with self.received(request) as (content_type, body):
+            return await self._parsers.parse(content_type, body)
+
+    @contextlib.asynccontextmanager
+    async def received(self, request: Request) -> AsyncIterator[tuple[str, BinaryIO]]:
+        """The content type of a request, and its body in a file, whose memory is free afterwards.
+
+        A `BadBodyError` in this context becomes the answer. Raises as `parsed`.
+        """
         header = request.headers.get("content-type", "")
         content_type = header.partition(";")[0].strip().lower()
         if content_type not in self._content_types:
@@ -69,7 +79,7 @@ class Receiver:
         with memory_file() as body:
             try:
                 await self._receive_in_time(request, body)
-                return await self._parsers.parse(content_type, body)
+                yield content_type, body
             except BadBodyError as error:
                 raise HTTPException(error.status, str(error)) from error
             finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from yt8m_distill.config.dataset import SEGMENT, DatasetSpec
+from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.compression import HEAD_BYTES, compression_of
 from yt8m_distill.data.foreign_files import kind_of_file
@@ -104,7 +104,7 @@ def _check_count(videos: int, most_videos: int):
 def _records(body: bytes, spec: DatasetSpec, most_videos: int) -> Iterator[Video]:
     if spec.level == SEGMENT:
         raise BadBodyError("the model was trained on segments, and records hold whole videos: send frames")
-    whole = dataclasses.replace(spec, thin_frames=None)
+    whole = dataclasses.replace(spec, thin_frames=None, float_frames=spec.level != VIDEO)
     records = records_of_bytes(body)
     for number in itertools.count(1):
         try:

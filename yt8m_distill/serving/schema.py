@@ -34,7 +34,7 @@ def film_description(manifest: Manifest, config: ServeConfig) -> dict[str, Any]:
         f"({manifest.selection.describe()}) are decoded. `film` in the answer has the seconds of these frames, and "
         "what could not be decoded; `milliseconds` says what took how long.",
         "openapi_extra": {"requestBody": {"required": True, "content": bodies}},
-        "responses": {200: _answer(manifest), **_refusals(config), "default": _error("any other error")},
+        "responses": {200: _film_answer(manifest), **_film_refusals(config), "default": _error("any other error")},
     }
 
 
@@ -91,6 +91,42 @@ def _answer(manifest: Manifest) -> dict[str, Any]:
             }
         },
     }
+
+
+def _film_answer(manifest: Manifest) -> dict[str, Any]:
+    answer = _answer(manifest)
+    number, whole = {"type": "number", "minimum": 0}, {"type": "integer", "minimum": 0}
+    film = {
+        "seconds": {**number, "description": "duration"},
+        "all_frames": {**whole, "description": "frames that an extraction of the whole film looks at"},
+        "times": {"type": "array", "items": number, "description": "seconds of the frames that were looked at"},
+        "has_sound": {"type": "boolean"},
+        "problems": {"type": "array", "items": {"type": "string"}, "description": "what could not be decoded"},
+    }
+    milliseconds = dict.fromkeys(("receiving_and_decoding", "features", "prediction", "all"), number)
+    (content,) = answer["content"].values()
+    videos = {**content["schema"]["properties"]["videos"], "minItems": 1, "maxItems": 1}
+    parts = {"film": _object(film, name="the film"), "milliseconds": _object(milliseconds, name="what took how long")}
+    content["schema"] = _object({"videos": videos, **parts}, name="the labels of the film")
+    content["example"] |= {
+        "film": {"seconds": 8.5, "all_frames": 8, "times": [2.0, 6.0], "has_sound": True, "problems": []},
+        "milliseconds": dict(zip(milliseconds, (170.5, 81.3, 4.2, 256.0), strict=True)),
+    }
+    return answer
+
+
+def _film_refusals(config: ServeConfig) -> dict[int, Any]:
+    films = config.films
+    too_large = (
+        f"the film is larger than {films.max_film_mb:g} MB or longer than {films.max_film_seconds:g} seconds, or takes "
+        f"more than {films.film_memory_mb:g} MB or {films.film_timeout:g} seconds of processor time to decode"
+    )
+    special = {
+        400: _error("the film cannot be decoded, or the form is damaged or has not one file; `detail` says why"),
+        413: _error(too_large),
+        503: _error("too many films or videos are being processed; try again later"),
+    }
+    return {**_refusals(config), **special}
 
 
 def _refusals(config: ServeConfig) -> dict[int, Any]:
