@@ -4,9 +4,9 @@
     python benchmarks/deployed.py --train_dir=runs/x/teacher,runs/x/student30 --eval_data_pattern='yt8m/validate*'
 
 The first is a teacher of 300 frames and students of 30, 10 and 6, for size and time; takes ten minutes, 7 GB of memory
-and 5 GB of disk. ONNX files are float32 and int8; `--batch_size=128` times batches instead of one video. The second exports finished runs, and has their GAP@20, too. Times are of one video by itself, with
-all frames that the model sees, on as many threads as each runtime takes by itself: the median of all calls, made in
-turns of some calls of each file.
+and 5 GB of disk. The second exports finished runs, and has their GAP@20, too. Times are of one video by itself, or of
+a batch with --batch_size=128, with all frames that the model sees, on as many threads as each runtime takes by itself:
+the median of all calls, made in turns of some calls of each file. ONNX files are float32 and int8.
 """
 
 import argparse
@@ -51,6 +51,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--eval_data_pattern", help="labelled videos, instead of the runs' own")
     parser.add_argument("--eval_videos", type=int, default=20_000)
     parser.add_argument("--formats", default=",".join(EXPORT_FORMATS))
+    parser.add_argument("--onnx_precisions", default=",".join(get_args(ONNXPrecision)))
     parser.add_argument("--batch_size", type=int, default=1, help="videos in a call")
     parser.add_argument("--frames", type=int, default=300, help="of the teacher with random weights")
     parser.add_argument("--students", default="30,10,6", help="frames of the students with random weights")
@@ -81,7 +82,7 @@ def rows_of(
         str(train_dir),
         str(folder),
         tuple(arguments.formats.split(",")),
-        onnx_precisions=get_args(ONNXPrecision),
+        onnx_precisions=tuple(arguments.onnx_precisions.split(",")),
         eval_data_pattern=arguments.eval_data_pattern,
         eval_videos=arguments.eval_videos if arguments.train_dir else 0,
     )

@@ -103,7 +103,10 @@ def test_deployed(run):
     (rows,) = run("deployed", "--frames=6", "--students=3", "--formats=onnx", "--calls=2", TINY_MODEL)
     teacher, student = rows["6 frames, model.onnx"], rows["k = 3, model.onnx"]
     assert teacher[0] == pytest.approx(student[0], rel=0.1)  # the same weights
-    assert all(size > 0 and time >= 0 and difference <= 1e-5 for size, time, _, difference in rows.values())
+    assert rows["k = 3, model_int8.onnx"][0] < 0.5 * student[0]
+    for name, (size, time, _, difference) in rows.items():
+        assert min(size, time) >= 0, name
+        assert difference <= (0.05 if "int8" in name else 1e-5), name
 
 
 def test_serving(run):

@@ -224,9 +224,9 @@ def quantized(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights (rows, columns) as int8 of at most 63, and the scale of each column, (columns,) float32.
 
     Example:
-        >>> numbers, scales = quantized(np.array([[0.5, 0.0], [-1.0, 0.0]], np.float32))
+        >>> numbers, scales = quantized(np.array([[0.25, 0.0], [-1.0, 0.0]], np.float32))
         >>> numbers.tolist(), [round(float(scale) * 63, 3) for scale in scales]
-        ([[32, 0], [-63, 0]], [1.0, 0.0])
+        ([[16, 0], [-63, 0]], [1.0, 0.0])
     """
     scales = (np.maximum(np.abs(weights).max(axis=0), SMALLEST) / WEIGHT_MAX).astype(np.float32)
     return np.rint(weights / scales).astype(np.int8), scales
