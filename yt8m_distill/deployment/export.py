@@ -72,10 +72,14 @@ class _Reference:
     gap_videos: int = 0
 
 
-def run_export(config: ExportConfig) -> Manifest:
+def run_export(config: ExportConfig, trained: trained_model.TrainedModel | None = None) -> Manifest:
     """Writes an export: files of the formats, each checked against the Keras model, `export.json` and `README.md`.
 
     An earlier export of the same name is replaced when the new one is complete.
+
+    Args:
+        config: of the export.
+        trained: its model, where it is loaded already, on the CPU.
 
     Raises:
         UserError: there is no such run or model, it cannot be exported, packages are missing, `output_dir` holds
@@ -85,15 +89,16 @@ def run_export(config: ExportConfig) -> Manifest:
     target = pathlib.Path(os.path.abspath(config.output_dir))
     with lock_files(target):
         _check_target(target)
-        manifest = _write_export(config, target)
+        manifest = _write_export(config, target, trained)
     print(model_card.table(manifest))
     print(f"The export is in {target}; {target / 'README.md'} says how to use it.")
     return manifest
 
 
-def _write_export(config: ExportConfig, target: pathlib.Path) -> Manifest:
-    _use_no_gpu()
-    trained = loading.load(config.train_dir, config.which, branch=config.branch)
+def _write_export(config: ExportConfig, target: pathlib.Path, trained: trained_model.TrainedModel | None) -> Manifest:
+    if trained is None:
+        use_no_gpu()
+        trained = loading.load(config.train_dir, config.which, branch=config.branch)
     chosen = choose_frames(trained, config.choice, config.train_dir) if config.choice else None
     network = of_trained(trained, chosen.selection if chosen else config.selection)
     _check_formats(config, network)
@@ -152,7 +157,7 @@ def _check_target(target: pathlib.Path):
         )
 
 
-def _use_no_gpu():
+def use_no_gpu():
     """Files are traced, compared and measured on the CPU, as they are for any processor."""
     try:
         tf.config.set_visible_devices([], "GPU")
