@@ -70,7 +70,7 @@ def test_exports_are_made_once(tmp_path, data, monkeypatch, capsys):
     predict(tmp_path / "run", data, "--engine=onnxruntime", "--student_frames=2")
     assert len(list(exports.iterdir())) == 2
     run_export = engine.run_export
-    monkeypatch.delattr(engine, "run_export")
+    monkeypatch.setattr(engine, "run_export", None)
     check_equal(predict(tmp_path / "run", data, "--engine=onnxruntime"), first, 0)
 
     monkeypatch.setattr(engine, "run_export", run_export)
