@@ -187,9 +187,9 @@ def report_engines(arguments: argparse.Namespace, folder: pathlib.Path, trained:
         measured = measure_in_turn(tasks, arguments.repetitions)
         for name, each in measured.items():
             ratios = (f"{rate_ratio(each, measured[other]):.2f}" for other in ("Keras", "ONNX float32"))
-            rows.append((f"k = {k}, {name}", f"{each.rate:,.0f}", *ratios))
+            rows.append((f"k = {k}, {name}", f"{each.rate:,.0f}", *ratios, *map(tasks[name].share, PARTS)))
     print("\nFrom records to CSV, by engine")
-    print_table(("", "videos/s", "to Keras", "to ONNX float32"), rows)
+    print_table(("", "videos/s", "to Keras", "to ONNX float32", *PARTS), rows)
 
 
 def onnx_predictions(trained: Any, k: int, folder: pathlib.Path) -> dict[str, Callable]:

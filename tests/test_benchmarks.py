@@ -55,7 +55,7 @@ def test_inference_time(run):
     sizes = ["--videos=6", "--frames=20", "--batch_size=4", "--students=3", TINY_MODEL]
     whole, engines, products = run("inference_time", *sizes)
     assert engines["k = 3, Keras"][1] == engines["k = 3, ONNX float32"][2] == 1.0
-    assert min(engines["k = 3, ONNX int8"]) > 0
+    assert min(engines["k = 3, ONNX int8"][:3]) > 0
     assert set(whole) == set(products) >= {"20 frames, float32", "k = 3, float32"}
     assert whole["20 frames, float32"][1] == 1.0
     for _, _, *shares in whole.values():
