@@ -4,9 +4,9 @@
     python benchmarks/deployed.py --train_dir=runs/x/teacher,runs/x/student30 --eval_data_pattern='yt8m/validate*'
 
 The first is a teacher of 300 frames and students of 30, 10 and 6, for size and time; takes ten minutes, 7 GB of memory
-and 5 GB of disk. The second exports finished runs, and has their GAP@20, too. Times are of one video by itself, with
-all frames that the model sees, on as many threads as each runtime takes by itself: the median of all calls, made in
-turns of some calls of each file.
+and 5 GB of disk. The second exports finished runs, and has their GAP@20, too. Times are of one video by itself, or of
+a batch with --batch_size=128, with all frames that the model sees, on as many threads as each runtime takes by itself:
+the median of all calls, made in turns of some calls of each file. ONNX files are float32 and int8.
 """
 
 import argparse
@@ -18,11 +18,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import get_args
 
 import numpy as np
 from measuring import nextvlad_args, print_machine, print_table, run_config, write_run
 
-from yt8m_distill.config.deployment import EXPORT_FORMATS, ExportConfig
+from yt8m_distill.config.deployment import EXPORT_FORMATS, ExportConfig, ONNXPrecision
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.deployment import runners
 from yt8m_distill.deployment.export import run_export
@@ -50,6 +51,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--eval_data_pattern", help="labelled videos, instead of the runs' own")
     parser.add_argument("--eval_videos", type=int, default=20_000)
     parser.add_argument("--formats", default=",".join(EXPORT_FORMATS))
+    parser.add_argument("--onnx_precisions", default=",".join(get_args(ONNXPrecision)))
+    parser.add_argument("--batch_size", type=int, default=1, help="videos in a call")
     parser.add_argument("--frames", type=int, default=300, help="of the teacher with random weights")
     parser.add_argument("--students", default="30,10,6", help="frames of the students with random weights")
     parser.add_argument("--model_args", default="", help="as of train.py, for a smaller model")
@@ -79,6 +82,7 @@ def rows_of(
         str(train_dir),
         str(folder),
         tuple(arguments.formats.split(",")),
+        onnx_precisions=tuple(arguments.onnx_precisions.split(",")),
         eval_data_pattern=arguments.eval_data_pattern,
         eval_videos=arguments.eval_videos if arguments.train_dir else 0,
     )
@@ -87,7 +91,7 @@ def rows_of(
     model = prediction_function(loading.load(str(train_dir)).model)
     predicts = {file.path: runners.load(folder / file.path) for file in described.files}
     keras = {"Keras": lambda frames, num_frames: model({"frames": frames, "num_frames": num_frames})}
-    video = one_video(described.frames, described.data.frame_size)
+    video = full_videos(arguments.batch_size, described.frames, described.data.frame_size)
     seconds = median_seconds(keras | predicts, video, arguments)
     rows = []
     for file in described.files:
@@ -105,9 +109,9 @@ def rows_of(
     return rows
 
 
-def one_video(frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def full_videos(number: int, frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
-    return random.integers(0, 256, (1, frames, size), np.uint8), np.array([frames], np.int32)
+    return random.integers(0, 256, (number, frames, size), np.uint8), np.full(number, frames, np.int32)
 
 
 def median_seconds(

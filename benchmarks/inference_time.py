@@ -5,8 +5,9 @@
 
 NeXtVLAD with the papers' settings and random weights, on random videos of full size: 300 frames of 1152 bytes. The
 first table is what `inference.py` does, from records to CSV, with where its time goes: waiting for input (records are
-read in a thread of their own), the model, writing. The second one compares the model on one batch with nothing but
-the matrix products of the same shapes. Loading the model (once a run) is not counted.
+read in a thread of their own), the model, writing. The second one is what it does for students with
+`--engine=onnxruntime` and `--precision=int8`. The third one compares the model on one batch with nothing but the matrix
+products of the same shapes. Loading the model, or exporting it, is not counted.
 
 To expect: 300 frames at 75 % of the rate of bare matrix products or more; k = 30 at least 4.5 times as fast as the
 teacher, k = 6 at least 7 times; bfloat16 at least 1.6 times as fast as float32 where the processor has units for it.
@@ -57,6 +58,8 @@ from measuring import (
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.deployment import int8, onnx, runners
+from yt8m_distill.deployment.exported_model import Network
 from yt8m_distill.devices.precision import has_units
 from yt8m_distill.models import NeXtVLAD
 from yt8m_distill.prediction.predict import prediction_function
@@ -79,6 +82,7 @@ def main(argv: Sequence[str] | None = None):
         write_run(folder / "run", run_config(model_args(arguments), arguments.frames))
         models = {precision: loading.load(str(folder / "run"), precision=precision) for precision in precisions}
         report_end_to_end(arguments, folder, models)
+        report_engines(arguments, folder, models["float32"])
         report_products(arguments, models)
 
 
@@ -168,6 +172,38 @@ def report_end_to_end(arguments: argparse.Namespace, folder: pathlib.Path, model
     ]
     print("\nFrom records to CSV")
     print_table(("", "videos/s", "to the teacher", *PARTS), rows)
+
+
+def report_engines(arguments: argparse.Namespace, folder: pathlib.Path, trained: Any):
+    """Records to CSV by Keras and by exported files, students only."""
+    videos = full_size_videos(folder, arguments.videos, arguments.frames, arguments.times)
+    rows = []
+    for k in map(int, arguments.students.split(",")):
+        predicts = {"Keras": prediction_function(trained.model), **onnx_predictions(trained, k, folder)}
+        tasks = {
+            name: Inference(predict, videos, View(FrameSelection(k)), arguments.batch_size, folder / "predictions.csv")
+            for name, predict in predicts.items()
+        }
+        measured = measure_in_turn(tasks, arguments.repetitions)
+        for name, each in measured.items():
+            ratios = (f"{rate_ratio(each, measured[other]):.2f}" for other in ("Keras", "ONNX float32"))
+            rows.append((f"k = {k}, {name}", f"{each.rate:,.0f}", *ratios, *map(tasks[name].share, PARTS)))
+    print("\nFrom records to CSV, by engine")
+    print_table(("", "videos/s", "to Keras", "to ONNX float32", *PARTS), rows)
+
+
+def onnx_predictions(trained: Any, k: int, folder: pathlib.Path) -> dict[str, Callable]:
+    """Functions of a batch, by name."""
+    network = Network(trained.model, trained.config.data, FrameSelection(k))
+    files = {name: folder / f"{k} {name}.onnx" for name in ("ONNX float32", "ONNX int8")}
+    source, target = files.values()
+    onnx.write(network, source)
+    int8.write(source, target, int8.find_layers(network, source))
+    return {name: functools.partial(predict_frames, runners.load(path)) for name, path in files.items()}
+
+
+def predict_frames(predict: Callable, batch: Mapping[str, Any]) -> np.ndarray:
+    return predict(batch["frames"], batch["num_frames"])
 
 
 def report_products(arguments: argparse.Namespace, models: Mapping[str, Any]):

@@ -12,6 +12,7 @@ from yt8m_distill.config.training import PLUGINS, VIDEOS
 
 ExportFormat = Literal["saved_model", "litert", "onnx"]
 LiteRTPrecision = Literal["float32", "float16", "int8"]
+ONNXPrecision = Literal["float32", "int8"]
 AUTO = "auto"
 EXPORT_FORMATS = get_args(ExportFormat)
 
@@ -56,6 +57,9 @@ class ExportConfig(ExportedModel):
     litert_precisions: tuple[LiteRTPrecision, ...] = setting(
         get_args(LiteRTPrecision), "Number formats of the weights of LiteRT files."
     )
+    onnx_precisions: tuple[ONNXPrecision, ...] = setting(
+        ("float32",), "Number formats of the weights of ONNX files; those of matrix products only are int8."
+    )
     choice: FrameChoice | None = group()
     eval_data_pattern: str | None = setting(None, f"Labeled videos to measure GAP@20 on: {VIDEOS}. [the run's]")
     eval_videos: int = setting(20_000, "About how many videos to measure GAP@20 on; 0 turns it off.", at_least=0)
@@ -82,8 +86,9 @@ class ExportConfig(ExportedModel):
             if name in values:
                 raise cls.error(f"{{{name}}} does nothing without {{student_frames}}=auto; leave it out.")
         config = super().from_settings(others, **{"choice": None, **fields})
-        if "litert_precisions" in values and "litert" not in config.formats:
-            raise cls.error("{litert_precisions} does nothing without litert in {formats}.")
+        for file_format in ("litert", "onnx"):
+            if f"{file_format}_precisions" in values and file_format not in config.formats:
+                raise cls.error(f"{{{file_format}_precisions}} does nothing without {file_format} in {{formats}}.")
         return config
 
 

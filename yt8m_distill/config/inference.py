@@ -1,7 +1,7 @@
 """Evaluation and prediction settings."""
 
-from dataclasses import InitVar, dataclass
-from typing import Literal
+from dataclasses import KW_ONLY, InitVar, dataclass
+from typing import Literal, get_args
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import ID_KEY, SpecOverrides
@@ -11,8 +11,11 @@ from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, set
 from yt8m_distill.config.shard import Shard
 from yt8m_distill.config.training import PLUGINS, VIDEOS, Precision
 
+InferencePrecision = Literal["float32", "bfloat16", "float16", "int8"]
+ENGINE_PRECISIONS = {"keras": get_args(Precision), "onnxruntime": ("float32", "int8")}
 DEFAULT_SEGMENT_MAX_PRED = 100_000
 RUN_DIRECTORY = "Run directory of train.py, finished or running."
+PRECISION = "Number format of the model; its weights stay float32."
 SAMPLING = "Method of selecting the k frames. [the run's where it looks at features; else uniform]"
 
 
@@ -33,7 +36,7 @@ class PredictionSettings(ChosenModel):
     """How a trained model is run on videos."""
 
     batch_size: int = setting(128, "Videos in a batch; results do not depend on it.", at_least=1)
-    precision: Precision = setting("float32", "Number format of the model; its weights stay float32.")
+    precision: Precision = setting("float32", PRECISION)
     xla: bool = setting(False, "Whether to compile the model with XLA.")
     segments: bool | None = setting(
         None, "Whether to use segments of videos instead of whole ones. [as the run was trained]", flag="segment_labels"
@@ -76,9 +79,18 @@ class InferenceConfig(PredictionSettings):
     segment_label_ids_file: str | None = setting(None, "CSV file of the classes that count for segments. [all]")
     shard: Shard | None = group()
     films: FilmInput | None = group()
+    _: KW_ONLY
+    precision: InferencePrecision = setting(
+        "float32", "Number format of the model; weights stay float32, but with int8, which onnxruntime computes in."
+    )
+    engine: Literal["keras", "onnxruntime"] = setting(
+        "keras",
+        "What computes: Keras, or ONNX Runtime on the CPU, with a file that is exported to the run directory once.",
+    )
 
     def __post_init__(self):
         self.check_settings()
+        self._check_engine()
         if self.films is not None and (self.input_data_pattern is not None or self.shard is not None):
             raise self.error("films go neither with {input_data_pattern} nor with {num_shards}.")
         if self.films is not None and self.id_key is not None:
@@ -87,6 +99,30 @@ class InferenceConfig(PredictionSettings):
             raise self.error("give either {train_dir} or {input_model_tgz}, not both and not neither.")
         if self.shard is not None and self.output_model_tgz is not None:
             raise self.error("{output_model_tgz} does not go with {num_shards}: every part would write the same file.")
+
+    @property
+    def exported(self) -> bool:
+        """Whether an exported file predicts, not the Keras model."""
+        return self.engine != "keras"
+
+    @property
+    def numbers(self) -> str:
+        """The precision, and what computes where that is not Keras: predictions depend on both."""
+        return f"{self.precision} of {self.engine}" if self.exported else self.precision
+
+    def _check_engine(self):
+        if self.precision not in ENGINE_PRECISIONS[self.engine]:
+            if self.precision == "int8":
+                raise self.error("{precision}=int8 is for {engine}=onnxruntime.")
+            raise self.error("{engine}=onnxruntime computes in float32 or int8, not in {precision}={}.", self.precision)
+        if not self.exported:
+            return
+        if self.xla:
+            raise self.error("{xla} compiles the Keras model, which does not predict with {engine}=onnxruntime.")
+        if self.segments is not None:
+            raise self.error("{segments} does not go with {engine}=onnxruntime, whose file is for what was trained on.")
+        if self.films is not None:
+            raise self.error("{engine}=onnxruntime predicts records; extract features of films first.")
 
 
 @dataclass(frozen=True)
@@ -105,11 +141,12 @@ class BeamConfig(Settings):
         InferenceConfig,
         leave_out=(
             *("vocabulary", "output_model_tgz", "num_shards", "shard_index"),
-            *("segment_max_pred", "segment_label_ids_file"),
+            *("segment_max_pred", "segment_label_ids_file", "engine"),
             *settings_of(FilmInput),
         ),
         output_file={"flag": "output", "help": "CSV file to write in parts: NAME-00000-of-00004.csv."},
         on_bad_record={"flag_default": "skip"},
+        precision={"literals": get_args(Precision), "help": PRECISION},
     )
     output_shards: int | None = setting(None, "Number of parts to write. [the runner chooses]", at_least=1)
     pipeline_args: tuple[str, ...] = setting((), "Flags of Apache Beam.", argument="*")

@@ -5,7 +5,7 @@ import importlib.util
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -15,7 +15,7 @@ from yt8m_distill.config.deployment import EXPORT_FORMATS, ExportConfig
 from yt8m_distill.data.batches import View, check_view
 from yt8m_distill.data.feature_ranges import copy_description
 from yt8m_distill.data.video_files import VideoFiles, check_segments
-from yt8m_distill.deployment import litert, model_card, onnx, runners, saved_model, validation
+from yt8m_distill.deployment import int8, litert, model_card, onnx, runners, saved_model, validation
 from yt8m_distill.deployment.chosen_frames import choose_frames
 from yt8m_distill.deployment.exported_model import Network, of_trained
 from yt8m_distill.deployment.manifest import FILE_NAME as MANIFEST
@@ -34,7 +34,8 @@ from yt8m_distill.runs.inputs import evaluation_videos
 
 log = logging.getLogger(__name__)
 
-ENTRIES = (MANIFEST, model_card.FILE_NAME, "saved_model", "litert", "model.onnx", *DESCRIPTION_FILES)
+ONNX_FILES = {"float32": "model.onnx", "int8": "model_int8.onnx"}
+ENTRIES = (MANIFEST, model_card.FILE_NAME, "saved_model", "litert", *ONNX_FILES.values(), *DESCRIPTION_FILES)
 PACKAGES = {"saved_model": (), "litert": ("ai_edge_litert",), "onnx": ("onnx", "tf2onnx", "onnxruntime")}
 BATCH_SIZE = 64
 
@@ -47,6 +48,7 @@ class _Planned:
     format: str
     precision: str = "float32"
     batch: int | None = None
+    float32_layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,14 @@ class _Reference:
     gap_videos: int = 0
 
 
-def run_export(config: ExportConfig) -> Manifest:
+def run_export(config: ExportConfig, trained: trained_model.TrainedModel | None = None) -> Manifest:
     """Writes an export: files of the formats, each checked against the Keras model, `export.json` and `README.md`.
 
     An earlier export of the same name is replaced when the new one is complete.
+
+    Args:
+        config: of the export.
+        trained: its model, where it is loaded already, on the CPU.
 
     Raises:
         UserError: there is no such run or model, it cannot be exported, packages are missing, `output_dir` holds
@@ -83,15 +89,16 @@ def run_export(config: ExportConfig) -> Manifest:
     target = pathlib.Path(os.path.abspath(config.output_dir))
     with lock_files(target):
         _check_target(target)
-        manifest = _write_export(config, target)
+        manifest = _write_export(config, target, trained)
     print(model_card.table(manifest))
     print(f"The export is in {target}; {target / 'README.md'} says how to use it.")
     return manifest
 
 
-def _write_export(config: ExportConfig, target: pathlib.Path) -> Manifest:
-    _use_no_gpu()
-    trained = loading.load(config.train_dir, config.which, branch=config.branch)
+def _write_export(config: ExportConfig, target: pathlib.Path, trained: trained_model.TrainedModel | None) -> Manifest:
+    if trained is None:
+        use_no_gpu()
+        trained = loading.load(config.train_dir, config.which, branch=config.branch)
     chosen = choose_frames(trained, config.choice, config.train_dir) if config.choice else None
     network = of_trained(trained, chosen.selection if chosen else config.selection)
     _check_formats(config, network)
@@ -99,6 +106,7 @@ def _write_export(config: ExportConfig, target: pathlib.Path) -> Manifest:
     reference = _reference(config, trained, network)
     with atomic.directory_written_beside(target) as folder:
         _write_files(config, network, names, folder)
+        float32_layers = _write_int8(config, reference, folder)
         manifest = Manifest(
             model=trained.config.model,
             which=trained.role,
@@ -108,7 +116,7 @@ def _write_export(config: ExportConfig, target: pathlib.Path) -> Manifest:
             frames=network.frames,
             top_k=min(config.top_k, network.spec.num_classes),
             class_names=names,
-            files=tuple(_checked_file(folder, planned, reference) for planned in _planned(config)),
+            files=tuple(_checked_file(folder, planned, reference) for planned in _planned(config, float32_layers)),
             gap=reference.gap,
             gap_videos=reference.gap_videos,
             plugins=() if FRAME_SAMPLINGS.is_built_in(network.selection.sampling) else trained.config.plugins,
@@ -149,7 +157,7 @@ def _check_target(target: pathlib.Path):
         )
 
 
-def _use_no_gpu():
+def use_no_gpu():
     """Files are traced, compared and measured on the CPU, as they are for any processor."""
     try:
         tf.config.set_visible_devices([], "GPU")
@@ -183,14 +191,36 @@ def _write_files(config: ExportConfig, network: Network, names: Sequence[str] | 
     writers: dict[str, Callable] = {
         "saved_model": lambda: saved_model.write(network, folder / "saved_model", config.top_k, names),
         "litert": lambda: litert.write(network, folder / "litert", config.litert_precisions),
-        "onnx": lambda: onnx.write(network, folder / "model.onnx"),
+        "onnx": lambda: onnx.write(network, folder / ONNX_FILES["float32"]),
     }
     for file_format in config.formats:
         log.info("Writing %s", file_format)
         writers[file_format]()
 
 
-def _planned(config: ExportConfig) -> list[_Planned]:
+def _write_int8(config: ExportConfig, reference: _Reference, folder: pathlib.Path) -> tuple[str, ...]:
+    """Writes the int8 ONNX file, if there is to be one, beside the float32 one, which goes if that is not to be.
+
+    Returns:
+        Its layers that stay float32; without labelled videos none.
+    """
+    if "onnx" not in config.formats or "int8" not in config.onnx_precisions:
+        return ()
+    source, target = (folder / ONNX_FILES[precision] for precision in ("float32", "int8"))
+    layers = int8.find_layers(reference.network, source)
+
+    def loss(chosen: Collection[int8.Layer]) -> float:
+        int8.write(source, target, chosen)
+        return reference.gap - _gap(f"{target.name}, {len(chosen)} int8 layers", runners.load(target), reference)
+
+    float32 = [] if reference.gap is None else int8.float32_layers(layers, loss, validation.MOST_INT8_LOSS)
+    int8.write(source, target, [layer for layer in layers if layer not in float32])
+    if "float32" not in config.onnx_precisions:
+        source.unlink()
+    return tuple(layer.name for layer in float32)
+
+
+def _planned(config: ExportConfig, float32_layers: tuple[str, ...]) -> list[_Planned]:
     files = {
         "saved_model": [_Planned("saved_model", "saved_model")],
         "litert": [
@@ -198,7 +228,12 @@ def _planned(config: ExportConfig) -> list[_Planned]:
             for precision in config.litert_precisions
             for suffix, batch in litert.BATCHES.items()
         ],
-        "onnx": [_Planned("model.onnx", "onnx")],
+        "onnx": [
+            _Planned(
+                ONNX_FILES[precision], "onnx", precision, float32_layers=float32_layers if precision == "int8" else ()
+            )
+            for precision in config.onnx_precisions
+        ],
     }
     return [planned for name in EXPORT_FORMATS if name in config.formats for planned in files[name]]
 
@@ -235,8 +270,7 @@ def _checked_file(folder: pathlib.Path, planned: _Planned, reference: _Reference
     difference = validation.check(planned.path, predict, reference.probes, bound)
     gap = None
     if reference.gap is not None and planned.batch is None:  # the file for one video has the same weights
-        result = _evaluate(planned.path, lambda batch: predict(batch["frames"], batch["num_frames"]), reference)
-        gap = result["GAP@20"]
+        gap = _gap(planned.path, predict, reference)
         validation.check_gap(planned.path, gap, reference.gap)
     return ExportedFile(
         **dataclasses.asdict(planned),
@@ -247,6 +281,11 @@ def _checked_file(folder: pathlib.Path, planned: _Planned, reference: _Reference
         gap=gap,
         sha256=file_checksum(path),
     )
+
+
+def _gap(name: str, predict: runners.Predict, reference: _Reference) -> float:
+    """GAP@20 of a file on the labelled videos."""
+    return _evaluate(name, lambda batch: predict(batch["frames"], batch["num_frames"]), reference)["GAP@20"]
 
 
 def _evaluate(name: str, predict: Callable, reference: _Reference) -> dict[str, float]:

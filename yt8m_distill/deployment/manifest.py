@@ -1,7 +1,7 @@
 """The manifest of an export: `export.json` in its folder."""
 
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from yt8m_distill.config import json
 from yt8m_distill.config.dataset import DatasetSpec
@@ -29,6 +29,7 @@ class ExportedFile:
         milliseconds: for one video, measured at the export.
         gap: GAP@20; None: not measured.
         sha256: checksum, see `file_checksum`; None: of an export that has none.
+        float32_layers: of an int8 ONNX file, layers that have stayed float32 because they would lose too much GAP@20.
     """
 
     path: str
@@ -41,6 +42,7 @@ class ExportedFile:
     milliseconds: float
     gap: float | None = None
     sha256: str | None = None
+    float32_layers: tuple[str, ...] = field(default=(), metadata={"newer": True})
 
 
 @dataclass(frozen=True)

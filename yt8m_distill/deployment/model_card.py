@@ -7,7 +7,8 @@ import platform
 from yt8m_distill.config.dataset import EDITIONS, DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.data.frame_selection import is_formula, needs_all_frames
-from yt8m_distill.deployment.manifest import Manifest
+from yt8m_distill.deployment.int8 import LEAST_COLUMNS
+from yt8m_distill.deployment.manifest import ExportedFile, Manifest
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.text_table import markdown_table
@@ -108,8 +109,13 @@ def _losses(manifest: Manifest) -> str:
     lossy = [file for file in manifest.files if file.precision != "float32" and file.gap is not None]
     if not lossy:
         return "that of each file is below."
-    losses = [f"{file.precision} loses {manifest.gap - file.gap:.5f}" for file in lossy]
+    losses = [f"{_short(file)} loses {manifest.gap - file.gap:.5f}" for file in lossy]
     return f"{', '.join(losses)} (negative: it gains)."
+
+
+def _short(file: ExportedFile) -> str:
+    """The precision of a file, with its format where that is not LiteRT."""
+    return file.precision if file.format == "litert" else f"{file.precision} ({file.path})"
 
 
 def _metrics(manifest: Manifest, trained: TrainedModel, train_dir: str) -> dict | None:
@@ -132,7 +138,27 @@ def _files(manifest: Manifest) -> str:
         f"given. Times are for one video of {manifest.frames or 'any number of'} frames by itself, on "
         f"{len(os.sched_getaffinity(0))} cores of {platform.machine()} with each runtime's own number of threads."
     )
-    return f"## Files\n\n{text}\n\n{table(manifest)}"
+    parts = [
+        f"## Files\n\n{text}",
+        table(manifest),
+        *(_int8(manifest, file) for file in manifest.files if _is_int8(file)),
+    ]
+    return "\n\n".join(parts)
+
+
+def _is_int8(file: ExportedFile) -> bool:
+    return (file.format, file.precision) == ("onnx", "int8")
+
+
+def _int8(manifest: Manifest, file: ExportedFile) -> str:
+    """Which layers of an int8 ONNX file are int8."""
+    text = f"In `{file.path}` products with matrices of at least {LEAST_COLUMNS} columns are int8"
+    if file.float32_layers:
+        names = ", ".join(f"`{name}`" for name in file.float32_layers)
+        return f"{text}, but for {names}, which stay float32 because they lose too much GAP@20. The rest is float32."
+    if manifest.gap is None:
+        return f"{text}; the rest is float32. There were no labelled videos to measure what that loses."
+    return f"{text}; the rest is float32."
 
 
 def _input(manifest: Manifest) -> str:

@@ -19,7 +19,7 @@ def write(network: Network, path: pathlib.Path):
     import onnx
     import tf2onnx
 
-    variables = {f"weight_{number}": variable for number, variable in enumerate(network.model.weights)}
+    variables = weight_names(network.model)
 
     def predict(frames: tf.Tensor, num_frames: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
         with keras.StatelessScope(list(zip(variables.values(), values, strict=True))):
@@ -38,3 +38,8 @@ def write(network: Network, path: pathlib.Path):
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     path.write_bytes(converted.SerializeToString())
+
+
+def weight_names(model: keras.Model) -> dict[str, keras.Variable]:
+    """The variables of a model by their names in its file, where only those are that predictions depend on."""
+    return {f"weight_{number}": variable for number, variable in enumerate(model.weights)}

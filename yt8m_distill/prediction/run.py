@@ -8,7 +8,7 @@ import os
 import pathlib
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_SAVES = 10.0
 
 
-def run_inference(config: InferenceConfig, trained: TrainedModel | None = None) -> int:
+def run_inference(config: InferenceConfig, trained: TrainedModel | None = None, predict: Callable | None = None) -> int:
     """Writes the predictions for every video, in the order of the input, or for every class its best segments.
 
     After an interruption, predictions of videos are resumed if model, input and settings are the same; those of
@@ -45,6 +45,7 @@ def run_inference(config: InferenceConfig, trained: TrainedModel | None = None) 
     Args:
         config: of the prediction.
         trained: its model, where it is loaded already.
+        predict: as from `prediction_function`, where the Keras model does not predict.
 
     Returns:
         The number of videos or segments.
@@ -71,10 +72,11 @@ def run_inference(config: InferenceConfig, trained: TrainedModel | None = None) 
         with lock_files(config.output_model_tgz):
             packing.pack(trained, config.output_model_tgz)
         print(f"The model is packed in {config.output_model_tgz}")
+    predict = predict or prediction_function(trained.model, config.xla)
     if in_segments:
-        count = _predict_segments(config, trained, videos, view)
+        count = _predict_segments(config, trained, predict, videos, view)
     else:
-        count = _predict(config, trained, videos, view, names, output_file)
+        count = _predict(config, trained, predict, videos, view, names, output_file)
     part = f", part {config.shard.index} of {config.shard.count}," if config.shard else ""
     print(f"Predictions for {count} {'segments' if in_segments else 'videos'}{part} are in {output_file}")
     if names is not None:
@@ -108,12 +110,14 @@ def open_trained(config: InferenceConfig) -> Iterator[TrainedModel]:
         else:
             trained = _load_run(config.train_dir, config)
         check_selection(trained.role, config.selection)
-        warn_where_slow(config.precision)
+        if not config.exported:
+            warn_where_slow(config.precision)
         yield trained
 
 
 def _load_run(train_dir: str, config: InferenceConfig) -> TrainedModel:
-    return loading.load(train_dir, config.which, precision=config.precision, branch=config.branch)
+    precision = "float32" if config.exported else config.precision
+    return loading.load(train_dir, config.which, precision=precision, branch=config.branch)
 
 
 def _load_packed(config: InferenceConfig, folder: str) -> TrainedModel:
@@ -144,14 +148,16 @@ def _check_segment_settings(config: InferenceConfig, in_segments: bool):
         raise UserError("--segment_max_pred and --segment_label_ids_file have no effect without --segment_labels.")
 
 
-def _predict_segments(config: InferenceConfig, trained: TrainedModel, videos: VideoFiles, view: View) -> int:
+def _predict_segments(
+    config: InferenceConfig, trained: TrainedModel, predict: Callable, videos: VideoFiles, view: View
+) -> int:
     with SegmentsWriter(
         config.output_file,
         top_k=config.top_k,
         max_segments=config.segment_max_pred or DEFAULT_SEGMENT_MAX_PRED,
         classes=_segment_classes(config.segment_label_ids_file, videos.spec.num_classes),
     ) as writer:
-        for batch, scores in _all_predictions(config, trained, videos, view):
+        for batch, scores in _all_predictions(config, trained, predict, videos, view):
             writer.write(batch["video_id"], batch["segment_start"], scores)
     return writer.segments
 
@@ -168,13 +174,14 @@ def _segment_classes(path: str | None, num_classes: int) -> list[int] | None:
 def _all_predictions(
     config: InferenceConfig,
     trained: TrainedModel,
+    predict: Callable,
     videos: VideoFiles,
     view: View,
     start: Position = BEGINNING,
     done: int = 0,
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     return predictions(
-        prediction_function(trained.model, config.xla),
+        predict,
         videos,
         view,
         batch_size=config.batch_size,
@@ -188,6 +195,7 @@ def _all_predictions(
 def _predict(
     config: InferenceConfig,
     trained: TrainedModel,
+    predict: Callable,
     videos: VideoFiles,
     view: View,
     names: Mapping[int, str] | None,
@@ -197,11 +205,11 @@ def _predict(
     if config.shard is not None:
         run = _describe_run(config, trained, view, videos)
         videos = _part_of(videos, config.shard)
-    work = {**_describe_work(trained, view, videos, names), "precision": config.precision}
+    work = {**_describe_work(trained, view, videos, names), "precision": config.numbers}
     with submission.PredictionsWriter(output_file, config.top_k, names=names, work=work, run=run) as writer:
         start = _start(writer, videos)
         saved = time.monotonic()
-        for batch, scores in _all_predictions(config, trained, videos, view, start, writer.rows):
+        for batch, scores in _all_predictions(config, trained, predict, videos, view, start, writer.rows):
             writer.write(batch["video_id"], scores)
             if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                 position = dataclasses.astuple(position_after(batch))
@@ -225,7 +233,7 @@ def _describe_run(config: InferenceConfig, trained: TrainedModel, view: View, vi
         "model": loading.fingerprint(trained),
         "frames": view.selection.describe(),
         "input files": hashlib.sha256(files.encode()).hexdigest(),
-        "precision": config.precision,
+        "precision": config.numbers,
         "top_k": config.top_k,
     }
 

@@ -68,6 +68,11 @@ class RunDir:
     def evaluations(self) -> pathlib.Path:
         return self.path / "eval"
 
+    @property
+    def exports(self) -> pathlib.Path:
+        """Exports that inference.py predicts with, a folder each: `student_int8_0123456789abcdef/`."""
+        return self.path / "exports"
+
     def metrics_file(self, *, of_teacher: bool = False, branch: int | None = None) -> pathlib.Path:
         """`eval/metrics.json`; in `eval/teacher/` for the teacher of a student, in `branch_0/` there for a branch."""
         folder = self.evaluations / ("teacher" if of_teacher else "") / ("" if branch is None else f"branch_{branch}")
