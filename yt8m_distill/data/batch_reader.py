@@ -10,7 +10,8 @@ from yt8m_distill.config.shard import Shard
 from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.prefetch import prefetched
 from yt8m_distill.data.reading import RecordReader
-from yt8m_distill.data.reading_order import in_batches
+from yt8m_distill.data.reading_order import in_batches, in_whole_batches
+from yt8m_distill.data.small_records import SmallRecords
 from yt8m_distill.data.video import Video
 
 
@@ -47,12 +48,11 @@ class BatchReader:
         return prefetched(self._shards(windows) if self.reads_shard_only else self._whole_batches(windows))
 
     def _whole_batches(self, windows: Iterator[np.ndarray]) -> Iterator[Batch]:
-        buffer = np.empty(0, np.uint8)
-        for places in in_batches(windows, self.batch_size):
-            buffer = _large_enough(buffer, places)
-            positions, videos = self.records.read(places, buffer)
-            if videos:  # all records of a batch may have been skipped
-                yield self._batch(videos, positions)
+        small_records = SmallRecords(self.records)
+        for places in in_whole_batches(windows, self.batch_size):
+            for positions, videos in small_records.batches(places, self.batch_size):
+                if videos:  # all records of a batch may have been skipped
+                    yield self._batch(videos, positions)
 
     def _shards(self, windows: Iterator[np.ndarray]) -> Iterator[Batch]:
         buffer = np.empty(0, np.uint8)

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
+
 from yt8m_distill.data.byte_sources import FileBytes
 from yt8m_distill.data.compression import HEAD_BYTES, Unpacked, compression_of, unpack
 from yt8m_distill.data.framing import StreamRecord, frames_of, records_of_stream, records_with_data
@@ -39,6 +41,18 @@ class OpenRecords:
     def all_bytes(self) -> int:
         """With those that are lost, as they cannot be unpacked."""
         return self.num_bytes + (self.unpacked.lost_bytes if self.unpacked else 0)
+
+    def read_into(self, buffer: np.ndarray, offset: int):
+        """Reads a part of the content; what is beyond its end becomes 0.
+
+        Args:
+            buffer: uint8, of as many bytes as are read.
+            offset: of the first one.
+        """
+        done = 0
+        while done < len(buffer) and (count := os.preadv(self.descriptor, [buffer[done:]], offset + done)):
+            done += count
+        buffer[done:] = 0
 
     def frames(self, skip: int = 0, *, read_ahead: bool = False) -> Iterator[Frame]:
         """The places of the records, reading little more than their headers; see `frames_of_file`.
