@@ -19,14 +19,17 @@ _SEEDS = st.integers(0, 2**63)
 _RECORDS = st.builds(
     lambda seed, oddity, changes: mutated(record(seed, oddity), changes), _SEEDS, st.sampled_from(ODDITIES), CHANGES
 )
-# Records, and where the layout is taken from: one of them, or one that is as it should be.
-WINDOWS = st.tuples(st.booleans(), _SEEDS, st.lists(_RECORDS, min_size=1, max_size=12))
+# The seed of a sound record, whether the window begins with it, so that the layout is its, and the others: changes of
+# it, or records of their own.
+WINDOWS = st.tuples(_SEEDS, st.booleans(), st.lists(st.one_of(CHANGES, _RECORDS), min_size=1, max_size=12))
 
 
-def check_window(window: tuple[bool, int, list[bytes]]):
+def check_window(window: tuple[int, bool, list[list[tuple] | bytes]]):
     """The same videos, positions and bad records, in any format and for any use."""
-    begins_regular, seed, records = window
-    data = [framed(each) for each in ([record(seed, 0.0)] if begins_regular else []) + records]
+    seed, begins_sound, others = window
+    sound = record(seed, 0.0)
+    records = [other if isinstance(other, bytes) else mutated(sound, other) for other in others]
+    data = [framed(each) for each in [sound] * begins_sound + records]
     ends = np.cumsum([len(each) for each in data])
     places = np.array([(0, i + 1, ends[i] - len(each), len(each), 0, 0, i + 1) for i, each in enumerate(data)])
     with tempfile.NamedTemporaryFile(suffix=".tfrecord") as written:
