@@ -190,7 +190,9 @@ class _Walk:
         """The one string of a list of bytes."""
         strings = self._field(places.begins, places.ends, _FIRST)
         text = self._field(strings.begins, strings.ends, _FIRST)
-        self._keep(strings.found & text.found & (strings.ends == places.ends) & (text.ends == places.ends), places.found)
+        self._keep(
+            strings.found & text.found & (strings.ends == places.ends) & (text.ends == places.ends), places.found
+        )
         return Ranges(text.begins, text.ends, places.found)
 
     def _packed(self, places: Ranges, tag: int) -> Ranges:

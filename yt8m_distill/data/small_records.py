@@ -127,7 +127,9 @@ class SmallRecords:
         if len(self._content) < ends[-1] + PADDING:
             self._content = np.zeros(ends[-1] + PADDING, np.uint8)
         begins = ends - (last - first)
-        for file, offset, begin, end in zip(files.tolist(), first.tolist(), begins.tolist(), ends.tolist(), strict=True):
+        for file, offset, begin, end in zip(
+            files.tolist(), first.tolist(), begins.tolist(), ends.tolist(), strict=True
+        ):
             path = self._reader.files[file]
             try:
                 with open_unchanged(path, self._reader.stamps.get(path)) as records:
@@ -195,7 +197,10 @@ class _Videos:
         view = memoryview(self.content)
         table = VideoTable(
             self.content,
-            [bytes(view[begin:end]) for begin, end in zip(ids.begins[rows].tolist(), ids.ends[rows].tolist(), strict=True)],
+            [
+                bytes(view[begin:end])
+                for begin, end in zip(ids.begins[rows].tolist(), ids.ends[rows].tolist(), strict=True)
+            ],
             np.concatenate([[0], np.cumsum(labels.counts)]),
             labels.values,
             (begins + headers)[rows],
