@@ -44,7 +44,7 @@ def _check(path: str, places: np.ndarray, spec: DatasetSpec, use: str):
     at_once, one_by_one = (RecordReader([path], spec, BadRecords(skip=True), use) for _ in range(2))
     positions, videos = one_by_one.read(places, np.empty(places[:, 3].sum(), np.uint8))
     with mock.patch.object(small_records, "FEWEST_RECORDS", 1):
-        ((positions_at_once, videos_at_once),) = small_records.SmallRecords(at_once).batches(places, len(places))
+        ((positions_at_once, videos_at_once),) = small_records.SmallRecords(at_once).batches([places])
     np.testing.assert_array_equal(positions_at_once, positions)
     assert list(map(_content, videos_at_once)) == list(map(_content, videos))
     assert at_once.bad_records.as_json() == one_by_one.bad_records.as_json()

@@ -96,18 +96,17 @@ class ReadingOrder:
 
 def in_batches(windows: Iterator[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
     """The rows of all windows in parts of `batch_size`; the last one may be smaller."""
-    for rows in in_whole_batches(windows, batch_size):
-        yield from (rows[begin : begin + batch_size] for begin in range(0, len(rows), batch_size))
+    return itertools.chain.from_iterable(batches_of_windows(windows, batch_size))
 
 
-def in_whole_batches(windows: Iterator[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
-    """The rows of all windows in parts of about a window, multiples of `batch_size`; the last one may be none."""
+def batches_of_windows(windows: Iterator[np.ndarray], batch_size: int) -> Iterator[list[np.ndarray]]:
+    """The batches of `in_batches`, together with those that are known as soon as they are."""
     rest = None
     for window in windows:
         rows = window if rest is None else np.concatenate([rest, window])
         whole = len(rows) - len(rows) % batch_size
         if whole:
-            yield rows[:whole]
+            yield [rows[begin : begin + batch_size] for begin in range(0, whole, batch_size)]
         rest = rows[whole:]
     if rest is not None and len(rest):
-        yield rest
+        yield [rest]

@@ -208,7 +208,7 @@ class _Walk:
         """Numbers of 0 or more; the last byte of each, and no other, is below 0x80."""
         self._keep((packed.begins == packed.ends) | (self._at(packed.ends - 1) < 0x80), packed.found)
         rows = np.flatnonzero(self._regular & packed.found & (packed.begins < packed.ends))
-        places, of_row = _all_places(packed.begins[rows], packed.ends[rows] - packed.begins[rows])
+        places, of_row = all_places(packed.begins[rows], packed.ends[rows] - packed.begins[rows])
         byte = self._at(places).astype(np.int64)
         last = np.flatnonzero(byte < 0x80)
         first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
@@ -225,7 +225,7 @@ class _Walk:
         lengths, stride = places.ends - places.begins, len(header) + size
         self._keep((lengths > 0) & (lengths % stride == 0), places.found)
         rows = np.flatnonzero(self._regular & places.found)
-        _, of_row = _all_places(places.begins[rows], lengths[rows] // stride)
+        _, of_row = all_places(places.begins[rows], lengths[rows] // stride)
         firsts = np.flatnonzero(np.diff(of_row, prepend=-1))
         at = places.begins[rows][of_row] + (np.arange(len(of_row)) - firsts[of_row]) * stride
         fine = np.ones(len(at), bool)
@@ -234,7 +234,7 @@ class _Walk:
         self._regular[rows[of_row[~fine]]] = False
 
 
-def _all_places(begins: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def all_places(begins: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Every place of some ranges, and the index of its range."""
     of_range = np.repeat(np.arange(len(begins)), lengths)
     before = np.cumsum(lengths) - lengths

@@ -6,7 +6,7 @@ for all of them. Only what is certain to be a good video is taken from there: an
 `RecordReader`, which reads it, or says what is wrong with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import google_crc32c
@@ -25,7 +25,7 @@ from yt8m_distill.data.record_format import (
     THIN_SAMPLING_KEY,
     problem_of,
 )
-from yt8m_distill.data.record_layout import PADDING, Layout, Numbers, Places, Ranges, places_of_records
+from yt8m_distill.data.record_layout import PADDING, Layout, Numbers, Places, Ranges, all_places, places_of_records
 from yt8m_distill.data.sequence_example import BYTES, INT64S, frame_header, regular_record
 from yt8m_distill.data.tfrecord import FOOTER_BYTES, HEADER_BYTES, masked
 from yt8m_distill.data.video import Video
@@ -35,7 +35,7 @@ from yt8m_distill.errors import UserError
 SMALL_BYTES = 1 << 13  # of a record, on average; larger ones take no longer one by one
 FEWEST_RECORDS = 16  # below, one by one is as fast
 _MOST_BYTES = 1 << 25  # read at once
-_MOST_BESIDE = 4  # times the bytes of the records: what may lie between them
+_MOST_BESIDE = 16  # times the bytes of the records: as much may be read to have them
 _TRIED_RECORDS = 4  # for a layout
 _THIN_KEYS = (THIN_FRAMES_KEY, THIN_MAX_FRAMES_KEY, THIN_SAMPLING_KEY)
 _NOT_IN_CSV = np.isin(np.arange(256), list(b',"\r\n')) | (np.arange(256) >= 0x80)
@@ -53,18 +53,23 @@ class SmallRecords:
         self._content = np.empty(0, np.uint8)
         self._buffer = np.empty(0, np.uint8)
 
-    def batches(self, places: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, "VideoTable | list[Video]"]]:
-        """The positions after the records of each batch, and their videos, valid until the next batch; bad ones left out.
+    def batches(
+        self, batches: Sequence[np.ndarray], *, prefetch: bool = False
+    ) -> Iterator[tuple[np.ndarray, "VideoTable | list[Video]"]]:
+        """The positions after the records of each batch, and their videos, bad ones left out; valid until the next one.
 
         Args:
-            places: rows of a window of `ReadingOrder`.
-            batch_size: records a batch; the last one may be smaller.
+            batches: each rows of windows of `ReadingOrder`; all together, about a window.
+            prefetch: as of `RecordReader.read`.
         """
-        window = self._window(places) if self._are_small(places) else None
-        for begin in range(0, len(places), batch_size):
-            rows = np.arange(begin, min(begin + batch_size, len(places)))
-            if window is None or self._has_changed(places[rows]):
-                yield self._one_by_one(places[rows])
+        every = np.concatenate(batches)
+        window = self._window(every) if self._are_small(every) else None
+        begin = 0
+        for places in batches:
+            rows = np.arange(begin, begin + len(places))
+            begin += len(places)
+            if window is None or self._has_changed(places):
+                yield self._one_by_one(places, prefetch)
             else:
                 yield self._batch(window, places, rows)
 
@@ -74,20 +79,20 @@ class SmallRecords:
         regular = window.regular[rows]
         good = window.table.rows(window.table_rows[rows[regular]])
         if regular.all():
-            return places[rows, 4:], good
-        positions, videos = self._one_by_one(places[rows[~regular]])
+            return places[:, 4:], good
+        positions, videos = self._one_by_one(places[~regular])
         if not videos:
-            return places[rows[regular], 4:], good
-        positions = np.concatenate([places[rows[regular], 4:], positions])
+            return places[regular, 4:], good
+        positions = np.concatenate([places[regular, 4:], positions])
         order = np.lexsort(positions.T[::-1])
         every = [*good, *videos]
         return positions[order], [every[index] for index in order.tolist()]
 
-    def _one_by_one(self, places: np.ndarray) -> tuple[np.ndarray, list[Video]]:
+    def _one_by_one(self, places: np.ndarray, prefetch: bool = False) -> tuple[np.ndarray, list[Video]]:
         needed = places[:, 3].sum()
         if len(self._buffer) < needed:  # fresh memory costs as much as reading into it
             self._buffer = np.empty(needed, np.uint8)
-        return self._reader.read(places, self._buffer)
+        return self._reader.read(places, self._buffer, prefetch=prefetch)
 
     def _are_small(self, places: np.ndarray) -> bool:
         spec, num_bytes = self._reader.spec, places[:, 3].sum()
@@ -122,7 +127,7 @@ class SmallRecords:
         np.minimum.at(first, of_file, places[:, 2])
         np.maximum.at(last, of_file, places[:, 2] + places[:, 3])
         ends = np.cumsum(last - first)
-        if ends[-1] > min(_MOST_BESIDE * places[:, 3].sum(), _MOST_BESIDE * _MOST_BYTES):
+        if ends[-1] > min(_MOST_BESIDE * places[:, 3].sum(), 2 * _MOST_BYTES):
             return None
         if len(self._content) < ends[-1] + PADDING:
             self._content = np.zeros(ends[-1] + PADDING, np.uint8)
@@ -154,7 +159,7 @@ class SmallRecords:
                 continue
             layout = Layout.of(record)
             if layout and layout.kinds.get(spec.id_key) == BYTES and set(spec.feature_names) <= set(layout.sizes):
-                return layout
+                return Layout({LABELS_KEY: INT64S, **layout.kinds}, layout.sizes)  # others may have labels
         return None
 
 
@@ -228,19 +233,15 @@ class _Videos:
     def _are_ids_fine(self, ids: Ranges) -> np.ndarray:
         if self.use == LEARNING:
             return ids.found
-        rows = np.flatnonzero(self.places.regular & ids.found)
-        of_row = np.repeat(rows, (ids.ends - ids.begins)[rows])
-        before = np.cumsum((ids.ends - ids.begins)[rows]) - (ids.ends - ids.begins)[rows]
-        at = np.arange(len(of_row)) + np.repeat(ids.begins[rows] - before, (ids.ends - ids.begins)[rows])
-        fine = ids.found.copy()
-        fine[of_row[_NOT_IN_CSV[self.content[at]]]] = False
+        fine = self.places.regular & ids.found
+        rows = np.flatnonzero(fine)
+        places, of_row = all_places(ids.begins[rows], ids.ends[rows] - ids.begins[rows])
+        fine[rows[of_row[_NOT_IN_CSV[self.content[places]]]]] = False
         return fine
 
     def _are_labels_fine(self) -> np.ndarray:
-        """Each in [0, classes), none twice; what is not read need not be."""
-        if LABELS_KEY not in self.layout.kinds:
-            return np.ones(len(self.places.regular), bool)
-        if LABELS_KEY not in self.places.numbers:
+        """Each in [0, classes), none twice."""
+        if LABELS_KEY not in self.places.numbers:  # of another kind
             return np.zeros(len(self.places.regular), bool)
         fine = np.ones(len(self.places.regular), bool)
         values, counts = self.places.numbers[LABELS_KEY]
@@ -253,7 +254,7 @@ class _Videos:
 
     def _labels(self, rows: np.ndarray) -> Numbers:
         """Those of some records."""
-        if self.use == PREDICTION or LABELS_KEY not in self.places.numbers:
+        if self.use == PREDICTION:
             return Numbers(np.zeros(0, np.int64), np.zeros(len(rows), np.int64))
         values, counts = self.places.numbers[LABELS_KEY]
         kept = np.zeros(len(counts), bool)
@@ -262,25 +263,22 @@ class _Videos:
 
     def _are_thinned(self) -> np.ndarray:
         """Whether records hold the frames that the spec says: all, or those of thin shards."""
-        fine = np.ones(len(self.places.regular), bool)
+        spec, lacks_all = self.spec, np.ones(len(self.places.regular), bool)
         for key in _THIN_KEYS:
-            expected = self._expected_thinning(key)
-            has = self.places.has.get(key, ~fine & fine)
-            if expected is None:
-                fine &= ~has
-            elif isinstance(expected, int) and self.layout.kinds.get(key) == INT64S:
-                values, counts = self.places.numbers[key]
-                one = counts == 1
-                same = np.zeros(len(fine), bool)
-                same[one] = values[np.repeat(one, counts)] == expected
-                fine &= has & same
-            else:
-                fine &= False
-        return fine
+            lacks_all &= ~self.places.has.get(key, np.zeros_like(lacks_all))
+        if spec.thin_frames is None:
+            return lacks_all
+        if spec.thin_sampling != "uniform" or THIN_SAMPLING_KEY in self.layout.kinds:
+            return np.zeros_like(lacks_all)
+        return self._is_number(THIN_FRAMES_KEY, spec.thin_frames) & self._is_number(
+            THIN_MAX_FRAMES_KEY, spec.max_frames
+        )
 
-    def _expected_thinning(self, key: str) -> int | str | None:
-        if self.spec.thin_frames is None:
-            return None
-        if key == THIN_SAMPLING_KEY:
-            return None if self.spec.thin_sampling == "uniform" else self.spec.thin_sampling
-        return self.spec.thin_frames if key == THIN_FRAMES_KEY else self.spec.max_frames
+    def _is_number(self, key: str, number: int) -> np.ndarray:
+        """Whether a key of the context holds just this number."""
+        same = np.zeros(len(self.places.regular), bool)
+        if key in self.places.numbers:
+            values, counts = self.places.numbers[key]
+            single = counts == 1
+            same[single] = values[np.repeat(single, counts)] == number
+        return same & self.places.has.get(key, same)
