@@ -6,7 +6,7 @@ before, where that is damaged as well: bytes may be missing from it, and its len
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -53,10 +53,8 @@ def frames_of(source: ByteSource) -> Iterator[Frame]:
             if before is not None:
                 yield before
             source.forget(offset)
-            before = frame
-            for frame in _next_small_frames(source, before):
-                yield before
-                before = frame
+            *done, before = frame, *_next_small_frames(source, frame)
+            yield from done
             number, offset = before.number + 1, before.end
             continue
         gap = Frame(number, offset, 0, is_gap=True)
@@ -91,25 +89,26 @@ def _frame_at(source: ByteSource, number: int, offset: int) -> Frame | None:
     return Frame(number, offset, num_bytes, too_long)
 
 
-def _next_small_frames(source: ByteSource, before: Frame) -> Iterator[Frame]:
+def _next_small_frames(source: ByteSource, before: Frame) -> Iterable[Frame]:
     """Records that follow a small one, as `_frame_at` would find them, as far as their headers are read in one piece.
 
     A piece of a file costs about as much as a header of it, and checksums of many headers as much as those of a few.
     """
     if before.num_bytes > _SMALL_BYTES:
-        return
+        return ()
     block = source.read(before.end, _TOGETHER_BYTES)
     places, at = [], 0
     while at + HEADER_BYTES <= len(block):
         places.append(at)
         at += HEADER_BYTES + _LENGTH.unpack_from(block, at)[0] + FOOTER_BYTES
-    ends = [*places, at][1:]
-    matching = headers_match(np.frombuffer(block, np.uint8), np.array(places, np.int64)).tolist()
-    for number, (place, end, matches) in enumerate(zip(places, ends, matching, strict=True), before.number + 1):
-        # Only the last one may lead beyond the block.
-        if not matches or (end > len(block) and not source.holds(before.end + end)) or end - place > MAX_RECORD_BYTES:
-            return
-        yield Frame(number, before.end + place, end - place)
+    ends = np.array([*places, at], np.int64)
+    begins, sizes = ends[:-1], np.diff(ends)
+    whole = headers_match(np.frombuffer(block, np.uint8), begins) & (sizes <= MAX_RECORD_BYTES)
+    if at > len(block) and not source.holds(before.end + at):  # only the last one may lead beyond the block
+        whole[-1:] = False
+    count = len(whole) if whole.all() else int(whole.argmin())
+    numbers = range(before.number + 1, before.number + 1 + count)
+    return map(Frame, numbers, (before.end + begins).tolist(), sizes.tolist())
 
 
 def _ended(source: ByteSource, gap: Frame, found: int | None) -> Frame:

@@ -61,13 +61,14 @@ class OpenRecords:
         """
         number, readable, asked = 0, 0, 0
         for frame in frames_of(FileBytes(self.descriptor, self.num_bytes)):
-            number = frame.number
-            readable += frame.problem is None
-            if frame.problem is None and readable <= skip:
-                continue
-            if read_ahead and frame.problem is None and frame.end >= asked:
-                asked = frame.offset + READ_AHEAD_BYTES
-                ask_for(self.descriptor, frame.offset, READ_AHEAD_BYTES)
+            number, offset, num_bytes, problem, _ = frame
+            if problem is None:
+                readable += 1
+                if readable <= skip:
+                    continue
+                if read_ahead and offset + num_bytes >= asked:
+                    asked = offset + READ_AHEAD_BYTES
+                    ask_for(self.descriptor, offset, READ_AHEAD_BYTES)
             yield frame
         if self.unpacked and self.unpacked.problem:
             yield Frame(number + 1, self.num_bytes, self.unpacked.lost_bytes, self.unpacked.problem)

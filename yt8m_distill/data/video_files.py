@@ -176,10 +176,11 @@ class VideoFiles:
         with open_unchanged(path, self.stamps.get(path)) as records:
             self.bad_records.note_file(path, records.all_bytes)
             for frame in records.frames(skip, read_ahead=read_ahead):
-                if frame.problem:
-                    self.bad_records.note(path, BadRecord(frame.number, frame.num_bytes, frame.problem, frame.is_gap))
-                elif reads_all or _is_among(self.fraction, path, frame.number) != self.rest:
-                    yield file, frame.number, frame.offset, frame.num_bytes
+                number, offset, num_bytes, problem, is_gap = frame
+                if problem:
+                    self.bad_records.note(path, BadRecord(number, num_bytes, problem, is_gap))
+                elif reads_all or _is_among(self.fraction, path, number) != self.rest:
+                    yield file, number, offset, num_bytes
 
 
 def _is_among(fraction: float, path: str, number: int) -> bool:
