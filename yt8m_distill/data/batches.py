@@ -239,13 +239,9 @@ def _frames(
     videos: Sequence[Video], spec: DatasetSpec, counts: np.ndarray, indices: np.ndarray | None = None
 ) -> np.ndarray:
     """(batch, longest, features): the first frames of every video, as many as it has, or those at `indices`."""
-    frames = np.empty((len(videos), counts.max(initial=0), spec.frame_size), spec.frame_dtype)
     if isinstance(videos, VideoTable):
-        steps = np.arange(frames.shape[1])
-        is_real = steps < counts[:, np.newaxis]
-        videos.copy_frames(frames, np.where(is_real, steps if indices is None else indices[:, : len(steps)], 0))
-        frames[~is_real] = 0
-        return frames
+        return _frames_of_table(videos, counts, indices)
+    frames = np.empty((len(videos), counts.max(initial=0), spec.frame_size), spec.frame_dtype)
     for row, (video, count) in enumerate(zip(videos, counts, strict=True)):
         begin = 0
         for feature, size in zip(video.features, spec.feature_sizes, strict=True):
@@ -255,6 +251,15 @@ def _frames(
             begin += size
         frames[row, count:] = 0
     return _l2_normalized(frames) if spec.level == VIDEO and spec.normalized else frames
+
+
+def _frames_of_table(videos: VideoTable, counts: np.ndarray, indices: np.ndarray | None) -> np.ndarray:
+    steps = np.arange(counts.max(initial=0))
+    is_real = steps < counts[:, np.newaxis]
+    frames = videos.copied_frames(np.where(is_real, steps if indices is None else indices[:, : len(steps)], 0))
+    if not is_real.all():
+        frames[~is_real] = 0
+    return frames
 
 
 def _l2_normalized(frames: np.ndarray) -> np.ndarray:

@@ -90,8 +90,12 @@ class ReadingOrder:
         order = np.arange(len(places))
         if self.seed is not None:
             np.random.default_rng((self.seed, group, window)).shuffle(order)
-        positions = [(group, window, number) for number in range(1, len(places) + 1)]
-        return np.concatenate([np.array(places, np.int64)[order], np.array(positions, np.int64)], axis=1)
+        rows = np.empty((len(places), 7), np.int64)
+        numbers = np.fromiter(itertools.chain.from_iterable(places), np.int64, 4 * len(places))
+        rows[:, :4] = numbers.reshape(-1, 4)[order]
+        rows[:, 4:6] = group, window
+        rows[:, 6] = np.arange(1, len(places) + 1)
+        return rows
 
 
 def in_batches(windows: Iterator[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:

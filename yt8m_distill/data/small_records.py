@@ -6,6 +6,8 @@ for all of them. Only what is certain to be a good video is taken from there: an
 `RecordReader`, which reads it, or says what is wrong with it.
 """
 
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from yt8m_distill.config.dataset import FRAME, DatasetSpec
 from yt8m_distill.data.reading import RecordReader
-from yt8m_distill.data.record_files import FileStamp, open_unchanged
+from yt8m_distill.data.record_files import open_unchanged
 from yt8m_distill.data.record_format import (
     LABELS_KEY,
     LEARNING,
@@ -77,9 +79,10 @@ class SmallRecords:
         self, window: "_Window", places: np.ndarray, rows: np.ndarray
     ) -> tuple[np.ndarray, "VideoTable | list[Video]"]:
         regular = window.regular[rows]
-        good = window.table.rows(window.table_rows[rows[regular]])
         if regular.all():
-            return places[:, 4:], good
+            begin = window.table_rows[rows[0]]
+            return places[:, 4:], window.table[begin : begin + len(rows)]
+        good = window.table.rows(window.table_rows[rows[regular]])
         positions, videos = self._one_by_one(places[~regular])
         if not videos:
             return places[regular, 4:], good
@@ -101,12 +104,14 @@ class SmallRecords:
 
     def _has_changed(self, places: np.ndarray) -> bool:
         """Whether a file is not as it was: what is read one by one then says so."""
-        stamps = self._reader.stamps
-        try:
-            now = {path: FileStamp.of(path) for path in {self._reader.files[file] for file in places[:, 0].tolist()}}
-        except OSError:
-            return True
-        return any(stamp != stamps.get(path, stamp) for path, stamp in now.items())
+        for path in {self._reader.files[file] for file in places[:, 0].tolist()}:
+            try:
+                status, stamp = os.stat(path), self._reader.stamps.get(path)
+            except OSError:
+                return True
+            if stamp and (stamp.num_bytes, stamp.written) != (status.st_size, status.st_mtime_ns):
+                return True
+        return False
 
     def _window(self, places: np.ndarray) -> "_Window | None":
         begins = self._load(places)
@@ -199,13 +204,9 @@ class _Videos:
         labels = self._labels(rows)
         begins = np.stack([self.places.frames[name].begins for name in self.spec.feature_names], axis=1)
         headers = np.array(strides) - self.spec.feature_sizes
-        view = memoryview(self.content)
         table = VideoTable(
             self.content,
-            [
-                bytes(view[begin:end])
-                for begin, end in zip(ids.begins[rows].tolist(), ids.ends[rows].tolist(), strict=True)
-            ],
+            self._strings(ids, rows),
             np.concatenate([[0], np.cumsum(labels.counts)]),
             labels.values,
             (begins + headers)[rows],
@@ -215,6 +216,12 @@ class _Videos:
             read.min(axis=1)[rows].astype(np.int32),
         )
         return _Window(regular, np.cumsum(regular) - 1, table)
+
+    def _strings(self, texts: Ranges, rows: np.ndarray) -> list[bytes]:
+        lengths = texts.ends[rows] - texts.begins[rows]
+        joined = self.content[all_places(texts.begins[rows], lengths)[0]].tobytes()
+        ends = np.cumsum(lengths).tolist()
+        return [joined[begin:end] for begin, end in itertools.pairwise([0, *ends])]
 
     def _frame_counts(self) -> tuple[np.ndarray, list[int]]:
         """Frames of each feature, (records, features), and the bytes from one to the next."""

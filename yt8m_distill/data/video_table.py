@@ -46,7 +46,8 @@ class VideoTable(Sequence[Video]):
 
     def __getitem__(self, index):
         if isinstance(index, slice):
-            return self.rows(np.arange(len(self))[index])
+            begin, end, step = index.indices(len(self))
+            return self._part(begin, max(begin, end)) if step == 1 else self.rows(np.arange(begin, end, step))
         row = range(len(self))[index]
         begin, end = self.label_ends[row : row + 2].tolist()
         return Video(
@@ -77,19 +78,23 @@ class VideoTable(Sequence[Video]):
         """int64, the video of each of `labels`."""
         return np.repeat(np.arange(len(self)), np.diff(self.label_ends))
 
-    def copy_frames(self, frames: np.ndarray, indices: np.ndarray):
-        """Copies frames, those of all features side by side.
+    def copied_frames(self, indices: np.ndarray) -> np.ndarray:
+        """Some frames of every video, those of all features side by side: uint8 (videos, frames, sum of the sizes).
 
         Args:
-            frames: uint8 (videos, frames, sum of the sizes), to copy into.
-            indices: int (videos, frames) or (1, frames), each below the number of frames of its video.
+            indices: int (videos, frames), each below the number of frames of its video.
         """
-        begin = 0
+        parts = []
         for feature, (stride, size) in enumerate(zip(self.strides, self.sizes, strict=True)):
-            places = self.frames[:, feature, np.newaxis] + indices * stride
-            every = np.lib.stride_tricks.sliding_window_view(self.content, size)
-            frames[:, :, begin : begin + size] = every[places]
-            begin += size
+            from_every_byte = np.ndarray((len(self.content) - size + 1, size), np.uint8, self.content, strides=(1, 1))
+            parts.append(from_every_byte[self.frames[:, feature, np.newaxis] + indices * stride])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+
+    def _part(self, begin: int, end: int) -> "VideoTable":
+        ends = self.label_ends[begin : end + 1]
+        labels = self.labels[ends[0] : ends[-1]]
+        arrays = self.frames[begin:end], self.counts[begin:end], self.strides, self.sizes, self.num_frames[begin:end]
+        return VideoTable(self.content, self.video_ids[begin:end], ends - ends[0], labels, *arrays)
 
     def _feature(self, row: int, feature: int) -> np.ndarray:
         begin, stride = self.frames[row, feature], self.strides[feature]
