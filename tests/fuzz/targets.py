@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import files, films, network_files, records, requests, texts
+from tests.fuzz import files, films, network_files, records, requests, texts, windows
 
 LONGEST_SECONDS = 60  # for one input: more counts as a hang
 
@@ -32,6 +32,7 @@ TARGETS = {
     "records": Target(records.RECORDS, records.check_record, 60),
     "video_level_records": Target(records.VIDEO_LEVEL_RECORDS, records.check_video_level_record, 10),
     "rated_records": Target(records.RATED_RECORDS, records.check_rated_record, 10),
+    "windows": Target(windows.WINDOWS, windows.check_window, 10),
     "files": Target(files.FILES, files.check_file, 8),
     "films": Target(films.FILMS, films.check_film, 1),
     "network_files": Target(network_files.NETWORK_FILES, network_files.check_network_file, 4),

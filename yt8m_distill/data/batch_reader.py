@@ -10,7 +10,8 @@ from yt8m_distill.config.shard import Shard
 from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.prefetch import prefetched
 from yt8m_distill.data.reading import RecordReader
-from yt8m_distill.data.reading_order import in_batches
+from yt8m_distill.data.reading_order import batches_of_windows, in_batches
+from yt8m_distill.data.small_records import SmallRecords
 from yt8m_distill.data.video import Video
 
 
@@ -47,20 +48,18 @@ class BatchReader:
         return prefetched(self._shards(windows) if self.reads_shard_only else self._whole_batches(windows))
 
     def _whole_batches(self, windows: Iterator[np.ndarray]) -> Iterator[Batch]:
-        buffer = np.empty(0, np.uint8)
-        for places in in_batches(windows, self.batch_size):
-            buffer = _large_enough(buffer, places)
-            positions, videos = self.records.read(places, buffer)
-            if videos:  # all records of a batch may have been skipped
-                yield self._batch(videos, positions)
+        records = SmallRecords(self.records)
+        for batches in batches_of_windows(windows, self.batch_size):
+            for positions, videos in records.batches(batches):
+                if videos:  # all records of a batch may have been skipped
+                    yield self._batch(videos, positions)
 
     def _shards(self, windows: Iterator[np.ndarray]) -> Iterator[Batch]:
-        buffer = np.empty(0, np.uint8)
-        for places in in_batches(windows, self.batch_size):
-            places_of_shard = self.shard.of_at_least_one(places)
-            buffer = _large_enough(buffer, places_of_shard)
-            _, videos = self.records.read(places_of_shard, buffer, prefetch=True)
-            yield {**self._arrays(videos), "position": places[-1:, 4:], "videos_of_all": len(places)}
+        records = SmallRecords(self.records)
+        for batches in batches_of_windows(windows, self.batch_size):
+            of_shard = [self.shard.of_at_least_one(places) for places in batches]
+            for places, (_, videos) in zip(batches, records.batches(of_shard, prefetch=True), strict=True):
+                yield {**self._arrays(videos), "position": places[-1:, 4:], "videos_of_all": len(places)}
 
     def _segment_batches(self, windows: Iterator[np.ndarray]) -> Iterator[Batch]:
         """The segments of whole records, as many as fit into a batch: it ends where a `Position` is."""
@@ -84,9 +83,3 @@ class BatchReader:
 
     def _arrays(self, videos: Sequence[Video]) -> Batch:
         return self.view.batch(videos, self.records.spec, self.seed)
-
-
-def _large_enough(buffer: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The same buffer for as long as it will do: fresh memory costs as much as reading into it."""
-    needed = places[:, 3].sum()
-    return buffer if len(buffer) >= needed else np.empty(needed, np.uint8)

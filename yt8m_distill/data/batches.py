@@ -13,6 +13,7 @@ from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.data.frame_selection import counts_of_videos, needs_all_frames, sees_features, selected_indices
 from yt8m_distill.data.mixup import mixed
 from yt8m_distill.data.video import Video, all_segments, rated_segments
+from yt8m_distill.data.video_table import VideoTable
 from yt8m_distill.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class View:
         """The videos or segments as arrays."""
         batch = self._frames(videos, spec, seed)
         if self.mixup:
-            batch = mixed(batch, [video.key for video in videos], self.mixup, seed)
+            batch = mixed(batch, _keys(videos), self.mixup, seed)
         return batch if self.stored is None else {**batch, **self.stored.of(example_ids(batch))}
 
     def _frames(self, videos: Sequence[Video], spec: DatasetSpec, seed: int) -> Batch:
@@ -157,7 +158,7 @@ def frames_and_choices(
     videos: Sequence[Video], spec: DatasetSpec, selection: FrameSelection, seed: int
 ) -> dict[str, np.ndarray]:
     """A batch with all frames and, in "choices", how many of them the student is to choose: see `VideoModel`."""
-    counts = counts_of_videos(selection, _counts(videos), [video.key for video in videos], seed)
+    counts = counts_of_videos(selection, _counts(videos), _keys(videos), seed)
     return {**all_frames(videos, spec), "choices": choices_of(counts)}
 
 
@@ -177,7 +178,7 @@ def _selected(
 ) -> tuple[np.ndarray, np.ndarray]:
     counts = _counts(videos)
     values = _values(videos, spec, counts) if sees_features(selection) else None
-    return selected_indices(selection, counts, [video.key for video in videos], seed, values)
+    return selected_indices(selection, counts, _keys(videos), seed, values)
 
 
 def _values(videos: Sequence[Video], spec: DatasetSpec, counts: np.ndarray) -> np.ndarray:
@@ -194,11 +195,20 @@ def _values(videos: Sequence[Video], spec: DatasetSpec, counts: np.ndarray) -> n
 
 
 def _counts(videos: Sequence[Video]) -> np.ndarray:
+    if isinstance(videos, VideoTable):
+        return videos.num_frames
     return np.array([video.num_frames for video in videos], np.int32)
+
+
+def _keys(videos: Sequence[Video]) -> Sequence[bytes]:
+    return videos.video_ids if isinstance(videos, VideoTable) else [video.key for video in videos]
 
 
 def _described(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
     ids = np.empty(len(videos), object)
+    if isinstance(videos, VideoTable):
+        ids[:] = videos.video_ids
+        return {"video_id": ids, **_labels(videos, spec)}
     ids[:] = [video.video_id for video in videos]
     described = {"video_id": ids, **(_scores(videos, spec) if spec.level == SEGMENT else _labels(videos, spec))}
     if videos and videos[0].start is not None:
@@ -208,6 +218,9 @@ def _described(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarr
 
 def _labels(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:
     labels = np.zeros((len(videos), spec.num_classes), np.uint8)
+    if isinstance(videos, VideoTable):
+        labels[videos.label_rows(), videos.labels] = 1
+        return {"labels": labels}
     for row, video in zip(labels, videos, strict=True):
         row[list(video.labels)] = 1
     return {"labels": labels}
@@ -226,6 +239,8 @@ def _frames(
     videos: Sequence[Video], spec: DatasetSpec, counts: np.ndarray, indices: np.ndarray | None = None
 ) -> np.ndarray:
     """(batch, longest, features): the first frames of every video, as many as it has, or those at `indices`."""
+    if isinstance(videos, VideoTable):
+        return _frames_of_table(videos, counts, indices)
     frames = np.empty((len(videos), counts.max(initial=0), spec.frame_size), spec.frame_dtype)
     for row, (video, count) in enumerate(zip(videos, counts, strict=True)):
         begin = 0
@@ -236,6 +251,15 @@ def _frames(
             begin += size
         frames[row, count:] = 0
     return _l2_normalized(frames) if spec.level == VIDEO and spec.normalized else frames
+
+
+def _frames_of_table(videos: VideoTable, counts: np.ndarray, indices: np.ndarray | None) -> np.ndarray:
+    steps = np.arange(counts.max(initial=0))
+    is_real = steps < counts[:, np.newaxis]
+    frames = videos.copied_frames(np.where(is_real, steps if indices is None else indices[:, : len(steps)], 0))
+    if not is_real.all():
+        frames[~is_real] = 0
+    return frames
 
 
 def _l2_normalized(frames: np.ndarray) -> np.ndarray:

@@ -5,8 +5,8 @@ checksum confirms them. The bytes up to there are a gap, which counts as one rec
 before, where that is damaged as well: bytes may be missing from it, and its length then leads too far.
 """
 
-import dataclasses
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -26,16 +26,20 @@ from yt8m_distill.data.tfrecord import (
     Frame,
     checked_data,
     header_places,
+    headers_match,
     length_in,
     masked,
 )
 
 SEARCH_BYTES = MAX_RECORD_BYTES  # behind damage: as far as the longest record may be
 _BLOCK_BYTES = 1 << 20  # searched at a time
+_SMALL_BYTES = 1 << 13  # of a record: behind one of at most so many, several headers are looked at together
+_TOGETHER_BYTES = 1 << 17  # that they are looked for in
 LONGEST_NAMED_BYTES = 1 << 26  # of a file that holds no record, to see what it is
 # Bytes of candidates that may be checked in vain in a file, as a crafted one may have a candidate at every 12th byte.
 _CHECKED_IN_VAIN = 1 << 30
 _LEAST_CHECKED = 1 << 12  # what a candidate counts at least
+_LENGTH = struct.Struct("<I")  # the lower half; the other one is 0
 
 
 def frames_of(source: ByteSource) -> Iterator[Frame]:
@@ -49,14 +53,16 @@ def frames_of(source: ByteSource) -> Iterator[Frame]:
             if before is not None:
                 yield before
             source.forget(offset)
-            number, offset, before = number + 1, frame.end, frame
+            *done, before = frame, *_next_small_frames(source, frame)
+            yield from done
+            number, offset = before.number + 1, before.end
             continue
         gap = Frame(number, offset, 0, is_gap=True)
         if before is not None and search.is_damaged(before):
-            before = dataclasses.replace(before, problem=CHECKSUM_WRONG)
+            before = before._replace(problem=CHECKSUM_WRONG)
             found = search.next_record(before.offset + 1)
             if found is not None and found < offset:
-                gap, before = dataclasses.replace(before, is_gap=True), None
+                gap, before = before._replace(is_gap=True), None
         else:
             if before is not None:
                 yield before
@@ -83,13 +89,35 @@ def _frame_at(source: ByteSource, number: int, offset: int) -> Frame | None:
     return Frame(number, offset, num_bytes, too_long)
 
 
+def _next_small_frames(source: ByteSource, before: Frame) -> Iterable[Frame]:
+    """Records that follow a small one, as `_frame_at` would find them, as far as their headers are read in one piece.
+
+    A piece of a file costs about as much as a header of it, and checksums of many headers as much as those of a few.
+    """
+    if before.num_bytes > _SMALL_BYTES:
+        return ()
+    block = source.read(before.end, _TOGETHER_BYTES)
+    places, at = [], 0
+    while at + HEADER_BYTES <= len(block):
+        places.append(at)
+        at += HEADER_BYTES + _LENGTH.unpack_from(block, at)[0] + FOOTER_BYTES
+    ends = np.array([*places, at], np.int64)
+    begins, sizes = ends[:-1], np.diff(ends)
+    whole = headers_match(np.frombuffer(block, np.uint8), begins) & (sizes <= MAX_RECORD_BYTES)
+    if at > len(block) and not source.holds(before.end + at):  # only the last one may lead beyond the block
+        whole[-1:] = False
+    count = len(whole) if whole.all() else int(whole.argmin())
+    numbers = range(before.number + 1, before.number + 1 + count)
+    return map(Frame, numbers, (before.end + begins).tolist(), sizes.tolist())
+
+
 def _ended(source: ByteSource, gap: Frame, found: int | None) -> Frame:
     """The gap up to the next record that was found, or up to the end of the file."""
     end = source.size() if found is None else found
     num_bytes = end - gap.offset
     if found is not None:
         problem = f"{gap.problem or LENGTH_DAMAGED}; the next record begins {num_bytes:,} bytes later"
-        return dataclasses.replace(gap, num_bytes=num_bytes, problem=problem)
+        return gap._replace(num_bytes=num_bytes, problem=problem)
     header = source.read(gap.offset, HEADER_BYTES)
     length = int.from_bytes(header[:8], "little")
     is_absurd = length + HEADER_BYTES + FOOTER_BYTES > num_bytes or not any(header)
@@ -101,7 +129,7 @@ def _ended(source: ByteSource, gap: Frame, found: int | None) -> Frame:
         problem = FILE_ENDS
     else:
         problem = f"{LENGTH_DAMAGED}; the rest of the file is lost"
-    return dataclasses.replace(gap, num_bytes=num_bytes, problem=problem)
+    return gap._replace(num_bytes=num_bytes, problem=problem)
 
 
 class _Search:

@@ -90,17 +90,27 @@ class ReadingOrder:
         order = np.arange(len(places))
         if self.seed is not None:
             np.random.default_rng((self.seed, group, window)).shuffle(order)
-        positions = [(group, window, number) for number in range(1, len(places) + 1)]
-        return np.concatenate([np.array(places, np.int64)[order], np.array(positions, np.int64)], axis=1)
+        rows = np.empty((len(places), 7), np.int64)
+        numbers = np.fromiter(itertools.chain.from_iterable(places), np.int64, 4 * len(places))
+        rows[:, :4] = numbers.reshape(-1, 4)[order]
+        rows[:, 4:6] = group, window
+        rows[:, 6] = np.arange(1, len(places) + 1)
+        return rows
 
 
 def in_batches(windows: Iterator[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
     """The rows of all windows in parts of `batch_size`; the last one may be smaller."""
+    return itertools.chain.from_iterable(batches_of_windows(windows, batch_size))
+
+
+def batches_of_windows(windows: Iterator[np.ndarray], batch_size: int) -> Iterator[list[np.ndarray]]:
+    """The batches of `in_batches`, together with those that are known as soon as they are."""
     rest = None
     for window in windows:
         rows = window if rest is None else np.concatenate([rest, window])
         whole = len(rows) - len(rows) % batch_size
-        yield from (rows[begin : begin + batch_size] for begin in range(0, whole, batch_size))
+        if whole:
+            yield [rows[begin : begin + batch_size] for begin in range(0, whole, batch_size)]
         rest = rows[whole:]
     if rest is not None and len(rest):
-        yield rest
+        yield [rest]

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
+
 from yt8m_distill.data.byte_sources import FileBytes
 from yt8m_distill.data.compression import HEAD_BYTES, Unpacked, compression_of, unpack
 from yt8m_distill.data.framing import StreamRecord, frames_of, records_of_stream, records_with_data
@@ -40,6 +42,18 @@ class OpenRecords:
         """With those that are lost, as they cannot be unpacked."""
         return self.num_bytes + (self.unpacked.lost_bytes if self.unpacked else 0)
 
+    def read_into(self, buffer: np.ndarray, offset: int):
+        """Reads a part of the content; what is beyond its end becomes 0.
+
+        Args:
+            buffer: uint8, of as many bytes as are read.
+            offset: of the first one.
+        """
+        done = 0
+        while done < len(buffer) and (count := os.preadv(self.descriptor, [buffer[done:]], offset + done)):
+            done += count
+        buffer[done:] = 0
+
     def frames(self, skip: int = 0, *, read_ahead: bool = False) -> Iterator[Frame]:
         """The places of the records, reading little more than their headers; see `frames_of_file`.
 
@@ -47,13 +61,14 @@ class OpenRecords:
         """
         number, readable, asked = 0, 0, 0
         for frame in frames_of(FileBytes(self.descriptor, self.num_bytes)):
-            number = frame.number
-            readable += frame.problem is None
-            if frame.problem is None and readable <= skip:
-                continue
-            if read_ahead and frame.problem is None and frame.end >= asked:
-                asked = frame.offset + READ_AHEAD_BYTES
-                ask_for(self.descriptor, frame.offset, READ_AHEAD_BYTES)
+            number, offset, num_bytes, problem, _ = frame
+            if problem is None:
+                readable += 1
+                if readable <= skip:
+                    continue
+                if read_ahead and offset + num_bytes >= asked:
+                    asked = offset + READ_AHEAD_BYTES
+                    ask_for(self.descriptor, offset, READ_AHEAD_BYTES)
             yield frame
         if self.unpacked and self.unpacked.problem:
             yield Frame(number + 1, self.num_bytes, self.unpacked.lost_bytes, self.unpacked.problem)

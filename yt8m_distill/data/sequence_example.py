@@ -266,12 +266,17 @@ def _int64s(value: int | Sequence[int]) -> bytes:
     return _field(_THIRD, _field(_FIRST, packed) if numbers else b"")
 
 
+def frame_header(size: int) -> bytes:
+    """The bytes before a frame of `size` bytes in a feature list, as protobuf writes them."""
+    value = _field_header(_FIRST, size)
+    bytes_list = _field_header(_FIRST, len(value) + size) + value
+    return _field_header(_FIRST, len(bytes_list) + size) + bytes_list
+
+
 def _feature_list(frames: np.ndarray) -> bytes:
     """A feature list: each frame a feature, in it a bytes list, in it one value."""
     num_frames, size = frames.shape
-    value = _field_header(_FIRST, size)
-    bytes_list = _field_header(_FIRST, len(value) + size) + value
-    header = _field_header(_FIRST, len(bytes_list) + size) + bytes_list
+    header = frame_header(size)
     rows = np.empty((num_frames, len(header) + size), np.uint8)
     rows[:, : len(header)] = np.frombuffer(header, np.uint8)
     rows[:, len(header) :] = frames

@@ -7,7 +7,7 @@ TensorFlow's own reader can neither start in the middle of a file nor continue a
 import functools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -25,8 +25,7 @@ class DamagedRecord(ValueError):
     """The problem of a record, in words; its file and number are known where it is caught."""
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """The place of one record in its file.
 
     Attributes:
@@ -91,15 +90,29 @@ def header_places(block: np.ndarray) -> np.ndarray:
     # The checksum of length 0 is not 0; without this test blocks of zeros would take long.
     others = functools.reduce(np.bitwise_or, (*byte[:4], *byte[8:]))
     places = np.flatnonzero((high == 0) & (byte[3] <= MAX_RECORD_BYTES >> 24) & (others != 0))
+    return places[_checksums_match(block, places)]
+
+
+def headers_match(block: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Whether each place holds a header: a length below 2**32, and its checksum.
+
+    Args:
+        block: uint8 array.
+        places: int64 indices, each with at least `HEADER_BYTES` bytes from it on.
+    """
+    high = block[places + 4] | block[places + 5] | block[places + 6] | block[places + 7]
+    return (high == 0) & _checksums_match(block, places)
+
+
+def _checksums_match(block: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Whether the checksum is that of a length below 2**32, at each place."""
     tables, crc_of_zeros = _length_checksums()
     crcs = np.full(len(places), crc_of_zeros, np.uint32)
-    for table, values in zip(tables, byte, strict=False):
-        crcs ^= table[values[places]]
     stored = np.zeros(len(places), np.uint32)
-    for index in range(4):
-        stored |= byte[8 + index][places].astype(np.uint32) << np.uint32(8 * index)
-    expected = (crcs >> np.uint32(15) | crcs << np.uint32(17)) + np.uint32(_MASK_DELTA)
-    return places[stored == expected]
+    for index, table in enumerate(tables):
+        crcs ^= table[block[places + index]]
+        stored |= block[places + 8 + index].astype(np.uint32) << np.uint32(8 * index)
+    return stored == (crcs >> np.uint32(15) | crcs << np.uint32(17)) + np.uint32(_MASK_DELTA)
 
 
 @functools.cache

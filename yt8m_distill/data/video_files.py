@@ -172,14 +172,15 @@ class VideoFiles:
         return self._readable_places(file, skip, read_ahead)
 
     def _readable_places(self, file: int, skip: int, read_ahead: bool) -> Iterator[Place]:
-        path = self.files[file]
+        path, reads_all = self.files[file], self._share == 1
         with open_unchanged(path, self.stamps.get(path)) as records:
             self.bad_records.note_file(path, records.all_bytes)
             for frame in records.frames(skip, read_ahead=read_ahead):
-                if frame.problem:
-                    self.bad_records.note(path, BadRecord(frame.number, frame.num_bytes, frame.problem, frame.is_gap))
-                elif self._share == 1 or _is_among(self.fraction, path, frame.number) != self.rest:
-                    yield file, frame.number, frame.offset, frame.num_bytes
+                number, offset, num_bytes, problem, is_gap = frame
+                if problem:
+                    self.bad_records.note(path, BadRecord(number, num_bytes, problem, is_gap))
+                elif reads_all or _is_among(self.fraction, path, number) != self.rest:
+                    yield file, number, offset, num_bytes
 
 
 def _is_among(fraction: float, path: str, number: int) -> bool:

@@ -19,6 +19,7 @@ from yt8m_distill.config.shard import Shard
 from yt8m_distill.data.bad_records import report_skipped
 from yt8m_distill.data.batches import Batch, View, check_view
 from yt8m_distill.data.reading_order import BEGINNING, Position, position_after
+from yt8m_distill.data.record_files import FileStamp
 from yt8m_distill.data.record_format import PREDICTION
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.devices.precision import warn_where_slow
@@ -240,12 +241,12 @@ def _describe_run(config: InferenceConfig, trained: TrainedModel, view: View, vi
 
 def _describe_work(trained: TrainedModel, view: View, videos: VideoFiles, names) -> dict[str, Any]:
     """Everything that the predictions depend on: model, frames, class names and input files."""
-    stats = [(os.path.realpath(path), os.stat(path)) for path in videos.files]
+    stamps = {path: videos.stamps.get(path) or FileStamp.of(path) for path in videos.files}
     return {
         "model": loading.fingerprint(trained),
         "frames": view.selection.describe(),
         "names": names and list(names.items()),
-        "files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats],
+        "files": [[os.path.realpath(path), stamp.num_bytes, stamp.written] for path, stamp in stamps.items()],
     }
 
 

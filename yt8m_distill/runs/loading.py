@@ -124,6 +124,8 @@ def _built_for(config: RunConfig, role: str, precision: str, stored: pathlib.Pat
         keras.utils.clear_session(free_memory=False)  # else the variables would get memory later
         problem = str(error).removesuffix(".")
         raise UserError(f"the model of config.json does not fit '{stored}': {problem}.") from error
+    for variable in model.trainable_variables:  # all are loaded; random numbers for them would take longer than that
+        variable._initializer = keras.initializers.Zeros()  # Keras has no public way to it
     with keras.StatelessScope():  # on exit, all variables get memory
         pass
     return model
