@@ -110,6 +110,9 @@ def _train_in(
     warn_where_slow(config.learning.precision)
     if config.learning.deterministic:
         tf.config.experimental.enable_op_determinism()
+        # With it, a student that learns to choose its frames had another loss in some runs: its step also reads what
+        # it updates, by two passes of the same model.
+        tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
     if config.init_from is not None and not finished:
         check_start(config)
     teachers = _finished_teachers(config, run, devices) if config.training_mode == "serial" else []
