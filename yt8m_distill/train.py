@@ -14,7 +14,8 @@ def main(config: TrainCommand):
     if report is None:
         print("This worker is done; the first one has written the results.")
         return
-    commands = report.next_commands(config.training.plugins)
+    training = config.training
+    commands = report.next_commands(training.plugins, holds_out=training.validation_fraction > 0)
     print(f"\n{report.table()}\n\nThe run is in {report.train_dir}. Next:\n{commands}")
 
 

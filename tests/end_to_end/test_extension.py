@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from tests.end_to_end.commands import kill_after, train
+from tests.end_to_end.commands import kill_after, stop_after, train
 from tests.end_to_end.test_resuming import assert_same_end
 from yt8m_distill.files.untrusted import read_json
 from yt8m_distill.runs.directory import RunDir
@@ -49,7 +49,8 @@ def test_a_longer_run_ends_as_one_that_was_longer_from_the_start(data, tmp_path,
     assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 
-def test_a_run_that_was_interrupted(data, tmp_path):
+@pytest.mark.parametrize("interrupt", [stop_after, kill_after])
+def test_a_run_that_was_interrupted(data, tmp_path, interrupt):
     """In its second stage, and again while it is trained longer in its first."""
     of_teacher = [flag for flag in options(data, "--training_mode=teacher", "--num_epochs=1") if "student" not in flag]
     assert train(data, tmp_path / "teacher", *of_teacher) == 0
@@ -57,7 +58,7 @@ def test_a_run_that_was_interrupted(data, tmp_path):
     assert train(data, tmp_path / "whole", *arguments, "--num_epochs=2", "--finetune_epochs=1") == 0
     for epochs, step in ((1, 7), (2, 5)):
         with pytest.MonkeyPatch.context() as patch:
-            kill_after(patch, step)
+            interrupt(patch, step)
             assert train(data, tmp_path / "run", *arguments, f"--num_epochs={epochs}", "--finetune_epochs=1") == 1
     assert train(data, tmp_path / "run", *arguments, "--num_epochs=2", "--finetune_epochs=1") == 0
     assert_same_end(tmp_path / "run", tmp_path / "whole")

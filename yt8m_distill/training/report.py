@@ -101,18 +101,20 @@ class Report:
         points = [Point(row.frames, row.multiply_accumulates or row.frames, row.metrics["GAP@20"]) for row in rows]
         return [knee.describe(points, "multiply-accumulates" if counted else "frames")]
 
-    def next_commands(self, plugins: Sequence[str] = ()) -> str:
+    def next_commands(self, plugins: Sequence[str] = (), *, holds_out: bool = False) -> str:
         """Commands to run next, one per line, to copy.
 
         Args:
             plugins: of the run, which the commands must be given, too.
+            holds_out: whether, without evaluation files, a part of the training videos is evaluated.
         """
         run, pattern = shlex.quote(self.train_dir), shlex.quote(self.eval_data_pattern or "PATTERN")
+        evaluated = "" if holds_out and self.eval_data_pattern is None else f" --eval_data_pattern={pattern}"
         run += f" --plugins={shlex.quote(','.join(plugins))}" if plugins else ""
         return "\n".join(
             [
                 f"  tensorboard --logdir={shlex.quote(self.train_dir)}",
-                f"  python eval.py --train_dir={run} --eval_data_pattern={pattern}",
+                f"  python eval.py --train_dir={run}{evaluated}",
                 f"  python inference.py --train_dir={run} --input_data_pattern={pattern} --output_file=predictions.csv",
             ]
         )
