@@ -189,6 +189,11 @@ def test_the_rest_is_what_a_fraction_leaves_out(videos):
     part = dataclasses.replace(videos, fraction=0.7)
     rest = dataclasses.replace(part, rest=True)
     chosen, others = ids(part.ordered_batches(View(), 4)), ids(rest.ordered_batches(View(), 4))
+    for whole, of_whole in ((part, chosen), (rest, others)):
+        assert ids(whole.part(1.0).ordered_batches(View(), 4)) == of_whole
+        some = ids(whole.part(0.5).ordered_batches(View(), 4))
+        assert set(some) < set(of_whole)
+        assert some
     assert sorted(chosen + others) == sorted(ids(videos.ordered_batches(View(), 4)))
     assert chosen
     assert others

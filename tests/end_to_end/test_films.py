@@ -165,6 +165,10 @@ def test_a_part_of_one_folder_is_held_out(folder, capsys):
     videos = evaluation_videos(None, RunDir(folder / "held_out").read_config(), "eval_data_pattern")
     assert metrics["examples"] == sum(1 for _ in videos.videos()) < len(kept)
     capsys.readouterr()
+    exported = ["export", f"--train_dir={folder}/held_out", f"--output_dir={folder}/held_out_export"]
+    assert export_main(exported) == 0
+    manifest = json.loads((folder / "held_out_export/export.json").read_text())
+    assert (manifest["gap_videos"], manifest["gap"]) == (7, pytest.approx(metrics["GAP@20"], abs=1e-4))
     seen_all = f"--teacher_dir={folder}/run"
     assert train(folder, "leak", "--validation_fraction=.4", seen_all, "--teacher_role=student") == 2
     assert "was trained on videos that --validation_fraction=0.4 holds out" in capsys.readouterr().err

@@ -132,6 +132,11 @@ class VideoFiles:
         records = len(lengths) if len(lengths) < count else self.num_bytes / np.mean(lengths)
         return max(min(len(lengths), 1), round(self._share * records * self._examples_each(count, view or View())))
 
+    def part(self, share: float) -> "VideoFiles":
+        """A share of these videos, always the same ones."""
+        kept = share * self._share
+        return replace(self, fraction=1 - kept if self.rest else kept)
+
     @property
     def _share(self) -> float:
         """The share of the records that is read."""

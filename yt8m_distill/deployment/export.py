@@ -184,7 +184,7 @@ def _videos(config: ExportConfig, trained: trained_model.TrainedModel, network: 
     check_view(videos.spec, View(network.selection), "eval_data_pattern")
     check_segments(videos, "eval_data_pattern")
     expected = max(videos.estimated_videos(), 1)
-    return dataclasses.replace(videos, fraction=min(1.0, config.eval_videos / expected))
+    return videos.part(min(1.0, config.eval_videos / expected))
 
 
 def _write_files(config: ExportConfig, network: Network, names: Sequence[str] | None, folder: pathlib.Path):
