@@ -1,10 +1,14 @@
 """Packaging of yt8m_distill; the settings of ruff and pytest are in pyproject.toml."""
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
-README = pathlib.Path(__file__).parent / "README.md"
+ROOT = pathlib.Path(__file__).parent
+README = ROOT / "README.md"
+# Declared in the package, which is not imported here: that would need its dependencies.
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "yt8m_distill/__init__.py").read_text("utf-8"), re.MULTILINE)[1]
 
 TENSORFLOW_RANGE = ">=2.21,<2.22"
 EXPORT = ["ai-edge-litert>=2.3,<3", "onnx>=1.23,<2", "onnxruntime>=1.31,<2", "tf2onnx>=1.17,<2"]
@@ -18,13 +22,15 @@ COMMANDS = (
 
 setup(
     name="yt8m_distill",
-    version="0.1.0",
+    version=VERSION,
     description="Video classification with fewer frames: teachers see all frames of a video, students only k",
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
+    author="The yt8m_distill authors",
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["yt8m_distill", "yt8m_distill.*"]),
+    package_data={"yt8m_distill": ["py.typed"]},
     python_requires=">=3.11,<3.14",
     # TensorFlow and Keras are held to the minor version the tests ran with: optimizer and checkpoint internals that
     # exact resume depends on move between minor versions. TensorFlow 2.21 no longer brings tensorboard itself.
@@ -59,14 +65,20 @@ setup(
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW_RANGE}"],
     },
     entry_points={
-        "console_scripts": [f"yt8m-{name.replace('_', '-')} = yt8m_distill.{name}:main" for name in COMMANDS]
+        "console_scripts": [
+            "yt8m = yt8m_distill.__main__:main",
+            *(f"yt8m-{name.replace('_', '-')} = yt8m_distill.{name}:main" for name in COMMANDS),
+        ]
     },
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
         "Intended Audience :: Science/Research",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
 )

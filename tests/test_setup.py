@@ -71,7 +71,8 @@ def test_every_dependency_has_a_tested_range(arguments):
 
 def test_every_command_has_a_console_script_that_takes_no_arguments(arguments):
     scripts = dict(entry.split(" = ") for entry in arguments["entry_points"]["console_scripts"])
-    assert scripts == {f"yt8m-{name.replace('_', '-')}": f"{PACKAGE}.{name}:main" for name in COMMANDS.split()}
+    of_commands = {f"yt8m-{name.replace('_', '-')}": f"{PACKAGE}.{name}:main" for name in COMMANDS.split()}
+    assert scripts == {"yt8m": f"{PACKAGE}.__main__:main", **of_commands}
     for target in scripts.values():
         module, _, function = target.partition(":")
         inspect.signature(getattr(importlib.import_module(module), function)).bind()  # TypeError: one is missing

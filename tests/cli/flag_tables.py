@@ -5,6 +5,7 @@ import re
 
 from tests.cli.commands import CONFIGS
 from tests.test_architecture import ROOT
+from yt8m_distill.__main__ import summary
 from yt8m_distill.cli.flags import flag_default
 from yt8m_distill.config.settings import Setting, Settings, settings_of
 
@@ -25,13 +26,12 @@ def page() -> str:
 
 def _section(name: str, kind: type[Settings]) -> str:
     module = importlib.import_module(f"yt8m_distill.{name.removesuffix('.py').removeprefix('yt8m_distill.')}")
-    summary = module.__doc__.partition("\n")[0].partition(": python")[0].rstrip(":.")
     command = f"python {name}" if name.endswith(".py") else f"python -m {name}"
     rules = settings_of(kind).values()
     arguments = [rule.argument for rule in rules if rule.argument not in ("", "*")]
     rows = "".join(_row(rule) for rule in sorted(rules, key=lambda rule: rule.name) if not rule.argument)
     call = " ".join([command, *arguments])
-    return f"\n## `{call}`\n\n{summary}.\n\n| flag | default | |\n|---|---|---|\n{rows}"
+    return f"\n## `{call}`\n\n{summary(module)}.\n\n| flag | default | |\n|---|---|---|\n{rows}"
 
 
 def _row(rule: Setting) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli import flag_tables
 from tests.cli.commands import CONFIGS
+from tests.test_architecture import PACKAGE, SCRIPTS
 from yt8m_distill.cli.flags import parse
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -24,16 +25,23 @@ def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
         text = path.read_text(encoding="utf-8")
         blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         lines = [line for block in blocks for line in _expanded(block.replace("\\\n", " ").splitlines(), variables)]
-        lines = [*filter(re.compile(r"(.* )?python ").match, lines), *re.findall(r"`(python [^`\n]+ [^`\n]+)`", text)]
+        calls = re.findall(r"`((?:python|yt8m) [^`\n]+ [^`\n]+)`", text)
+        lines = [*filter(re.compile(r"(.* )?(python|yt8m) ").match, lines), *calls]
         for line in lines:
-            words = [word for word in shlex.split(line.rpartition("&& ")[2], comments=True) if word != "-m"]
-            if (
-                len(words) > 2
-                and words[0] == "python"
-                and words[1] in CONFIGS
-                and not re.search("--(help|plugins)", line)
-            ):
-                yield words[1], tuple(words[2:])
+            script, *arguments = _call(shlex.split(line.rpartition("&& ")[2], comments=True))
+            if arguments and script in CONFIGS and not re.search("--(help|version|plugins)", line):
+                yield script, tuple(arguments)
+
+
+def _call(words: list[str]) -> list[str]:
+    """Key of CONFIGS, and arguments, of `python train.py`, `python -m yt8m_distill.train` or `yt8m train`."""
+    program, name, *arguments = [word for word in words if word != "-m"] + ["", ""]
+    if program == "yt8m":
+        name = f"{PACKAGE}.{name.replace('-', '_')}"
+    elif program != "python":
+        return [""]
+    script = f"{name.removeprefix(f'{PACKAGE}.')}.py"
+    return [script if script in SCRIPTS else name, *filter(None, arguments)]
 
 
 def _expanded(lines: list[str], variables: dict[str, str]) -> Iterator[str]:

@@ -250,7 +250,7 @@ def check_run_file(case: tuple[str, bytes]):
 def _check_report(path: pathlib.Path):
     report = Report.read(path)
     assert report.table().splitlines()[0].startswith("model")
-    assert "eval.py" in report.next_commands()
+    assert "yt8m_distill.eval" in report.next_commands()
 
 
 def _check_progress(path: pathlib.Path):

@@ -13,9 +13,9 @@ def test_next_commands_name_the_plugins_of_the_run():
 
 def test_next_commands_evaluate_what_was_held_out():
     commands = Report("run", None, ()).next_commands(holds_out=True)
-    assert "  python eval.py --train_dir=run\n" in commands
+    assert "  python -m yt8m_distill.eval --train_dir=run\n" in commands
     assert "--eval_data_pattern=PATTERN" in Report("run", None, ()).next_commands()
-    assert "eval.py --train_dir=run --eval_data_pattern=x" in Report("run", "x", ()).next_commands(holds_out=True)
+    assert ".eval --train_dir=run --eval_data_pattern=x" in Report("run", "x", ()).next_commands(holds_out=True)
 
 
 def test_choosing_stands_beside_the_compute_of_the_model():

@@ -26,7 +26,7 @@ def command(kind: type[Settings]) -> Callable[[Callable[[Any], int | None]], Cal
     def decorate(function: Callable[[Any], int | None]) -> Callable[..., int]:
         def main(argv: Sequence[str] | None = None) -> int:
             if argv is None:
-                _use_utf8()
+                use_utf8()
             return _run(kind, function, sys.argv if argv is None else argv)
 
         main.config_class = kind
@@ -35,7 +35,7 @@ def command(kind: type[Settings]) -> Callable[[Callable[[Any], int | None]], Cal
     return decorate
 
 
-def _use_utf8():
+def use_utf8():
     """Starts this process again where Python would not take names of files as UTF-8, as TensorFlow always does.
 
     That is so in the locale C with `PYTHONUTF8=0`, and in those of other encodings.
@@ -62,7 +62,7 @@ def _run(kind: type[Settings], function: Callable[[Any], int | None], argv: Sequ
         _check_text(argv)
         config = flags.parse(kind, argv)
         if config is None:
-            print(f"{sys.modules[function.__module__].__doc__}\n{flags.help_text(kind, argv)}")
+            print(flags.answer(kind, argv, sys.modules[function.__module__].__doc__ or ""))
             return 0
         return function(config) or 0
     except SettingError as error:

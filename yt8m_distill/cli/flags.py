@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from absl import flags
 from absl.flags import FlagValues
 
+from yt8m_distill.cli.versions import versions
 from yt8m_distill.config.settings import REQUIRED, Setting, SettingError, Settings, settings_of
 from yt8m_distill.config.starter_flags import starter_flags
 from yt8m_distill.errors import UserError
@@ -27,7 +28,7 @@ _DEFINE = {
 
 
 def parse(kind: type[T], argv: Sequence[str]) -> T | None:
-    """The configuration that a command line describes; None where it asks for help.
+    """The configuration that a command line describes; None where it asks for help or the version, see `answer`.
 
     Args:
         kind: class of the configuration.
@@ -42,7 +43,7 @@ def parse(kind: type[T], argv: Sequence[str]) -> T | None:
         values = flag_values(kind)
         _define_starter_flags(kind, values)
         rest = values(list(argv), known_only=_takes_rest(kind))[1:]
-        if values.help:
+        if values.help or values.version:
             return None
         _note_starter_flags(kind, values)
         settings = {name: rule.read(values[name].value) for name, rule in _flags(kind).items() if values[name].present}
@@ -53,6 +54,13 @@ def parse(kind: type[T], argv: Sequence[str]) -> T | None:
         raise UserError(error.in_terms_of(kind, "--")) from error
 
 
+def answer(kind: type[Settings], argv: Sequence[str], head: str) -> str:
+    """What a command line for which `parse` gives None asks for: the version, or `head` and the flags."""
+    values = flag_values(kind)
+    values(list(argv), known_only=True)
+    return versions() if values.version else f"{head}\n{help_text(kind, argv)}"
+
+
 def help_text(kind: type[Settings], argv: Sequence[str]) -> str:
     """All flags of a command; names that plugins on the command line have registered are among the choices."""
     _load_plugins(kind, argv)
@@ -60,11 +68,12 @@ def help_text(kind: type[Settings], argv: Sequence[str]) -> str:
 
 
 def flag_values(kind: type[Settings]) -> FlagValues:
-    """The flags of the command of `kind`, and --help."""
+    """The flags of the command of `kind`, --help and --version."""
     values = FlagValues()
     values.set_gnu_getopt(True)  # flags may stand behind arguments
     flags.DEFINE_boolean("help", False, "Show these flags.", short_name="h", flag_values=values)
     flags.DEFINE_alias("helpfull", "help", flag_values=values)
+    flags.DEFINE_boolean("version", False, "Show the versions of this package and its libraries.", flag_values=values)
     for rule in _flags(kind).values():
         _define(rule, values)
     return values

@@ -102,7 +102,7 @@ class Report:
         return [knee.describe(points, "multiply-accumulates" if counted else "frames")]
 
     def next_commands(self, plugins: Sequence[str] = (), *, holds_out: bool = False) -> str:
-        """Commands to run next, one per line, to copy.
+        """Commands to run next, one per line, to copy; they work outside a clone, too.
 
         Args:
             plugins: of the run, which the commands must be given, too.
@@ -114,8 +114,9 @@ class Report:
         return "\n".join(
             [
                 f"  tensorboard --logdir={shlex.quote(self.train_dir)}",
-                f"  python eval.py --train_dir={run}{evaluated}",
-                f"  python inference.py --train_dir={run} --input_data_pattern={pattern} --output_file=predictions.csv",
+                f"  python -m yt8m_distill.eval --train_dir={run}{evaluated}",
+                f"  python -m yt8m_distill.inference --train_dir={run} --input_data_pattern={pattern} "
+                "--output_file=predictions.csv",
             ]
         )
 
