@@ -5,7 +5,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from yt8m_distill import __version__
 from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.deployment.manifest import Manifest
 from yt8m_distill.ranking import ranked_classes
@@ -53,7 +53,7 @@ def create_app(
     if features is not None:
         routes.take_films(features)
         pools.append(routes.films.pool)
-    app = FastAPI(title=f"{manifest.model}, {manifest.which}", version=_version(), lifespan=_lifespan(pools))
+    app = FastAPI(title=f"{manifest.model}, {manifest.which}", version=__version__, lifespan=_lifespan(pools))
     app.add_exception_handler(RequestValidationError, routes.explain)
     app.add_api_route("/health", routes.health, response_model=Health)
     app.add_api_route("/metrics", routes.metrics, response_class=PlainTextResponse)
@@ -88,14 +88,7 @@ class Health:
 
 def _health(manifest: Manifest, checksum: str | None) -> Health:
     frames = manifest.selection.describe()
-    return Health(model=manifest.model, which=manifest.which, frames=frames, version=_version(), sha256=checksum)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("yt8m_distill")
-    except metadata.PackageNotFoundError:  # run from its sources
-        return "unknown"
+    return Health(model=manifest.model, which=manifest.which, frames=frames, version=__version__, sha256=checksum)
 
 
 def _lifespan(pools: Sequence[ProcessPool]) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager]:
