@@ -100,11 +100,15 @@ def random_batches(arguments: argparse.Namespace, selection: FrameSelection, cla
     }
 
 
+def compiled_step(config: RunConfig, models: Mapping[str, keras.Model]) -> Callable[[Batch], tf.Tensor]:
+    """The step of the first stage of a training, as `train.py` compiles it; returns the mean loss so far."""
+    stage = stages.stages(config, models)[0]
+    return training.compiled_step(stages.step_model_of(stage, config), stage.view, config.data)
+
+
 def training_step(config: RunConfig, models: Mapping[str, keras.Model], batch: Batch) -> Callable[[], float]:
     """The step of the first stage of a training, on one batch; returns the number of videos."""
-    stage = stages.stages(config, models)[0]
-    step_model = stages.step_model_of(stage, config)
-    step = training.compiled_step(step_model, stage.view, config.data)
+    step = compiled_step(config, models)
 
     def run() -> int:
         float(step(batch))

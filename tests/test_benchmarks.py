@@ -1,6 +1,7 @@
 """The benchmarks of speed run through and print their tables; at tiny sizes, so the numbers mean nothing."""
 
 import importlib
+import importlib.util
 import os
 import pathlib
 import re
@@ -69,6 +70,28 @@ def test_training_step(run):
     assert len(times) == 5
     assert all(videos > 0 for _, videos in times.values())
     assert len(ratios) == 2
+
+
+def test_peers(run):
+    """The networks written in plain frameworks are the same ones, or it ends; that in TensorFlow runs here, too."""
+    pythons = [f"--tensorflow215_python={sys.executable}"]
+    if importlib.util.find_spec("torch"):
+        pythons.append(f"--torch_python={sys.executable}")
+    sizes = ["--parts=inference,training", "--frames=3", "--batches=2", "--train_frames=3"]
+    inference, ratios, steps, _ = run("peers", "--quick", *sizes, *pythons)
+    assert min(inference["3 frames, batch 2"]) > 0
+    assert min(steps["3 frames, batch 4"]) > 0
+    *to_peers, to_best, _ = ratios["3 frames, batch 2"]
+    assert to_best == min(to_peers)
+
+
+def test_other_networks_are_no_peers(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    peers = importlib.import_module("peers")
+    peers.check_difference("PyTorch", 9e-5, "losses")
+    for difference in (1.1e-4, float("nan")):
+        with pytest.raises(SystemExit, match="PyTorch computes another network: its losses differ"):
+            peers.check_difference("PyTorch", difference, "losses")
 
 
 def test_teacher_cache(run):
