@@ -38,7 +38,7 @@ def copied_ahead(batches: Generator[Batch], device: str | None = None) -> Iterat
 
 
 def _with_frames_on(device: str, batches: Iterator[Batch]) -> Iterator[Batch]:
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def copy(frames: tf.Tensor) -> tf.Tensor:
         # A GPU fetches from page-locked memory without the CPU's help. TensorFlow allocates it for what an operation
         # on the CPU hands to one on a GPU, hence first a copy there, and both in one function.

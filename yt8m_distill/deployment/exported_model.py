@@ -145,7 +145,7 @@ def write_saved_model(folder: pathlib.Path, functions: dict[str, tuple[Callable,
     The first one is also "serving_default". Keras's own export stores all variables twice.
     """
     traced = {
-        name: tf.function(function, input_signature=signature).get_concrete_function()
+        name: tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
         for name, (function, signature) in functions.items()
     }
     module = tf.Module()

@@ -29,7 +29,9 @@ def write(network: Network, path: pathlib.Path):
     signature = network.signature(None, network.checked_frames("onnx"))
     weights = [tf.TensorSpec(variable.shape, variable.dtype, name=name) for name, variable in variables.items()]
     with portable(network.model, unroll=True):
-        converted, _ = tf2onnx.convert.from_function(tf.function(predict), [*signature, *weights], opset=OPSET)
+        converted, _ = tf2onnx.convert.from_function(
+            tf.function(predict, autograph=False), [*signature, *weights], opset=OPSET
+        )
     graph = converted.graph
     for value in [value for value in graph.input if value.name in variables]:
         graph.input.remove(value)

@@ -57,7 +57,7 @@ def compiled_output(model: keras.Model, output: str, names: Sequence[str], **opt
         "choices": tf.TensorSpec([None, None], tf.bool),
     }
 
-    @tf.function(input_signature=[{name: signature[name] for name in names}], **options)
+    @tf.function(input_signature=[{name: signature[name] for name in names}], autograph=False, **options)
     def outputs(inputs):
         return model(inputs, training=False)[output]
 

@@ -28,7 +28,7 @@ def compiled_step(
     """
     inputs, targets = _signature(view, spec)
 
-    @tf.function(input_signature=(inputs, targets), jit_compile=xla or None)
+    @tf.function(input_signature=(inputs, targets), jit_compile=xla or None, autograph=False)
     def step(batch, target):
         return step_model.train_step((batch, target["labels"], target.get("label_weights")))["loss"]
 

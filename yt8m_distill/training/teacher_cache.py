@@ -392,7 +392,7 @@ def _outputs_function(model) -> Callable[[Batch], Batch]:
         tf.TensorSpec([None], tf.int32),
     ]
 
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=signature, autograph=False)
     def outputs(frames, num_frames):
         result = model({"frames": frames, "num_frames": num_frames}, training=False)
         return {name: result[name] for name in ("representation", "predictions") if name in result}
