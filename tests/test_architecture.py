@@ -59,7 +59,7 @@ LIBRARIES = {
     "choosing": {"numpy"},
     "files": {"h5py", "numpy"},
     "cli": {"absl"},
-    "metrics": {"numpy"},
+    "metrics": {"keras", "numpy", "tensorflow"},
     "ranking": {"numpy"},
     "losses": {"keras"},
     "quantization": {"keras", "numpy"},

@@ -57,7 +57,7 @@ def gradient_norms(distiller: Distiller, data: tuple, share: float | tf.Tensor |
     constants = distiller.constant_outputs(batch[0])
     kept = [(variable, tf.identity(variable.value)) for variable in distiller.non_trainable_variables]
     with tf.GradientTape(persistent=True) as tape:
-        terms, _ = distiller.loss_terms(constants, *batch)
+        terms = distiller.loss_terms(constants, *batch).terms
         losses = [terms[loss.name] if share is None else share * terms[loss.name] for loss in distiller.student_losses]
     scale = distiller.optimizer.scale_loss(tf.ones([]))
     norms = []

@@ -11,7 +11,8 @@ import tensorflow as tf
 from tests.helpers import load_case
 from yt8m_distill.config.distillation import PREDICTION_DISTANCES, STUDENT_LOSSES
 from yt8m_distill.config.training import LABEL_LOSSES
-from yt8m_distill.distiller import Distiller, LabelTrainer, _clipped, student_view
+from yt8m_distill.distiller import Distiller, LabelTrainer, student_view
+from yt8m_distill.distiller.label_trainer import _clipped
 from yt8m_distill.errors import UserError
 from yt8m_distill.losses import LabelLoss, Loss, PredictionLoss, RepresentationLoss
 from yt8m_distill.models.building import build_model

@@ -274,8 +274,8 @@ def test_equals_the_definitions_however_it_is_cut_into_batches(seed, videos, cla
 
 
 def test_more_videos_than_a_chunk_and_a_block(monkeypatch):
-    monkeypatch.setattr("yt8m_distill.metrics._CHUNK_BYTES", 700)
-    monkeypatch.setattr("yt8m_distill.metrics._BLOCK_VALUES", 300)
+    monkeypatch.setattr("yt8m_distill.metrics.evaluation_metrics._CHUNK_BYTES", 700)
+    monkeypatch.setattr("yt8m_distill.metrics.evaluation_metrics._BLOCK_VALUES", 300)
     random = np.random.default_rng(0)
     predictions, labels = random.random((200, 40), np.float32), (random.random((200, 40)) < 0.1).astype(int)
     metrics = EvaluationMetrics(40, full_map=True)
