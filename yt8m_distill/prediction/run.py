@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import logging
 import os
-import pathlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -105,29 +104,18 @@ def open_trained(config: InferenceConfig) -> Iterator[TrainedModel]:
     Raises:
         UserError: there is none, or frames of a student are asked for and the model is a teacher.
     """
+    precision = "float32" if config.exported else config.precision
+    options = {"which": config.which, "precision": precision, "branch": config.branch}
     with contextlib.ExitStack() as held:
         if config.input_model_tgz:
-            trained = _load_packed(config, held.enter_context(tempfile.TemporaryDirectory()))
+            folder = held.enter_context(tempfile.TemporaryDirectory())
+            trained = packing.load_packed(config.input_model_tgz, folder, **options)
         else:
-            trained = _load_run(config.train_dir, config)
+            trained = loading.load(config.train_dir, **options)
         check_selection(trained.role, config.selection)
         if not config.exported:
             warn_where_slow(config.precision)
         yield trained
-
-
-def _load_run(train_dir: str, config: InferenceConfig) -> TrainedModel:
-    precision = "float32" if config.exported else config.precision
-    return loading.load(train_dir, config.which, precision=precision, branch=config.branch)
-
-
-def _load_packed(config: InferenceConfig, folder: str) -> TrainedModel:
-    packing.unpack(config.input_model_tgz, folder)
-    try:
-        trained = _load_run(folder, config)
-    except UserError as error:  # the user does not know the folder
-        raise UserError(str(error).replace(folder, config.input_model_tgz)) from error
-    return dataclasses.replace(trained, source=pathlib.Path(config.input_model_tgz))
 
 
 def _files_text(videos: VideoFiles, shard: Shard | None) -> str:

@@ -5,6 +5,7 @@ import gzip
 import pathlib
 import tarfile
 import tempfile
+from typing import Any
 
 from yt8m_distill.config.dataset import DESCRIPTION_FILES
 from yt8m_distill.config.json import to_json
@@ -13,7 +14,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.files import archives, atomic
 from yt8m_distill.files.checksums import CHECKSUMS_FILE
 from yt8m_distill.models.ensemble import TeacherEnsemble
-from yt8m_distill.runs import weights
+from yt8m_distill.runs import loading, weights
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.trained_model import TrainedModel
 
@@ -89,3 +90,22 @@ def unpack(path: str, folder: str):
     archives.unpack(path, folder, PACKED_FILES)
     if not RunDir(folder).config_file.is_file():
         raise UserError(f"'{path}' is not a packed model: it has no config.json.")
+
+
+def load_packed(path: str, folder: str, **options: Any) -> TrainedModel:
+    """Loads a packed model.
+
+    Args:
+        path: of the file.
+        folder: empty, to extract it into; the files of the model's `run_path` are there.
+        **options: as of `loading.load`.
+
+    Raises:
+        UserError: as `unpack` and `loading.load`.
+    """
+    unpack(path, folder)
+    try:
+        trained = loading.load(folder, **options)
+    except UserError as error:  # the user does not know the folder
+        raise UserError(str(error).replace(folder, path)) from error
+    return dataclasses.replace(trained, source=pathlib.Path(path))

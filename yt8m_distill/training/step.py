@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from yt8m_distill.config.dataset import SEGMENT, DatasetSpec
+from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.data.batches import Batch, View, videos_in
+from yt8m_distill.data.tf_dataset import signature
 from yt8m_distill.devices import collectives
 from yt8m_distill.devices.cluster import Devices
 from yt8m_distill.distiller import LabelTrainer
@@ -26,7 +27,7 @@ def compiled_step(
     Returns:
         A function from a batch to the mean loss since the metrics of the step model were reset.
     """
-    inputs, targets = _signature(view, spec)
+    inputs, targets = signature(view, spec)
 
     @tf.function(input_signature=(inputs, targets), jit_compile=xla or None, autograph=False)
     def step(batch, target):
@@ -50,7 +51,7 @@ def compiled_step_on_all(
         A function from a batch, and whether this process is asked to stop, to the mean loss since the metrics of the
         step model were reset, and the number of processes that are asked to stop.
     """
-    inputs, targets = _signature(view, spec)
+    inputs, targets = signature(view, spec)
     names = list(step_model.means())
 
     def on_replica(batch, target, videos, stop):
@@ -88,7 +89,7 @@ def compiled(
     Returns:
         A function from a batch to that value.
     """
-    inputs, targets = _signature(view, spec)
+    inputs, targets = signature(view, spec)
     if devices.replicas == 1:
 
         @tf.function(input_signature=(inputs, targets), autograph=False)
@@ -125,25 +126,3 @@ def _part_of_replica(batch, target, videos: tf.Tensor, devices: Devices) -> tupl
 
 def _on_cpu(batch: Batch, *signatures: dict[str, tf.TensorSpec]) -> tuple[dict[str, tf.Tensor], ...]:
     return tuple({name: tf.convert_to_tensor(batch[name]) for name in names} for names in signatures)
-
-
-def _signature(view: View, spec: DatasetSpec) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:
-    """Inputs and targets of a training step, for all batch shapes."""
-    inputs = {
-        "frames": tf.TensorSpec([None, None, spec.frame_size], spec.frame_dtype),
-        "num_frames": tf.TensorSpec([None], tf.int32),
-    }
-    if view.selection.by_student:
-        inputs["choices"] = tf.TensorSpec([None, None], tf.bool)
-    elif view.with_all_frames:
-        inputs["student_indices"] = tf.TensorSpec([None, None], tf.int32)
-        inputs["student_num_frames"] = tf.TensorSpec([None], tf.int32)
-    if view.stored is not None:
-        inputs |= {name: tf.TensorSpec([None, width], tf.float32) for name, width in view.stored.widths.items()}
-
-    rated = spec.level == SEGMENT
-    soft = rated or view.mixup > 0
-    targets = {"labels": tf.TensorSpec([None, spec.num_classes], tf.float32 if soft else tf.uint8)}
-    if rated:
-        targets["label_weights"] = tf.TensorSpec([None, spec.num_classes], tf.float32)
-    return inputs, targets
