@@ -110,3 +110,8 @@ def test_wrong_arguments(pattern, options, message):
 def test_no_files_are_named_by_the_argument(tmp_path):
     with pytest.raises(UserError, match=r"^pattern: no file matches"):
         data.detect(f"{tmp_path}/none*")
+
+
+def test_sizes_that_are_missing_are_named_by_the_argument(pattern):
+    with pytest.raises(UserError, match="of your own size needs feature_names and feature_sizes"):
+        data.detect(pattern)

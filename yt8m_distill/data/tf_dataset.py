@@ -1,6 +1,7 @@
 """Batches as a `tf.data.Dataset`, for Keras's `fit` and `evaluate`."""
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -108,7 +109,7 @@ def _opened(pattern: str, view: View, skip_bad_records: bool, data_format: dict[
         check_segments(videos, _PATTERN)
         check_view(videos.spec, view, _PATTERN)
     except UserError as error:
-        raise UserError(str(error).replace(f"--{_PATTERN}", _PATTERN)) from error
+        raise UserError(re.sub(r"--(\w+)", r"\1", str(error))) from error  # arguments here, and no flags
     if videos.spec.level == VIDEO and view.selection != ALL_FRAMES:
         raise UserError("student_frames: these are video-level records, which have one vector for each video.")
     return videos
