@@ -32,6 +32,7 @@ def arrays(dataset):
 
 def test_batches_are_those_of_the_commands(pattern):
     dataset = data.dataset(pattern, student_frames=3, batch_size=8, seed=5, **TINY)
+    assert dataset.cardinality() == 7
     videos = open_videos(pattern, "x", SpecOverrides(**TINY))
     view = View(FrameSelection(3), with_all_frames=True)
     for epoch in range(2):  # each has an order of its own

@@ -1,6 +1,7 @@
 """Batches as a `tf.data.Dataset`, for Keras's `fit` and `evaluate`."""
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from yt8m_distill.data.video_files import VideoFiles, check_segments, open_video
 from yt8m_distill.errors import UserError
 
 _PATTERN = "pattern"
+_MOST_COUNTED_BYTES = 1 << 33  # of files whose records are counted: progress bars know the total then
 _Signature = dict[str, tf.TensorSpec]
 
 
@@ -66,7 +68,8 @@ def dataset(
     view = View(selection, with_all_frames=teacher_frames is not None and selection != ALL_FRAMES)
     videos = _opened(pattern, view, skip_bad_records, data_format)
     epochs = itertools.count() if shuffle else itertools.repeat(None)
-    return _dataset(lambda: _batches(videos, view, batch_size, seed, next(epochs)), *signature(view, videos.spec))
+    batches = _dataset(lambda: _batches(videos, view, batch_size, seed, next(epochs)), *signature(view, videos.spec))
+    return _with_total(batches, videos, batch_size)
 
 
 def detect(pattern: str, **data_format: Any) -> DatasetSpec:
@@ -88,6 +91,13 @@ def _dataset(batches: Callable[[], Iterator[Batch]], inputs: _Signature, targets
             yield {name: batch[name] for name in inputs}, *(batch[name] for name in targets)
 
     return tf.data.Dataset.from_generator(examples, output_signature=(inputs, *targets.values())).prefetch(1)
+
+
+def _with_total(batches: tf.data.Dataset, videos: VideoFiles, batch_size: int) -> tf.data.Dataset:
+    """The batches with their number, where it follows from the records and these are counted soon."""
+    if videos.bad_records.skip or videos.spec.level == SEGMENT or videos.num_bytes > _MOST_COUNTED_BYTES:
+        return batches
+    return batches.apply(tf.data.experimental.assert_cardinality(math.ceil(videos.count_examples() / batch_size)))
 
 
 def _selection(frames: int | Sequence[int] | None, stride: int | None, sampling: str) -> FrameSelection:
