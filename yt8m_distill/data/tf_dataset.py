@@ -68,8 +68,7 @@ def dataset(
     view = View(selection, with_all_frames=teacher_frames is not None and selection != ALL_FRAMES)
     videos = _opened(pattern, view, skip_bad_records, data_format)
     epochs = itertools.count() if shuffle else itertools.repeat(None)
-    batches = _dataset(lambda: _batches(videos, view, batch_size, seed, next(epochs)), *signature(view, videos.spec))
-    return _with_total(batches, videos, batch_size)
+    return _dataset(videos, view, batch_size, lambda: _batches(videos, view, batch_size, seed, next(epochs)))
 
 
 def detect(pattern: str, **data_format: Any) -> DatasetSpec:
@@ -85,19 +84,19 @@ def detect(pattern: str, **data_format: Any) -> DatasetSpec:
     return _opened(pattern, View(), False, data_format).spec
 
 
-def _dataset(batches: Callable[[], Iterator[Batch]], inputs: _Signature, targets: _Signature) -> tf.data.Dataset:
+def _dataset(
+    videos: VideoFiles, view: View, batch_size: int, batches: Callable[[], Iterator[Batch]]
+) -> tf.data.Dataset:
+    inputs, targets = signature(view, videos.spec)
+
     def examples() -> Iterator[tuple[Any, ...]]:
         for batch in batches():
             yield {name: batch[name] for name in inputs}, *(batch[name] for name in targets)
 
-    return tf.data.Dataset.from_generator(examples, output_signature=(inputs, *targets.values())).prefetch(1)
-
-
-def _with_total(batches: tf.data.Dataset, videos: VideoFiles, batch_size: int) -> tf.data.Dataset:
-    """The batches with their number, where it follows from the records and these are counted soon."""
+    made = tf.data.Dataset.from_generator(examples, output_signature=(inputs, *targets.values())).prefetch(1)
     if videos.bad_records.skip or videos.spec.level == SEGMENT or videos.num_bytes > _MOST_COUNTED_BYTES:
-        return batches
-    return batches.apply(tf.data.experimental.assert_cardinality(math.ceil(videos.count_examples() / batch_size)))
+        return made  # their number does not follow from that of the records, or these are not counted soon
+    return made.apply(tf.data.experimental.assert_cardinality(math.ceil(videos.count_examples() / batch_size)))
 
 
 def _selection(frames: int | Sequence[int] | None, stride: int | None, sampling: str) -> FrameSelection:
