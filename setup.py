@@ -46,12 +46,14 @@ setup(
         "protobuf>=6.31.1,<8",
     ],
     extras_require={
-        # ruff is held to one minor version, because `ruff format --check` compares with that version's style.
+        # ruff and mypy are held to one minor version: `ruff format --check` compares with that version's style, and
+        # each version of mypy finds something else.
         "test": [
             "pytest>=9.2,<10",
             "pytest-xdist>=3.6,<4",
             "hypothesis>=6.100,<7",
             "ruff>=0.17,<0.18",
+            "mypy>=2.4,<2.5",
             *EXPORT,
             *SERVE,
             *BEAM,

@@ -60,7 +60,7 @@ def top_classes(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     # The k-th best score and a comparison take half the time of argpartition, and show ties at the border.
     border = np.partition(scores, num_classes - k, axis=1)[:, num_classes - k, None]
     chosen = scores >= border
-    cells = np.flatnonzero(chosen)
+    cells: np.ndarray = np.flatnonzero(chosen)
     if cells.size != batch * k:
         _drop_surplus_ties(chosen, scores, border, k)
         cells = np.flatnonzero(chosen)

@@ -55,6 +55,8 @@ class FeatureSampling:
         products: (frames, values, k) to the number of multiply-accumulates; None: they are not stated.
     """
 
+    __name__: str  # of `choose`
+
     def __init__(self, choose: Choose, products: Products | None = None):
         self.choose = choose
         self.products = products

@@ -29,7 +29,7 @@ def command(kind: type[Settings]) -> Callable[[Callable[[Any], int | None]], Cal
                 use_utf8()
             return _run(kind, function, sys.argv if argv is None else argv)
 
-        main.config_class = kind
+        main.config_class = kind  # type: ignore[attr-defined]  # functions have any
         return main
 
     return decorate

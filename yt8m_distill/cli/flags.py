@@ -5,7 +5,7 @@ global.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
@@ -19,7 +19,7 @@ from yt8m_distill.plugins.loading import load_plugins
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=Settings)
-_DEFINE = {
+_DEFINE: dict[Any, Callable[..., Any]] = {
     bool: flags.DEFINE_boolean,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,

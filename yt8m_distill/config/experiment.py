@@ -149,9 +149,10 @@ def _of_comparison(name: str, shared: Mapping[str, Any]) -> TrainConfig:
         )
     helps = {flag: value for flag, value in _HELPS.items() if flag != "student_init" or "init_from" not in shared}
     base = TrainConfig.from_settings({**helps, **shared, "training_mode": "serial"})
-    if base.distillation.losses in (("ce",), ("rep",)):
+    losses = base.distillation.losses if base.distillation else ()
+    if len(losses) == 1 and losses[0] in ("ce", "rep"):
         raise ExperimentConfig.error(
-            f"{{student_losses}}={base.distillation.losses[0]}: {name} compares a student of its teacher's outputs "
+            f"{{student_losses}}={losses[0]}: {name} compares a student of its teacher's outputs "
             "with training on labels alone; give rep,pred or pred, with or without ce."
         )
     return base

@@ -128,13 +128,21 @@ class FrameSelection(Settings):
         if self.k is not None:
             return min(self.k, longest)
         if self.counting == "authors":
-            return self.authors_counts()[min(longest, self.longest_video)]
-        return math.ceil(longest / self.stride)
+            counts = self.authors_counts()
+            return counts[min(longest, len(counts) - 1)]
+        return math.ceil(longest / self._given(self.stride))
 
     def authors_counts(self) -> list[int]:
         """Frames that the authors' code keeps of videos of 0, 1, ... `longest_video` frames; longer ones are cut."""
-        frames = self.longest_video // self.stride
-        return [int(n / self.longest_video * frames) for n in range(self.longest_video + 1)]
+        longest = self._given(self.longest_video)
+        frames = longest // self._given(self.stride)
+        return [int(n / longest * frames) for n in range(longest + 1)]
+
+    def _given(self, number: int | None) -> int:
+        """A number that `__post_init__` has found to be there."""
+        if number is None:
+            raise ValueError(f"{self} does not have it.")
+        return number
 
     def describe(self) -> str:
         """The form used in names of run directories: "30" or "every10"; other samplings in front."""

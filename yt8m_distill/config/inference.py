@@ -80,7 +80,7 @@ class InferenceConfig(PredictionSettings):
     shard: Shard | None = group()
     films: FilmInput | None = group()
     _: KW_ONLY
-    precision: InferencePrecision = setting(
+    precision: InferencePrecision = setting(  # type: ignore[assignment]  # one more than others predict in
         "float32", "Number format of the model; weights stay float32, but with int8, which onnxruntime computes in."
     )
     engine: Literal["keras", "onnxruntime"] = setting(

@@ -80,7 +80,7 @@ def from_values(kind: type[T], values: Any, path: str) -> T:
         raise UserError(f"{path}: {error}") from error
 
 
-def _build(kind: type, values: Any, place: str):
+def _build(kind: Any, values: Any, place: str):
     """An instance of the dataclass `kind` out of parsed JSON."""
     if not isinstance(values, dict):
         raise UserError(f"{place or 'the file'} must be an object.")

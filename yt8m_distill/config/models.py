@@ -70,7 +70,8 @@ class FlopsConfig(Settings):
     @classmethod
     def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "FlopsConfig":
         if values.get("train_dir") is None:
-            useless, where = ("which",), "without"
+            useless: tuple[str, ...] = ("which",)
+            where = "without"
             values = {"model": DEFAULT_MODEL, **values, "frames": values.get("frames") or PAPERS_FRAMES}
         else:
             useless, where = ("model", "model_args", "feature_names", "feature_sizes", "num_classes"), "with"

@@ -24,7 +24,7 @@ class Recipe:
     model_args: Mapping[str, Any] = field(default_factory=dict)
 
 
-def recipe_for(recipe: str, model: str) -> Recipe:
+def recipe_for(recipe: str | None, model: str) -> Recipe:
     """The recipe "paper" or "sample" for a model by its name in the registry.
 
     Source: "paper" is Bhardwaj et al. section 5 and Lin et al. section 5; for the starter code's models it is that

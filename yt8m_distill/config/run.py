@@ -49,7 +49,7 @@ class RunConfig(TrainConfig):
         return cls(**{**values, **resolved})
 
     @functools.cached_property
-    def model_class(self) -> type:
+    def model_class(self) -> type[Any]:
         """The class of the models, a subclass of `models.VideoModel`.
 
         Raises:

@@ -15,10 +15,12 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar, cast
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.plugins.registry import Registry
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 REQUIRED = object()  # the default of a setting that has none
 _BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
@@ -50,7 +52,7 @@ class SettingError(UserError):
             prefix: "--" for flags.
         """
         flags = {name: rule for name, rule in settings_of(kind).items() if not rule.argument}
-        by_field = {(rule.owner, rule.field): name for name, rule in flags.items()}
+        by_field: dict[tuple[type | None, str], str] = {(rule.owner, rule.field): name for name, rule in flags.items()}
         fields = parts(self.owner) if self.owner else {}
 
         def user_name(name: str) -> str:
@@ -289,20 +291,25 @@ class Settings:
         return SettingError(text, *values, owner=cls)
 
 
-@functools.cache
+def _cached(function: F) -> F:
+    """`functools.cache` with the function's own signature, which type checkers otherwise do not see."""
+    return cast(F, functools.cache(function))
+
+
+@_cached
 def settings_of(kind: type[Settings]) -> dict[str, Setting]:
     """All settings that users can give of a configuration, by name, those of its groups included."""
     inner = [[part] if isinstance(part, Setting) else part.settings.values() for part in parts(kind).values()]
     return {rule.name: rule for rules in inner for rule in rules if rule.name}
 
 
-@functools.cache
+@_cached
 def parts(kind: type[Settings]) -> dict[str, Setting | Group]:
     """The settings of a configuration by field."""
     return dict(_parts(kind))
 
 
-def _parts(kind: type[Settings]) -> Iterator[tuple[str, Setting | Group]]:
+def _parts(kind: type[Any]) -> Iterator[tuple[str, Setting | Group]]:
     hints = typing.get_type_hints(kind)
     for field in kind.__dataclass_fields__.values():  # with those that are not stored, unlike `dataclasses.fields`
         hint = hints[field.name].type if isinstance(hints[field.name], dataclasses.InitVar) else hints[field.name]
@@ -313,7 +320,7 @@ def _parts(kind: type[Settings]) -> Iterator[tuple[str, Setting | Group]]:
             described = {"kind": value, "form": form, "literals": literals, "default": default}
             yield field.name, dataclasses.replace(rule, owner=kind, field=field.name, **described)
         elif "group" in field.metadata:
-            inner = next(option for option in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(option))
+            inner: Any = next(option for option in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(option))
             leave_out, changes = field.metadata["group"]
             rules = {
                 name: dataclasses.replace(rule, **changes.get(name, {}))

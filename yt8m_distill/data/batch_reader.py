@@ -1,6 +1,6 @@
 """Batches read from places: whole ones, one process's shard of each, or those of segments."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ class BatchReader:
         """
         return self.shard is not None and not self.records.bad_records.skip and self.records.spec.level != SEGMENT
 
-    def batches(self, windows: Iterator[np.ndarray]) -> Iterator[Batch]:
+    def batches(self, windows: Iterator[np.ndarray]) -> Generator[Batch]:
         """Batches of the windows of a `ReadingOrder`; each is read while the one before it is used."""
         if self.view.in_segments or self.records.spec.level == SEGMENT:
             return prefetched(self._segment_batches(windows))

@@ -76,7 +76,7 @@ class View:
 
 def videos_in(batch: Batch) -> int:
     """Videos of the whole batch, where it is one process's part, too."""
-    return batch.get("videos_of_all", len(batch["num_frames"]))
+    return int(batch.get("videos_of_all", len(batch["num_frames"])))
 
 
 def example_ids(batch: Batch) -> list[bytes]:
@@ -101,7 +101,7 @@ def check_view(spec: DatasetSpec, view: View, flag: str):
     if request := _beyond_thin(selection, thin_frames, spec.thin_sampling):
         kept = f"{thin_frames} {spec.thin_sampling} frames"
         raise UserError(f"--{flag}: thin shards, which hold {kept} of each video; {request} needs the original shards.")
-    if selection.k < thin_frames:
+    if selection.k is not None and selection.k < thin_frames:
         frames = f"{selection.k} of the {thin_frames} frames in thin shards"
         log.warning("--%s: %s are close to %d of all frames, but not always the same.", flag, frames, selection.k)
 
@@ -116,8 +116,9 @@ def _beyond_thin(selection: FrameSelection, thin_frames: int, thin_sampling: str
         return f"--frame_sampling={selection.sampling}"
     if selection.drawn_from and needs_all_frames(selection):  # what fewer frames of them are, only all frames say
         return f"--student_frames={','.join(map(str, selection.drawn_from))}"
-    others = selection.k != thin_frames if needs_all_frames(selection) else selection.k > thin_frames
-    return f"--student_frames={selection.k}" if others else None
+    k = selection.k or 0  # given where there is no stride
+    others = k != thin_frames if needs_all_frames(selection) else k > thin_frames
+    return f"--student_frames={k}" if others else None
 
 
 def all_frames(videos: Sequence[Video], spec: DatasetSpec) -> dict[str, np.ndarray]:

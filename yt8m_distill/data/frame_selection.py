@@ -209,7 +209,7 @@ def selected_counts(
         return _looked_up(selection.authors_counts(), arrays.minimum(num_frames, selection.longest_video), arrays)
     if selection.stride is not None:
         return (num_frames + selection.stride - 1) // selection.stride
-    k = selection.k
+    k: Any = selection.k
     if selection.drawn_from:
         k = np.array([generator.choice(selection.drawn_from) for generator in generators], num_frames.dtype)
     return arrays.minimum(num_frames, k)
@@ -267,8 +267,9 @@ def _sampled_indices(
     """(batch, k): the frames of a sampling that is asked about each video; all of those that have no more."""
     sampling = FRAME_SAMPLINGS.get(name)
     indices = np.repeat(steps, len(counts), axis=0)
-    generators = generators or [None] * len(counts)  # a sampling that needs features draws nothing, and refuses
-    for row, longest, k, generator in zip(indices, num_frames.tolist(), counts.tolist(), generators, strict=True):
+    # A sampling that needs features draws nothing, and refuses.
+    drawing: Sequence[np.random.Generator | None] = generators or [None] * len(counts)
+    for row, longest, k, generator in zip(indices, num_frames.tolist(), counts.tolist(), drawing, strict=True):
         if longest > k:
             row[:k] = _checked(name, sampling(longest, k, generator), longest, k)
     return indices

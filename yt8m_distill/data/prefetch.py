@@ -12,7 +12,7 @@ from yt8m_distill.data.batches import Batch
 BATCHES_AHEAD = 2  # read while one is used
 
 
-def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
+def prefetched(batches: Iterator[Batch]) -> Generator[Batch]:
     """The same batches, made in a thread of their own, `BATCHES_AHEAD` before they are used."""
     with ThreadPoolExecutor(1, "reader") as reader:
         waiting = deque(reader.submit(next, batches, None) for _ in range(BATCHES_AHEAD))

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -64,7 +64,7 @@ class VideoFiles:
 
     def ordered_batches(
         self, view: View, batch_size: int, seed: int = 0, start: Position = BEGINNING
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch]:
         """Every video once, file after file, in the order of the records.
 
         Args:
@@ -92,7 +92,7 @@ class VideoFiles:
         epoch: int,
         start: Position = BEGINNING,
         shard: Shard | None = None,
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch]:
         """One epoch in the order `ReadingOrder.of_epoch`; see `ordered_batches` for the batches.
 
         With a `shard` the batches, and their positions, are those of all processes, of which only this one's videos are
@@ -104,7 +104,7 @@ class VideoFiles:
 
     def _batches(
         self, order: ReadingOrder, start: Position, view: View, batch_size: int, seed: int, shard: Shard | None = None
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch]:
         reader = BatchReader(self._records, view, batch_size, seed, shard)
         places = partial(self._places_of_file, read_ahead=not reader.reads_shard_only)
         return reader.batches(order.windows(places, start))

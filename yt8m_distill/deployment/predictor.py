@@ -156,8 +156,9 @@ def _exported(folder: pathlib.Path, path: pathlib.Path, role: str | None, studen
             f"student_frames={student_frames}: the export in '{folder}' sees {manifest.selection.describe()} frames; "
             "export the run again with others."
         )
-    if files[name].sha256 is not None:
-        check_file_against(folder / name, files[name].sha256, "Export it again, or restore it from a copy")
+    checksum = files[name].sha256
+    if checksum is not None:
+        check_file_against(folder / name, checksum, "Export it again, or restore it from a copy")
     run = runners.load(folder / name)
     return Predictor(
         manifest.data,

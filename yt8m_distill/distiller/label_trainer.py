@@ -161,6 +161,7 @@ class LabelTrainer(keras.Model):
     def constant_outputs(self, inputs) -> dict[str, tf.Tensor] | None:
         """Outputs that the losses read and that are not trained."""
         del inputs
+        return {}
 
     def loss_terms(self, constants, inputs, labels, label_weights) -> StepLosses:
         """The forward passes of what is trained, and their losses."""

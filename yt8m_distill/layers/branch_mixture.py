@@ -52,10 +52,11 @@ class BranchMixture(keras.layers.Layer):
         return [getattr(self, f"branch_{index}") for index in range(self.branches)]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        self.input_size = input_shape[-1]
+        input_size: Any = input_shape[-1]
+        self.input_size = input_size
         for classifier in self.classifiers:
             if not classifier.built:
-                classifier.build((None, self.input_size // self.branches - 1))
+                classifier.build((None, input_size // self.branches - 1))
 
     def call(self, inputs: Any) -> dict[str, Any]:
         representations, weights = inputs[:, : -self.branches], ops.softmax(inputs[:, -self.branches :])

@@ -135,7 +135,7 @@ class MixtureOfExperts(MaskedLayer):
         }
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        dim = input_shape[-1]
+        dim: Any = input_shape[-1]
         options = {"kernel_regularizer": _half_l2(self.l2_penalty), "dtype": self.dtype_policy}
         if self.gate_rank:
             self.gate_factors = keras.layers.Dense(self.gate_rank, use_bias=False, name="gates1", **options)

@@ -39,7 +39,7 @@ class ContextGating(MaskedLayer):
         self.use_batch_norm = batch_norm
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        dim = input_shape[-1]
+        dim: Any = input_shape[-1]
         self.dense = keras.layers.Dense(
             dim,
             use_bias=not self.use_batch_norm,
@@ -97,7 +97,7 @@ class SEContextGating(MaskedLayer):
         self.reduction = reduction
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        dim = input_shape[-1]
+        dim: Any = input_shape[-1]
         squeezed = max(dim // self.reduction, 1)
         options = {"use_bias": False, "dtype": self.dtype_policy}
         self.squeeze = keras.layers.Dense(

@@ -54,7 +54,7 @@ class NetVLADPooling(MaskedLayer):
         self.mask_statistics = mask_statistics
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        features = input_shape[-1]
+        features: Any = input_shape[-1]
         self.assignment = keras.layers.Dense(
             self.clusters,
             use_bias=not self.use_batch_norm,

@@ -47,7 +47,7 @@ class NeXtVLADPooling(MaskedLayer):
         self.mask_statistics = mask_statistics
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        features = input_shape[-1]
+        features: Any = input_shape[-1]
         expanded = features * self.expansion
         self.group_size = expanded // self.groups
         policy = {"dtype": self.dtype_policy}

@@ -42,7 +42,7 @@ class StackedLSTM(MaskedLayer):
         self.use_cudnn = use_cudnn
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        features = input_shape[-1]
+        features: Any = input_shape[-1]
         for index in range(self.layers):
             lstm = keras.layers.LSTM(
                 self.cells,

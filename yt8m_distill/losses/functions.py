@@ -5,7 +5,8 @@ Labels, predictions and logits are (batch, classes); labels in {0, 1} or soft in
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from keras import ops
 
@@ -121,7 +122,7 @@ def _mean_over_videos(per_class, label_weights=None):
     return ops.mean(ops.sum(per_class, axis=-1))
 
 
-def log_probabilities(outputs: dict):
+def log_probabilities(outputs: Mapping[str, Any]):
     """log p and log(1 - p) of every class, finite: from logits where the model has them, else clipped predictions."""
     if "logits" in outputs:
         return -ops.softplus(-outputs["logits"]), -ops.softplus(outputs["logits"])
@@ -129,7 +130,7 @@ def log_probabilities(outputs: dict):
     return ops.log(predictions), ops.log(1.0 - predictions)
 
 
-def softened(outputs: dict, temperature: float) -> dict:
+def softened(outputs: Mapping[str, Any], temperature: float) -> Mapping[str, Any]:
     """Outputs whose predictions are sigmoid(logit(p) / temperature), and whose logits, where there are any, match them.
 
     Args:
@@ -200,7 +201,7 @@ def frame_states_distance(teacher, student, num_frames):
     return ops.mean(ops.sum(per_frame, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0))
 
 
-def bernoulli_kl(teacher: dict, student: dict):
+def bernoulli_kl(teacher: Mapping[str, Any], student: Mapping[str, Any]):
     """KL(teacher || student) of each class's Bernoulli distribution, summed over classes, averaged over videos.
 
     Args:
@@ -224,12 +225,12 @@ def _x_log_x(x):
     return x * ops.log(ops.maximum(x, 1e-30))
 
 
-def squared_prediction_distance(teacher: dict, student: dict):
+def squared_prediction_distance(teacher: Mapping[str, Any], student: Mapping[str, Any]):
     """Squared difference of the predictions, summed over classes, averaged over videos."""
     return _mean_over_videos(ops.square(teacher["predictions"] - student["predictions"]))
 
 
-def categorical_kl(teacher: dict, student: dict):
+def categorical_kl(teacher: Mapping[str, Any], student: Mapping[str, Any]):
     """KL(teacher || student) of the predictions divided by their sum over classes, averaged over videos.
 
     Source: the code of Bhardwaj et al.

@@ -259,8 +259,8 @@ class CorrelationLoss(Loss):
 
     def __call__(self, teacher: Mapping[str, Any], student: Mapping[str, Any], batch: LossBatch) -> Any:
         del batch
-        pair = [softened(outputs, self.temperature)["predictions"] for outputs in (teacher, student)]
-        between, within = correlation_distance(*pair, axis=1), correlation_distance(*pair, axis=0)
+        wanted, given = (softened(outputs, self.temperature)["predictions"] for outputs in (teacher, student))
+        between, within = correlation_distance(wanted, given, axis=1), correlation_distance(wanted, given, axis=0)
         return self.temperature**2 * (between + within)
 
     def get_config(self) -> dict[str, Any]:
@@ -326,7 +326,7 @@ def student_losses(
         >>> [loss.name for loss in student_losses(["ce", RepresentationLoss(weight=2.0)], {"ce": 0.5})]
         ['rep', 'ce']
     """
-    built_in = {
+    built_in: dict[str, dict[str, Any]] = {
         "rep": {"matching": representation_matching},
         "pred": {"distance": prediction_distance, "temperature": temperature},
         "dist": {"temperature": temperature},

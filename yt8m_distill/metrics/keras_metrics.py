@@ -85,7 +85,7 @@ class RankingMetric(keras.metrics.Metric):
         return np.float32(0.0)
 
     def _exact(self) -> np.float32:
-        if self._videos > self._ranked:
+        if self._seen is not None and self._videos > self._ranked:
             self._value = self._seen.result()[self.key.format(k=self.top_k)]
             self._ranked = self._videos
         return np.float32(self._value)

@@ -11,23 +11,27 @@ from yt8m_distill.layers import RandomFrames
 
 def checked_count(name: str, value: Any, least: int = 1) -> int:
     """Returns `value`; raises UserError unless it is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+    if not _is_number(value, numbers.Integral) or value < least:
         raise UserError(f"{name} must be an integer of at least {least}, not {value!r}.")
     return int(value)
 
 
 def checked_rate(name: str, value: Any) -> float:
     """Returns the dropout rate `value`; raises UserError unless it is in [0, 1)."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
+    if not _is_number(value, numbers.Real) or not 0 <= value < 1:
         raise UserError(f"{name} must be a number of at least 0 and below 1, not {value!r}.")
     return float(value)
 
 
 def checked_number(name: str, value: Any, least: float) -> float:
     """Returns `value`; raises UserError unless it is a finite number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not least <= value < math.inf:
+    if not _is_number(value, numbers.Real) or not least <= value < math.inf:
         raise UserError(f"{name} must be a number of at least {least:g}, not {value!r}.")
     return float(value)
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def checked_flag(name: str, value: Any) -> bool:

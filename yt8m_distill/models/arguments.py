@@ -35,7 +35,7 @@ def keyword_defaults(constructor: Callable) -> dict[str, Any]:
     }
 
 
-def check_argument_names(model_class: type, names: Iterable[str]):
+def check_argument_names(model_class: type[Any], names: Iterable[str]):
     """Raises UserError where a model has no argument of one of these names."""
     defaults = model_class.argument_defaults()
     for name in names:
@@ -46,7 +46,7 @@ def check_argument_names(model_class: type, names: Iterable[str]):
             )
 
 
-def typed_model_args(model_class: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def typed_model_args(model_class: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Model arguments with the types that the constructor has: texts are converted, other values must fit.
 
     Args:

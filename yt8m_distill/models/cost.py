@@ -110,7 +110,7 @@ def _lower_stack_and_output(model: HierarchicalRNN, frames: int) -> dict[str, in
 
 def _first_feature_pooling(model: NeXtVLAD, frames: int) -> dict[str, int]:
     """Table 6."""
-    by_layer = model.multiply_accumulates(frames)
+    by_layer = model.multiply_accumulates(frames) or {}
     return {step: by_layer[f"vlad_0/{step}"] for step in ("expansion", "assignment", "aggregation")}
 
 

@@ -54,14 +54,13 @@ class TeacherEnsemble(keras.Model):
 
     def multiply_accumulates(self, frames: int) -> dict[str, int] | None:
         """Of all members, for one video of `frames` frames; None where that of a member is unknown."""
-        counts = [member.multiply_accumulates(frames) for member in self.members]
-        if None in counts:
-            return None
-        return {
-            f"{place} {type(member).__name__}/{layer}": count
-            for place, (member, by_layer) in enumerate(zip(self.members, counts, strict=True), start=1)
-            for layer, count in by_layer.items()
-        }
+        counts: dict[str, int] = {}
+        for place, member in enumerate(self.members, start=1):
+            by_layer = member.multiply_accumulates(frames)
+            if by_layer is None:
+                return None
+            counts |= {f"{place} {type(member).__name__}/{layer}": count for layer, count in by_layer.items()}
+        return counts
 
     def call(self, inputs: dict[str, Any], training: bool = False, return_intermediates: bool = False):
         outputs = {}

@@ -79,6 +79,8 @@ class FrameScorer(keras.layers.Layer):
     Differs: a frame is judged with the others that are chosen, not alone; few inputs; no reinforcement learning.
     """
 
+    built: bool
+
     def __init__(self, feature_sizes: Sequence[int], units: int = UNITS, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.feature_sizes = tuple(feature_sizes)

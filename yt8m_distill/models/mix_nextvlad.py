@@ -138,8 +138,8 @@ class MixNeXtVLAD(VideoModel):
     def encode(self, frames: Any, mask: Any, training: bool, intermediates: dict[str, Any] | None) -> Any:
         parts = []
         for branch in self.branches:
-            of_branch = None if intermediates is None else {}
-            parts.append(branch.encode(frames, mask, training, of_branch))
+            of_branch: dict[str, Any] = {}
+            parts.append(branch.encode(frames, mask, training, None if intermediates is None else of_branch))
             if intermediates is not None:
                 intermediates |= {f"{name}_{branch.name}": value for name, value in of_branch.items()}
         mean = self.mixture_bn(mean_over_frames(frames, mask), mask=ops.any(mask, axis=1), training=training)

@@ -205,7 +205,7 @@ class VideoModel(keras.Model, abc.ABC):
         """Creates all variables; the input's shape is not needed. Called by the constructor."""
         if self.built:
             return
-        self.eigenvalues = None
+        self.eigenvalues: Any = None
         if self.input_normalization == "unwhiten":  # a weight, so that it travels with the model
             self.eigenvalues = self.add_weight(
                 shape=(self.feature_sizes[0],),
@@ -232,13 +232,13 @@ class VideoModel(keras.Model, abc.ABC):
         self, inputs: dict[str, Any], training: bool = False, return_intermediates: bool = False
     ) -> dict[str, Any]:
         frames, num_frames = inputs["frames"], inputs["num_frames"]
-        more_outputs = {}
+        more_outputs: dict[str, Any] = {}
         if "choices" in inputs:
             frames, num_frames, more_outputs = self._chosen(inputs, training)
         if training and self.frame_sampler is not None:
             frames, num_frames = self.frame_sampler(frames, num_frames)
         mask = frame_mask(num_frames, ops.shape(frames)[1])
-        intermediates = {} if return_intermediates else None
+        intermediates: dict[str, Any] | None = {} if return_intermediates else None
         representation = self.encode(self.prepare_frames(frames, mask), mask, training, intermediates)
         # Batch normalization makes something of nothing; a video without frames shall stay nothing.
         has_frames = ops.any(mask, axis=1)
@@ -258,12 +258,12 @@ class VideoModel(keras.Model, abc.ABC):
         # A video may have fewer frames than choices.
         frames = append_frames(inputs["frames"], ops.shape(inputs["choices"])[1])
         choice = self.frame_scorer(frames, inputs["num_frames"], inputs["choices"], training=training)
-        candidates = self._candidates(frames, choice) if training else {}
+        candidates = self._candidates(frames, choice, self.frame_scorer) if training else {}
         return ops.take_along_axis(frames, choice.indices[..., None], axis=1), choice.counts, candidates
 
-    def _candidates(self, frames: Any, choice: Choice) -> dict[str, Any]:
+    def _candidates(self, frames: Any, choice: Choice, scorer: FrameScorer) -> dict[str, Any]:
         """Scores of a few frames of one part of each video, and what the model predicts with each of them."""
-        indices, there, sets = self.frame_scorer.candidates(choice)
+        indices, there, sets = scorer.candidates(choice)
         flat = ops.reshape(sets, (ops.shape(sets)[0], -1))
         seen = ops.reshape(
             ops.take_along_axis(frames, flat[..., None], axis=1), (-1, ops.shape(sets)[2], frames.shape[-1])

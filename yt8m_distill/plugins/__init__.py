@@ -9,12 +9,14 @@ A module of one's own registers them with the decorators here and is named by `-
         ...
 """
 
+from typing import Any
+
 from yt8m_distill.plugins.registry import Registry
 
 _MODELS = "yt8m_distill.models"
 
 # Subclasses of models.VideoModel.
-MODELS = Registry(
+MODELS: Registry[Any] = Registry(
     "model",
     {
         "HierarchicalRNN": f"{_MODELS}.hierarchical_rnn",
@@ -30,9 +32,9 @@ MODELS = Registry(
     suffix="Model",
 )
 # Subclasses of losses.Loss: the terms that a student is trained on.
-LOSSES = Registry("loss", dict.fromkeys(("rep", "pred", "dist", "ce"), "yt8m_distill.losses.student"))
+LOSSES: Registry[Any] = Registry("loss", dict.fromkeys(("rep", "pred", "dist", "ce"), "yt8m_distill.losses.student"))
 # Functions that choose frames; see data.frame_selection, and of those that look at features choosing.samplings.
-FRAME_SAMPLINGS = Registry(
+FRAME_SAMPLINGS: Registry[Any] = Registry(
     "frame sampling",
     {
         **dict.fromkeys(
@@ -43,17 +45,17 @@ FRAME_SAMPLINGS = Registry(
     },
 )
 # Functions of dequantized frames; see models.input_normalization.
-INPUT_NORMALIZATIONS = Registry(
+INPUT_NORMALIZATIONS: Registry[Any] = Registry(
     "input normalization", dict.fromkeys(("l2", "unwhiten", "none"), f"{_MODELS}.input_normalization")
 )
 # Classes of networks that make features of images; see video.backbones.backbone.
 _BACKBONES = "yt8m_distill.video.backbones"
-BACKBONES = Registry(
+BACKBONES: Registry[Any] = Registry(
     "backbone",
     {"efficientnet_lite0": f"{_BACKBONES}.efficientnet_lite0", "youtube8m": f"{_BACKBONES}.inception_graph"},
 )
 # Classes that make features of sound; see video.audio_features.
-AUDIO_FEATURES = Registry(
+AUDIO_FEATURES: Registry[Any] = Registry(
     "audio feature",
     {"logmel": "yt8m_distill.video.audio_features", "vggish": "yt8m_distill.video.vggish"},
 )

@@ -57,7 +57,8 @@ class _AfterKeras:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader.exec_module = _followed(spec.loader.exec_module)
+            loader: Any = spec.loader
+            loader.exec_module = _followed(loader.exec_module)
         return spec
 
 

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from yt8m_distill.errors import UserError
 
 T = TypeVar("T")
+Entry = TypeVar("Entry", bound=type | Callable[..., Any])
 
 
 class Registry(Generic[T]):
@@ -32,9 +33,9 @@ class Registry(Generic[T]):
         self.kind = kind
         self._built_in = dict(built_in)
         self._suffix = suffix
-        self._entries: dict[str, T] = {}
+        self._entries: dict[str, Any] = {}
 
-    def register(self, name: str | None = None) -> Callable[[T], T]:
+    def register(self, name: str | None = None) -> Callable[[Entry], Entry]:
         """A decorator that adds a class or function.
 
         Args:
@@ -44,7 +45,7 @@ class Registry(Generic[T]):
             UserError: another object has the name.
         """
 
-        def add(entry: T) -> T:
+        def add(entry: Entry) -> Entry:
             chosen = name or entry.__name__
             taken = self._entries.get(chosen)
             if taken is not None and _place(taken) != _place(entry):

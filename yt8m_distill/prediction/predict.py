@@ -97,6 +97,6 @@ def predictions(
         for batch in copied_ahead(videos.ordered_batches(view, batch_size, seed, start)):
             yield batch, predict(batch)
             bar.update(len(batch["video_id"]))
-            without_frames += np.count_nonzero(batch["num_frames"] == 0)
+            without_frames += int(np.count_nonzero(batch["num_frames"] == 0))
     if without_frames:
         log.warning("%d%s have no frames: their predictions are meaningless.", without_frames, unit)

@@ -48,7 +48,7 @@ class AudioFeature(abc.ABC):
         if rate != self.rate or np.ndim(samples) != 1:
             raise ValueError(f"sound must have one axis and {self.rate} samples a second, not {rate}.")
         count = math.ceil(len(samples) / rate)
-        seconds = np.zeros(count * rate, np.float32)
+        seconds: np.ndarray = np.zeros(count * rate, np.float32)
         seconds[: len(samples)] = samples
         seconds = seconds.reshape(count, rate)
         features = np.zeros((count, self.size), np.float32)
