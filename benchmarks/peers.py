@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import functools
 import math
+import os
 import pathlib
 import tempfile
 import time
@@ -38,7 +39,7 @@ from yt8m_distill.deployment.exported_model import Network
 from yt8m_distill.models import building
 from yt8m_distill.prediction.predict import prediction_function
 
-PARTS = ("inference", "int8", "training")
+PARTS = ("inference", "onnxruntime", "int8", "training")
 OURS, ONNX, INT8, MATRIX = "ours", "ONNX Runtime", "ours, int8", "matrix products"
 QUICK = {
     "model_args": "clusters=8,groups=2,hidden_size=64",
@@ -59,11 +60,14 @@ Peers = Mapping[str, Peer]
 def main(argv: Sequence[str] | None = None):
     arguments = parse_arguments(argv)
     print_machine()
+    busy = os.getloadavg()[0]
+    if busy > 0.5:
+        print(f"Other processes are running ({busy:.1f} of them); frameworks bear that differently, PyTorch badly.")
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         peers = {peer.version: peer for peer in map(stack.enter_context, started(arguments, folder))}
         print(f"Ours with TensorFlow {tf.__version__}, Keras {keras.__version__}; {', '.join(peers) or 'no peers'}")
-        if "inference" in arguments.parts or "int8" in arguments.parts:
+        if set(arguments.parts) - {"training"}:
             report_inference(arguments, folder, peers)
         if "training" in arguments.parts:
             report_training(arguments, peers)
@@ -73,7 +77,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch_python", help="the Python of an environment with PyTorch")
     parser.add_argument("--tensorflow215_python", help="the Python, 3.11, of an environment with TensorFlow 2.15")
-    parser.add_argument("--parts", default=",".join(PARTS), help="of " + ", ".join(PARTS))
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}; the middle two are columns of the first"
+    )
     parser.add_argument("--frames", default="300,30,10,6", help="of videos to predict")
     parser.add_argument("--batches", default="1,128", help="videos in a call")
     parser.add_argument("--train_frames", default="300,30", help="of videos to train on")
@@ -117,7 +123,7 @@ def report_inference(arguments: argparse.Namespace, folder: pathlib.Path, peers:
     measured, shares = {}, []
     for frames in arguments.frames:
         network = Network(model, config.data, FrameSelection(frames))
-        predicts = {OURS: prediction_function(model), **exported(network, folder, "int8" in arguments.parts)}
+        predicts = {OURS: prediction_function(model), **exported(network, folder, arguments.parts)}
         for videos in arguments.batches:
             batch = random_batch(config, videos, frames)
             check_predictions(predicts, peers, batch)
@@ -129,15 +135,16 @@ def report_inference(arguments: argparse.Namespace, folder: pathlib.Path, peers:
     print_ratios(measured, {"ours, share of the matrix rate": shares})
 
 
-def exported(network: Network, folder: pathlib.Path, with_int8: bool) -> dict[str, Callable[[Batch], np.ndarray]]:
-    """Predictions by the export, as `inference.py --engine=onnxruntime` has them."""
+def exported(network: Network, folder: pathlib.Path, parts: Sequence[str]) -> dict[str, Callable[[Batch], np.ndarray]]:
+    """Predictions by the exports that are in `parts`, as `inference.py --engine=onnxruntime` has them."""
     source, target = folder / "float32.onnx", folder / "int8.onnx"
-    onnx.write(network, source)
-    files = {ONNX: source}
-    if with_int8:
+    if "onnxruntime" in parts or "int8" in parts:
+        onnx.write(network, source)
+    if "int8" in parts:
         int8.write(source, target, int8.find_layers(network, source))
-        files[INT8] = target
-    return {name: functools.partial(predict_frames, runners.load(path)) for name, path in files.items()}
+    files = {"onnxruntime": (ONNX, source), "int8": (INT8, target)}
+    chosen = [files[part] for part in files if part in parts]
+    return {name: functools.partial(predict_frames, runners.load(path)) for name, path in chosen}
 
 
 def predict_frames(predict: runners.Predict, batch: Batch) -> np.ndarray:
@@ -248,7 +255,7 @@ def load(peers: Peers, config: RunConfig, model: keras.Model):
 def check_predictions(predicts: Mapping[str, Callable], peers: Peers, batch: Batch):
     """Leaves the batch with the peers; refuses other predictions than ours."""
     expected = predicts[OURS](batch)
-    others = {ONNX: predicts[ONNX](batch)}
+    others = {ONNX: predicts[ONNX](batch)} if ONNX in predicts else {}
     for name, peer in peers.items():
         peer.take(batch)
         others[name] = peer.predict()

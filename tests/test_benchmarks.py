@@ -77,7 +77,7 @@ def test_peers(run):
     pythons = [f"--tensorflow215_python={sys.executable}"]
     if importlib.util.find_spec("torch"):
         pythons.append(f"--torch_python={sys.executable}")
-    sizes = ["--parts=inference,training", "--frames=3", "--batches=2", "--train_frames=3"]
+    sizes = ["--parts=inference,onnxruntime,training", "--frames=3", "--batches=2", "--train_frames=3"]
     inference, ratios, steps, _ = run("peers", "--quick", *sizes, *pythons)
     assert min(inference["3 frames, batch 2"]) > 0
     assert min(steps["3 frames, batch 4"]) > 0
