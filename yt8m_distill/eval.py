@@ -8,6 +8,9 @@ from yt8m_distill.config.inference import EvalConfig
 
 @command(EvalConfig)
 def main(config: EvalConfig):
+    from yt8m_distill.runs.requests import check_input, check_request  # before TensorFlow is imported
+
+    check_input(config.eval_data_pattern, check_request(config.train_dir, config), "eval_data_pattern")
     from yt8m_distill.evaluation.run import run_evaluation  # imports TensorFlow, which --help does not need
 
     run_evaluation(config)

@@ -13,6 +13,9 @@ from yt8m_distill.config.deployment import ExportConfig
 
 @command(ExportConfig)
 def main(config: ExportConfig):
+    from yt8m_distill.deployment.preparation import check_export  # before TensorFlow is imported
+
+    check_export(config)
     from yt8m_distill.deployment.export import run_export  # imports TensorFlow, which --help does not need
 
     run_export(config)

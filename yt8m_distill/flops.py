@@ -16,6 +16,10 @@ from yt8m_distill.config.models import FlopsConfig
 
 @command(FlopsConfig)
 def main(config: FlopsConfig):
+    if config.train_dir is not None:
+        from yt8m_distill.runs.teachers import find_run  # before TensorFlow is imported
+
+        find_run(config.train_dir, config.which)
     from yt8m_distill.evaluation.compute_table import run_flops  # imports TensorFlow, which --help does not need
 
     run_flops(config)

@@ -11,10 +11,16 @@ from yt8m_distill.config.inference import InferenceConfig
 
 @command(InferenceConfig)
 def main(config: InferenceConfig):
+    from yt8m_distill.prediction.settings import check_prediction  # before TensorFlow is imported
+
+    check_prediction(config)
     if config.films is not None:
         from yt8m_distill.video.packages import check_packages
 
         check_packages()
+        from yt8m_distill.video.film_list import read_films
+
+        read_films(config.films.videos, flag="input_videos")
         from yt8m_distill.video.prediction import run_film_inference
 
         run_film_inference(config)

@@ -50,10 +50,10 @@ def test_names_that_are_not_utf8(capsys):
 COMMAND = """
 import sys
 from yt8m_distill.cli.command import command
-from yt8m_distill.config.models import FlopsConfig
-@command(FlopsConfig)
+from yt8m_distill.config.inference import MergeConfig
+@command(MergeConfig)
 def main(config):
-    print(sys.getfilesystemencoding(), ascii(config.train_dir))
+    print(sys.getfilesystemencoding(), ascii(config.parts))
 sys.exit(main())
 """
 
@@ -62,11 +62,11 @@ sys.exit(main())
     ("folder", "code", "printed"),
     [
         ("läufe/学".encode(), 0, "utf-8 'l\\xe4ufe/\\u5b66'"),
-        (b"l\xe4ufe", 2, "Error: the argument '--train_dir=l\\xe4ufe' is not UTF-8 text; rename what it names."),
+        (b"l\xe4ufe", 2, "Error: the argument '--parts=l\\xe4ufe' is not UTF-8 text; rename what it names."),
     ],
 )
 def test_in_the_c_locale_names_are_utf8(folder, code, printed):
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    command = [sys.executable, "-c", COMMAND, b"--train_dir=" + folder]
+    command = [sys.executable, "-c", COMMAND, b"--parts=" + folder, "out"]
     result = subprocess.run(command, env={**os.environ, **locale}, capture_output=True, text=True, check=False)
     assert (result.returncode, (result.stdout + result.stderr).strip()) == (code, printed)

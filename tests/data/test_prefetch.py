@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from yt8m_distill.data.prefetch import copied_ahead, prefetched
+from yt8m_distill.data.device_copies import copied_ahead
+from yt8m_distill.data.prefetch import prefetched
 from yt8m_distill.errors import UserError
 
 

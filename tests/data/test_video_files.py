@@ -13,10 +13,10 @@ from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data import reading_order
 from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.batches import View
-from yt8m_distill.data.files import find_files
 from yt8m_distill.data.reading_order import position_after
 from yt8m_distill.data.video_files import VideoFiles, open_videos
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.patterns import find_files
 
 SPEC = DatasetSpec("x", "id", ("rgb", "audio"), (6, 2), 10, 300)
 

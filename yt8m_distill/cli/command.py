@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from yt8m_distill.cli import flags
+from yt8m_distill.cli.startup import quiet_tensorflow
 from yt8m_distill.config.settings import SettingError, Settings
 from yt8m_distill.errors import Interrupted, LostWorker, TooManyBadRecords, UserError
 from yt8m_distill.files.atomic import is_full_disk
@@ -56,7 +57,7 @@ def _check_text(argv: Sequence[str]):
 
 def _run(kind: type[Settings], function: Callable[[Any], int | None], argv: Sequence[str]) -> int:
     """Runs a command; user errors exit with an error message, without a traceback."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters comes as an exception
+    quiet_tensorflow()
     _log_to_stderr()
     try:
         _check_text(argv)
@@ -64,6 +65,7 @@ def _run(kind: type[Settings], function: Callable[[Any], int | None], argv: Sequ
         if config is None:
             print(flags.answer(kind, argv, sys.modules[function.__module__].__doc__ or ""))
             return 0
+        config.check_inputs()
         return function(config) or 0
     except SettingError as error:
         print(f"Error: {error.in_terms_of(kind, '--')}", file=sys.stderr)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from yt8m_distill.config.settings import Settings, setting
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.patterns import RANGES_FILE
 
 FRAME, VIDEO, SEGMENT = "frame", "video", "segment"
 LEVELS = (FRAME, VIDEO, SEGMENT)
@@ -13,7 +14,6 @@ SEGMENT_FRAMES = 5  # of YouTube-8M 2019
 ID_KEY = "Key of the videos' ids; empty: ids of file name and record number. [id or video_id]"
 LONGEST_VIDEO = 300  # frames, of YouTube-8M
 DEFAULT_RANGE = (-2.0, 2.0)  # of the numbers that the bytes of published features stand for
-RANGES_FILE = "features.json"  # beside files of features with other ranges
 PROJECTION_FILES = ("features.images.npz", "features.sound.npz")  # beside it, where features were made of films
 VOCABULARY_FILE = "vocabulary.csv"  # beside it, where films have labels
 DESCRIPTION_FILES = (*PROJECTION_FILES, VOCABULARY_FILE, RANGES_FILE)  # in the order in which they are written

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from yt8m_distill.config.films import FramePositions
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.inference import RUN_DIRECTORY, SAMPLING, ChosenModel
+from yt8m_distill.config.inputs import check_export, check_file, check_path, check_run, check_videos
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
 from yt8m_distill.config.training import PLUGINS, VIDEOS
 
@@ -28,7 +29,7 @@ class FrameChoice(Settings):
         below=1,
     )
     validation_data_pattern: str | None = setting(
-        None, f"With --student_frames=auto: videos to choose by: {VIDEOS}. [the run's]"
+        None, f"With --student_frames=auto: videos to choose by: {VIDEOS}. [the run's]", reads=check_videos
     )
 
 
@@ -49,11 +50,13 @@ class ExportedModel(ChosenModel):
 class ExportConfig(ExportedModel):
     """One export of a trained model."""
 
-    train_dir: str = setting(REQUIRED, RUN_DIRECTORY)
+    train_dir: str = setting(REQUIRED, RUN_DIRECTORY, reads=check_run)
     output_dir: str = setting(REQUIRED, "Folder to write; an earlier export there is replaced.")
     formats: tuple[ExportFormat, ...] = setting(("saved_model",), "Formats to export to.")
     top_k: int = setting(20, "Number of classes that the SavedModel and the service give of a video.", at_least=1)
-    vocabulary: str | None = setting(None, "CSV file of class names, which answers of the service then have.")
+    vocabulary: str | None = setting(
+        None, "CSV file of class names, which answers of the service then have.", reads=check_file
+    )
     litert_precisions: tuple[LiteRTPrecision, ...] = setting(
         get_args(LiteRTPrecision), "Number formats of the weights of LiteRT files."
     )
@@ -61,7 +64,9 @@ class ExportConfig(ExportedModel):
         ("float32",), "Number formats of the weights of ONNX files; those of matrix products only are int8."
     )
     choice: FrameChoice | None = group()
-    eval_data_pattern: str | None = setting(None, f"Labeled videos to measure GAP@20 on: {VIDEOS}. [the run's]")
+    eval_data_pattern: str | None = setting(
+        None, f"Labeled videos to measure GAP@20 on: {VIDEOS}. [the run's]", reads=check_videos
+    )
     eval_videos: int = setting(20_000, "About how many videos to measure GAP@20 on; 0 turns it off.", at_least=0)
 
     def __post_init__(self):
@@ -114,16 +119,20 @@ class FilmService(Settings):
         "Frames of a film that are decoded: the exact ones, or the nearest keyframes, which cost less.",
         flag="frame_positions",
     )
-    backbone: str | None = setting(None, "File of the image network, where it is not where it was. [the run's]")
-    backbone_weights: str | None = setting(None, "Weights file of the image network. [the run's]")
-    google_dir: str | None = setting(None, "Folder with Google's files, for the sound feature vggish. [the run's]")
+    backbone: str | None = setting(
+        None, "File of the image network, where it is not where it was. [the run's]", reads=check_path
+    )
+    backbone_weights: str | None = setting(None, "Weights file of the image network. [the run's]", reads=check_file)
+    google_dir: str | None = setting(
+        None, "Folder with Google's files, for the sound feature vggish. [the run's]", reads=check_path
+    )
 
 
 @dataclass(frozen=True)
 class ServeConfig(Settings):
     """One service of an exported model."""
 
-    model_dir: str = setting(REQUIRED, "Folder that python -m yt8m_distill.export has written.")
+    model_dir: str = setting(REQUIRED, "Folder that python -m yt8m_distill.export has written.", reads=check_export)
     file: str | None = setting(None, "File of the export to serve: litert/int8.tflite. [the first]")
     host: str = setting("127.0.0.1", "Address to listen on; 0.0.0.0 stands for all.")
     port: int = setting(8000, "Port to listen on.", at_least=1, at_most=65535)

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from yt8m_distill.config.frames import MOST_FRAMES, FrameSelection
+from yt8m_distill.config.inputs import check_file
 from yt8m_distill.config.run_file import SET_BY_EXPERIMENT, FileRun, read_run_file
-from yt8m_distill.config.settings import REQUIRED, SettingError, Settings, group, setting, settings_of
-from yt8m_distill.config.training import TrainConfig, useless_settings
+from yt8m_distill.config.settings import REQUIRED, Setting, SettingError, Settings, group, setting, settings_of
+from yt8m_distill.config.training import TrainConfig
+from yt8m_distill.config.useless_settings import useless_settings
 from yt8m_distill.errors import UserError
 
 COMPARISONS = ("fair", "cost")  # a student with all helps, and what it is to be compared with at an equal budget
@@ -64,7 +66,7 @@ class ExperimentConfig(Settings):
         "Films like those that the features were made of: cost measures seconds from film to labels, too, on up to "
         "8 of them. Folders, globs and files, separated by commas, or a CSV file with a path a row. [none]",
     )
-    vocabulary: str | None = setting(None, "CSV file of class names, for figures.")
+    vocabulary: str | None = setting(None, "CSV file of class names, for figures.", reads=check_file)
     start_new_model: bool = setting(False, "Whether to move earlier runs and results aside.")
 
     def __post_init__(self):
@@ -84,6 +86,14 @@ class ExperimentConfig(Settings):
         validated = shared.validation_data_pattern or shared.validation_fraction
         if self.experiment == "figure2" and shared.train_data_pattern and not validated:
             raise self.error("{experiment}=figure2 shows GAP by epoch and needs {validation_data_pattern}.")
+
+    def check_inputs(self, rules: Mapping[str, Setting] | None = None):
+        super().check_inputs(rules)
+        for run in self.named_runs:
+            try:
+                run.config.check_inputs()
+            except UserError as error:
+                raise UserError(f"{self.experiment}, run '{run.row}': {error}") from error
 
     @property
     def settings(self) -> TrainConfig:

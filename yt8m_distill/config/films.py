@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from yt8m_distill.config.dataset import LONGEST_VIDEO
 from yt8m_distill.config.frames import LONGEST_COUNTED, MOST_FRAMES
+from yt8m_distill.config.inputs import check_file, check_path
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting
 from yt8m_distill.config.training import PLUGINS
 
@@ -31,9 +32,11 @@ class FeatureSettings(Settings):
         "file. [efficientnet_lite0]",
     )
     backbone_weights: str | None = setting(
-        None, "Weights file of efficientnet_lite0, or of a network of keras.applications. [its own]"
+        None,
+        "Weights file of efficientnet_lite0, or of a network of keras.applications. [its own]",
+        reads=check_file,
     )
-    model_dir: str | None = setting(None, "Folder with Google's files, for youtube8m and vggish.")
+    model_dir: str | None = setting(None, "Folder with Google's files, for youtube8m and vggish.", reads=check_path)
     image_size: int | None = setting(
         None, "Height and width of the images that a network takes which takes any. [224]", at_least=1, at_most=4096
     )
@@ -134,8 +137,12 @@ class ExtractConfig(Settings):
 
     videos: str = setting(REQUIRED, f"Films: {FILMS}.")
     output_dir: str = setting(REQUIRED, "Folder to write the TFRecord files, features.json and the tables to.")
-    labels: str | None = setting(None, "CSV file with the labels of each film, by name or number. [none]")
-    vocabulary: str | None = setting(None, "CSV file of class names and numbers. [numbers in the order of the names]")
+    labels: str | None = setting(
+        None, "CSV file with the labels of each film, by name or number. [none]", reads=check_file
+    )
+    vocabulary: str | None = setting(
+        None, "CSV file of class names and numbers. [numbers in the order of the names]", reads=check_file
+    )
     features: str | None = setting(
         None, "File features.json, or its folder, of the extraction whose features these are to be. [new ones]"
     )
@@ -163,10 +170,16 @@ class BeamExtractConfig(Settings):
     videos: str = setting(REQUIRED, f"Films: {FILMS}; also on other file systems that Beam knows.")
     output: str = setting(REQUIRED, "Folder to write the TFRecord files, features.json and the tables to.")
     features: str = setting(
-        REQUIRED, "File features.json, or its folder, of an extraction of some of the films by extract_features."
+        REQUIRED,
+        "File features.json, or its folder, of an extraction of some of the films by extract_features.",
+        reads=check_path,
     )
-    labels: str | None = setting(None, "CSV file with the labels of each film, by name or number. [none]")
-    vocabulary: str | None = setting(None, "CSV file of class names and numbers. [that beside features.json]")
+    labels: str | None = setting(
+        None, "CSV file with the labels of each film, by name or number. [none]", reads=check_file
+    )
+    vocabulary: str | None = setting(
+        None, "CSV file of class names and numbers. [that beside features.json]", reads=check_file
+    )
     frames: FilmFrames = group(FilmFrames)
     on_bad_video: Literal["skip", "error"] = setting(
         "skip", "Reaction to a film that cannot be decoded at all: skipping and reporting it, or an error."

@@ -7,6 +7,7 @@ from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import ID_KEY, SpecOverrides
 from yt8m_distill.config.films import FilmInput
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.inputs import check_file, check_run, check_videos
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
 from yt8m_distill.config.shard import Shard
 from yt8m_distill.config.training import PLUGINS, VIDEOS, Precision
@@ -49,8 +50,8 @@ class PredictionSettings(ChosenModel):
 class EvalConfig(PredictionSettings):
     """One evaluation; of segments, only rated ones count."""
 
-    train_dir: str = setting(REQUIRED, RUN_DIRECTORY)
-    eval_data_pattern: str | None = setting(None, f"Videos to evaluate on: {VIDEOS}. [the run's]")
+    train_dir: str = setting(REQUIRED, RUN_DIRECTORY, reads=check_run)
+    eval_data_pattern: str | None = setting(None, f"Videos to evaluate on: {VIDEOS}. [the run's]", reads=check_videos)
     output_file: str | None = setting(None, "JSON file to write metrics to. [<train_dir>/eval/metrics.json]")
     full_map: bool = setting(False, "Whether to compute mAP over all scores, too, not only each video's 20 highest.")
     per_class_file: str | None = setting(None, "CSV file to write the results of each class to.")
@@ -69,14 +70,18 @@ class InferenceConfig(PredictionSettings):
     """One prediction run; of segments, all are predicted."""
 
     output_file: str = setting(REQUIRED, "CSV file to write; gzip-compressed where its name ends in .gz.")
-    train_dir: str | None = setting(None, RUN_DIRECTORY)
-    input_model_tgz: str | None = setting(None, "Packed model to use instead of --train_dir.")
-    input_data_pattern: str | None = setting(None, f"Videos to predict: {VIDEOS}. [the run's]")
+    train_dir: str | None = setting(None, RUN_DIRECTORY, reads=check_run)
+    input_model_tgz: str | None = setting(None, "Packed model to use instead of --train_dir.", reads=check_file)
+    input_data_pattern: str | None = setting(None, f"Videos to predict: {VIDEOS}. [the run's]", reads=check_videos)
     top_k: int = setting(20, "Number of predictions for each video.", at_least=1)
-    vocabulary: str | None = setting(None, "CSV file of class names, for a readable listing beside the output.")
+    vocabulary: str | None = setting(
+        None, "CSV file of class names, for a readable listing beside the output.", reads=check_file
+    )
     output_model_tgz: str | None = setting(None, "File to pack the model into.")
     segment_max_pred: int | None = setting(None, "Largest number of segments for each class. [100000]", at_least=1)
-    segment_label_ids_file: str | None = setting(None, "CSV file of the classes that count for segments. [all]")
+    segment_label_ids_file: str | None = setting(
+        None, "CSV file of the classes that count for segments. [all]", reads=check_file
+    )
     shard: Shard | None = group()
     films: FilmInput | None = group()
     _: KW_ONLY
@@ -146,6 +151,7 @@ class BeamConfig(Settings):
         ),
         output_file={"flag": "output", "help": "CSV file to write in parts: NAME-00000-of-00004.csv."},
         on_bad_record={"flag_default": "skip"},
+        input_data_pattern={"reads": None},  # Beam knows other file systems
         precision={"literals": get_args(Precision), "help": PRECISION},
     )
     output_shards: int | None = setting(None, "Number of parts to write. [the runner chooses]", at_least=1)
@@ -157,9 +163,9 @@ class SegmentEvalConfig(Settings):
     """One scoring of a submission of segments."""
 
     submission_file: str = setting(
-        REQUIRED, "CSV file (Class,Segments) that inference.py --segment_labels has written."
+        REQUIRED, "CSV file (Class,Segments) that inference.py --segment_labels has written.", reads=check_file
     )
-    eval_data_pattern: str | None = setting(None, f"Records with rated segments: {VIDEOS}.")
+    eval_data_pattern: str | None = setting(None, f"Records with rated segments: {VIDEOS}.", reads=check_videos)
     label_cache: str | None = setting(None, "Text file of the ratings, read where it exists, else written.")
     top_n: int = setting(DEFAULT_SEGMENT_MAX_PRED, "Number of segments of each class that count.", at_least=1)
     output_file: str | None = setting(None, "JSON file to write metrics to.")

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.frames import ALL_FRAMES, MOST_FRAMES, FrameSelection
+from yt8m_distill.config.inputs import check_checkpoint, check_file, check_run
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting
 from yt8m_distill.config.training import DEFAULT_MODEL, PLUGINS
 from yt8m_distill.plugins import FRAME_SAMPLINGS
@@ -17,7 +18,9 @@ PAPERS_FRAMES = (300, 30, 20, 10, 6)
 class ConversionConfig(Settings):
     """One conversion of a TensorFlow 1 checkpoint."""
 
-    path: str = setting(REQUIRED, "TensorFlow 1 checkpoint, or the folder that it is in.", flag="from")
+    path: str = setting(
+        REQUIRED, "TensorFlow 1 checkpoint, or the folder that it is in.", flag="from", reads=check_checkpoint
+    )
     train_dir: str = setting(REQUIRED, "Run directory to write.")
     model: str | None = setting(None, "Name of the model. [found by the variables]")
     model_args: Mapping[str, Any] = setting({}, "Arguments that the variables do not show: block_length=15.")
@@ -27,7 +30,9 @@ class ConversionConfig(Settings):
         "ceil",
         "Number of frames by stride of a video of n: ceil(n / j), or as the code of Bhardwaj et al. counts them.",
     )
-    eigenvalues: str | None = setting(None, "File eigenvals.npy, for a model whose input has its whitening reversed.")
+    eigenvalues: str | None = setting(
+        None, "File eigenvals.npy, for a model whose input has its whitening reversed.", reads=check_file
+    )
     overrides: SpecOverrides = group(SpecOverrides, ("num_classes", "frame_features", "segment_labels", "id_key"))
     plugins: tuple[str, ...] = setting((), PLUGINS)
 
@@ -50,7 +55,7 @@ class FlopsConfig(Settings):
     model: str | None = setting(None, f"Name of the model (README.md). [{DEFAULT_MODEL}]")
     model_args: Mapping[str, Any] = setting({}, "Arguments of the model: clusters=64,hidden_size=512.")
     overrides: SpecOverrides = group(SpecOverrides, ("max_frames", "frame_features", "segment_labels", "id_key"))
-    train_dir: str | None = setting(None, "Run directory whose model to count instead of --model.")
+    train_dir: str | None = setting(None, "Run directory whose model to count instead of --model.", reads=check_run)
     which: Literal["student", "teacher"] | None = setting(None, "Model of the run to count. [student, if there is one]")
     frame_sampling: str | None = setting(
         None, "Method of selecting the frames, to count what choosing takes. [the run's]", choices=FRAME_SAMPLINGS

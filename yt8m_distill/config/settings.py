@@ -78,6 +78,7 @@ class Setting:
         flag: its name on the command line and in run files; True: the field's; False: it is not there.
         shown_as: of a field that is not there: the flag that decides it.
         flag_default: where it is not the field's own.
+        reads: of a path: the function of `config.inputs` that checks what is there.
         argument: on the command line it is an argument with this name, and no flag; "*": it takes all that is no flag.
         text: users give a plain text, which the owner converts.
         newer: JSON files of before do not have it, and those of today only where it is not the default.
@@ -96,6 +97,7 @@ class Setting:
     flag: str | bool = True
     shown_as: str = ""
     flag_default: Any = REQUIRED
+    reads: Callable[[str, str], None] | None = None
     argument: str = ""
     text: bool = False
     newer: bool = False
@@ -164,6 +166,13 @@ class Setting:
             if not all(within):
                 bounds = " and ".join(f"{word.replace('_', ' ')} {bound}" for word, bound in self.bounds.items())
                 raise self.error("must be {}, not {}.", bounds, item)
+
+    def check_input(self, value: Any):
+        """Raises UserError, in terms of the command line, where a path leads to nothing that could be read."""
+        if self.reads is None or value is None:
+            return
+        for path in value if isinstance(value, tuple) else (value,):
+            self.reads(path, self.argument or f"--{self.name}")
 
     def error(self, text: str, *values: Any) -> SettingError:
         """The error that starts with the setting's name."""
@@ -258,6 +267,25 @@ class Settings:
         for name, part in parts(type(self)).items():
             if isinstance(part, Setting):
                 part.check(values.get(name, getattr(self, name)))
+
+    def check_inputs(self, rules: Mapping[str, Setting] | None = None):
+        """Checks that all input which is named is there, as a command does before it imports anything for its work.
+
+        Args:
+            rules: the settings by the names that this configuration has for them, where they belong to a larger one.
+
+        Raises:
+            UserError: something is not there.
+        """
+        rules = settings_of(type(self)) if rules is None else rules
+        for name, part in parts(type(self)).items():
+            value = getattr(self, name, None)  # some are not stored
+            if isinstance(part, Setting) and part.name in rules:
+                rules[part.name].check_input(value)
+            elif isinstance(part, Group) and value is not None:
+                value.check_inputs(
+                    {inner: rules[rule.name] for inner, rule in part.settings.items() if rule.name in rules}
+                )
 
     @classmethod
     def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> Self:

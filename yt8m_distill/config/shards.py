@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.frames import MOST_FRAMES, ThinSampling
+from yt8m_distill.config.inputs import check_path, check_videos
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting
 from yt8m_distill.config.training import VIDEOS
 
@@ -13,7 +14,7 @@ from yt8m_distill.config.training import VIDEOS
 class VerifyConfig(Settings):
     """One check of shards."""
 
-    pattern: str = setting(REQUIRED, f"Files to check: {VIDEOS}.", argument="PATTERN")
+    pattern: str = setting(REQUIRED, f"Files to check: {VIDEOS}.", reads=check_videos, argument="PATTERN")
     overrides: SpecOverrides = group(
         SpecOverrides, ("frame_features",), segment_labels={"help": "Whether to check ratings of segments, too."}
     )
@@ -25,9 +26,11 @@ class VerifyConfig(Settings):
 class QuantizeConfig(Settings):
     """One rewriting of float features as bytes."""
 
-    pattern: str = setting(REQUIRED, f"Files to quantize: {VIDEOS}.", argument="IN")
+    pattern: str = setting(REQUIRED, f"Files to quantize: {VIDEOS}.", reads=check_videos, argument="IN")
     output_dir: str = setting(REQUIRED, "Folder to write the files and features.json to.", argument="OUT_DIR")
-    ranges: str | None = setting(None, "File features.json with the ranges to use, that of the training. [fitted]")
+    ranges: str | None = setting(
+        None, "File features.json with the ranges to use, that of the training. [fitted]", reads=check_path
+    )
     feature_names: tuple[str, ...] | None = setting(None, "Names of the features to write. [all of the first record]")
     feature_sizes: tuple[int, ...] | None = setting(
         None, "Values per frame of each feature, where frames are strings of bytes. [the editions']", at_least=1
@@ -44,7 +47,7 @@ class QuantizeConfig(Settings):
 class ThinConfig(Settings):
     """One rewriting of shards with fewer frames."""
 
-    pattern: str = setting(REQUIRED, f"Files to rewrite: {VIDEOS}.", argument="IN")
+    pattern: str = setting(REQUIRED, f"Files to rewrite: {VIDEOS}.", reads=check_videos, argument="IN")
     output_dir: str = setting(REQUIRED, "Folder to write the thin shards to.", argument="OUT_DIR")
     frames: int = setting(30, "Number k of frames to keep of each video.", at_least=1, at_most=MOST_FRAMES)
     sampling: ThinSampling = setting(

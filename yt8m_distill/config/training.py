@@ -6,10 +6,12 @@ from typing import Any, Literal, get_args
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import SpecOverrides
-from yt8m_distill.config.distillation import STUDENT_LOSSES, Distillation, TeacherCache
+from yt8m_distill.config.distillation import Distillation, TeacherCache
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
+from yt8m_distill.config.inputs import check_file, check_finished_run, check_run, check_videos
 from yt8m_distill.config.run_file import read_settings_file
 from yt8m_distill.config.settings import REQUIRED, Settings, as_text, group, setting, settings_of
+from yt8m_distill.config.useless_settings import NO_WARMUP, OF_STUDENTS, TEACHER_IS_TRAINED, useless_settings
 from yt8m_distill.plugins import INPUT_NORMALIZATIONS, MODELS
 
 DEFAULT_MODEL = "NeXtVLAD"
@@ -77,7 +79,7 @@ class Learning(Settings):
         if self.xla and self.deterministic:
             raise self.error("{deterministic} does not go with {xla}, which does not fix the order of its sums.")
         if self.warmup_steps is not None and not self.depends_on_total:
-            raise self.error(_NO_WARMUP)
+            raise self.error(NO_WARMUP)
         if self.mixup and self.label_loss == "HingeLoss":
             raise self.error("{mixup} gives labels between 0 and 1, and {label_loss}=HingeLoss is for 0 and 1 only.")
         if self.mixup and self.batch_size == 1:
@@ -110,11 +112,13 @@ class TrainConfig(Settings):
     )
     model_args: Mapping[str, Any] = setting({}, "Arguments of the model: clusters=64,hidden_size=512.")
     student_model_args: Mapping[str, Any] = setting({}, "Arguments in which the student differs from its teacher.")
-    eigenvalues: str | None = setting(None, "File eigenvals.npy, for --input_normalization=unwhiten.")
+    eigenvalues: str | None = setting(None, "File eigenvals.npy, for --input_normalization=unwhiten.", reads=check_file)
     selection: FrameSelection = group(ALL_FRAMES)
     distillation: Distillation | None = group()
     teacher_dir: str | tuple[str, ...] | None = setting(
-        None, "Run directory of a finished teacher; predictions of several are averaged. [one is trained]"
+        None,
+        "Run directory of a finished teacher; predictions of several are averaged. [one is trained]",
+        reads=check_finished_run,
     )
     teacher_role: Literal["teacher", "student"] = setting(
         "teacher",
@@ -132,10 +136,17 @@ class TrainConfig(Settings):
         None,
         "Run directory of a model of the same sizes whose weights the trained model, or the student, starts from.",
         newer=True,
+        reads=check_run,
     )
-    train_data_pattern: str | None = setting(None, f"Videos to train on: {VIDEOS}. [the sample data]")
-    validation_data_pattern: str | None = setting(None, f"Videos to choose the best epoch by: {VIDEOS}.")
-    eval_data_pattern: str | None = setting(None, f"Videos to measure the final table on: {VIDEOS}.")
+    train_data_pattern: str | None = setting(
+        None, f"Videos to train on: {VIDEOS}. [the sample data]", reads=check_videos
+    )
+    validation_data_pattern: str | None = setting(
+        None, f"Videos to choose the best epoch by: {VIDEOS}.", reads=check_videos
+    )
+    eval_data_pattern: str | None = setting(
+        None, f"Videos to measure the final table on: {VIDEOS}.", reads=check_videos
+    )
     train_fraction: float = setting(1.0, "Share of the training videos to train on.", above=0, at_most=1)
     validation_fraction: float = setting(
         0.0, "Share of the training videos to choose the best epoch by, instead.", at_least=0, below=1, newer=True
@@ -164,8 +175,7 @@ class TrainConfig(Settings):
             raise self.error("{training_mode}={} and {student_frames} do not go together.", self.training_mode)
         if (self.distillation is not None) != (self.training_mode in DISTILLING_MODES):
             raise self.error("{training_mode}={} and {student_losses} do not go together.", self.training_mode)
-        if self.validation_fraction and self.validation_data_pattern:
-            raise self.error("{validation_fraction} and {validation_data_pattern} are two ways; give one of them.")
+        self._check_data()
         self._check_devices()
         self._check_matching()
         self._check_input()
@@ -173,6 +183,16 @@ class TrainConfig(Settings):
         self._check_teacher_settings()
         self._check_teacher_cache()
         self._check_init_from()
+
+    def _check_data(self):
+        if self.validation_fraction and self.validation_data_pattern:
+            raise self.error("{validation_fraction} and {validation_data_pattern} are two ways; give one of them.")
+        if self.train_data_pattern is not None:
+            return
+        if self.eval_data_pattern or self.validation_data_pattern:
+            raise self.error("{train_data_pattern} is missing; without any data pattern the sample data set is used.")
+        if self.validation_fraction:
+            raise self.error("{validation_fraction}: the sample data set has validation videos of its own.")
 
     def _set_input_normalization(self, chosen: str):
         args = {"input_normalization": chosen, **self.model_args}
@@ -242,7 +262,7 @@ class TrainConfig(Settings):
         if self.training_mode != "serial":
             raise self.error("{teacher_settings} goes with {training_mode}=serial, not {}.", self.training_mode)
         if self.teacher_dirs:
-            raise self.error(_TEACHER_IS_TRAINED)
+            raise self.error(TEACHER_IS_TRAINED)
         values = self.settings_of_teacher()
         texts = {name: "none" if value is None else as_text(value) for name, value in values.items()}
         object.__setattr__(self, "teacher_settings", texts)
@@ -299,7 +319,7 @@ class TrainConfig(Settings):
 
     @classmethod
     def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "TrainConfig":
-        mode = values.get("training_mode") or ("serial" if values.keys() & _OF_STUDENTS else None)
+        mode = values.get("training_mode") or ("serial" if values.keys() & OF_STUDENTS else None)
         for problem in useless_settings(values, mode).values():
             raise cls.error(problem)
         fields["selection"] = ALL_FRAMES if mode in ("teacher", None) else FrameSelection.for_training(values)
@@ -332,51 +352,8 @@ class TrainCommand(Settings):
         return super().from_settings(values, **fields)
 
 
-# Flags about a student, about how it is matched to a teacher, and about its teacher.
-_STUDENT = settings_of(FrameSelection).keys()
-_MATCHING = {*settings_of(Distillation), *settings_of(TeacherCache), "student_model_args", "finetune_epochs"}
-_OF_TEACHERS = ("teacher_dir", "teacher_role", "teacher_settings")
-_OF_STUDENTS = {*_STUDENT, *_MATCHING, *_OF_TEACHERS}
-_NO_WARMUP = "{warmup_steps} does nothing without {learning_rate_schedule}=cosine."
-_TEACHER_IS_TRAINED = "{teacher_settings} does nothing with {teacher_dir}, whose training has ended."
 # What the training of a teacher has from its student's.
 _SHARED_WITH_TEACHER = {
     *("model", "model_args", "student_model_args", "input_normalization", "eigenvalues", "train_dir", "recipe"),
     *("distribution", "plugins", "on_bad_record", "max_bad_fraction", *settings_of(SpecOverrides)),
 }
-
-
-def useless_settings(values: Mapping[str, Any], mode: str | None) -> dict[str, str]:
-    """The given settings that would do nothing, and why, as the text of a `SettingError`.
-
-    Args:
-        values: by the names of flags.
-        mode: of training.
-    """
-    names = [*_MATCHING, *_OF_TEACHERS] if mode in ("teacher", "baseline") else []
-    names += _STUDENT if mode == "teacher" else []
-    names += [*_OF_TEACHERS, "finetune_epochs", "student_init"] if mode == "parallel" else []
-    problems = {name: f"{{{name}}} does nothing with {{training_mode}}={mode}; leave it out." for name in names}
-    if mode == "parallel":
-        problems["teacher_cache"] = (
-            "{teacher_cache} goes with {training_mode}=serial: in parallel mode the teacher changes with every step."
-        )
-    if "init_from" in values:
-        problems.setdefault("student_init", "{student_init} does nothing with {init_from}, which decides it.")
-    if "teacher_dir" in values:
-        problems.setdefault("teacher_settings", _TEACHER_IS_TRAINED)
-    if values.get("learning_rate_schedule") == "cosine":
-        for name in ("learning_rate_decay", "learning_rate_decay_examples"):
-            problems[name] = f"{{{name}}} does nothing with {{learning_rate_schedule}}=cosine; leave it out."
-    else:
-        problems["warmup_steps"] = _NO_WARMUP
-    losses = set(values.get("student_losses", STUDENT_LOSSES))
-    if losses & {"pred", "dist", "ce"}:
-        text = "{finetune_epochs} is for {student_losses}=rep, which is followed by fine-tuning."
-        problems.setdefault("finetune_epochs", text)
-    for name, loss in (("prediction_distance", "pred"), ("representation_matching", "rep")):
-        if loss not in losses:
-            problems.setdefault(name, f"{{{name}}} does nothing without {loss} in {{student_losses}}.")
-    if not losses & {"pred", "dist"}:
-        problems.setdefault("temperature", "{temperature} does nothing without pred or dist in {student_losses}.")
-    return {name: problem for name, problem in problems.items() if name in values}

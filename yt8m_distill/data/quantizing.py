@@ -13,13 +13,13 @@ from yt8m_distill.config.shards import QuantizeConfig
 from yt8m_distill.data import sequence_example
 from yt8m_distill.data.bad_records import BadRecords, report_skipped
 from yt8m_distill.data.feature_ranges import Range, read_ranges, write_ranges
-from yt8m_distill.data.files import find_files
 from yt8m_distill.data.reading import records_of_file
 from yt8m_distill.data.rewriting import Rewriting, size_of
 from yt8m_distill.data.sequence_example import BYTES, FLOATS, Frames, parse_record
 from yt8m_distill.data.tfrecord import DamagedRecord
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.lock import lock_directory
+from yt8m_distill.files.patterns import find_files
 from yt8m_distill.quantization import RangeFit, quantize
 
 log = logging.getLogger(__name__)

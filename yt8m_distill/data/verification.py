@@ -18,7 +18,6 @@ from yt8m_distill.config.shards import VerifyConfig
 from yt8m_distill.data import format_detection, sequence_example
 from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.feature_ranges import with_described, with_ranges
-from yt8m_distill.data.files import find_files
 from yt8m_distill.data.float_frames import with_fitted_ranges
 from yt8m_distill.data.levels import LEVELS, describe_levels
 from yt8m_distill.data.reading import records_of_file, videos_of_file
@@ -29,6 +28,7 @@ from yt8m_distill.data.video_files import check_generated_ids
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
 from yt8m_distill.files.lock import lock_files
+from yt8m_distill.files.patterns import find_files
 from yt8m_distill.files.text_table import aligned_table
 
 log = logging.getLogger(__name__)

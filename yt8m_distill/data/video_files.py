@@ -15,7 +15,6 @@ from yt8m_distill.data.bad_records import BadRecord, BadRecords
 from yt8m_distill.data.batch_reader import BatchReader
 from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.feature_ranges import with_described, with_ranges
-from yt8m_distill.data.files import find_files
 from yt8m_distill.data.float_frames import with_fitted_ranges
 from yt8m_distill.data.format_detection import detect_files
 from yt8m_distill.data.reading import RecordReader
@@ -25,6 +24,7 @@ from yt8m_distill.data.record_format import LEARNING
 from yt8m_distill.data.tfrecord import Frame
 from yt8m_distill.data.video import Video
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.patterns import find_files
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Exports a trained model to files that do not need this package: `run_export`."""
 
 import dataclasses
-import importlib.util
 import logging
 import os
 import pathlib
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from yt8m_distill.config.dataset import DESCRIPTION_FILES, VOCABULARY_FILE
+from yt8m_distill.config.dataset import VOCABULARY_FILE
 from yt8m_distill.config.deployment import EXPORT_FORMATS, ExportConfig
 from yt8m_distill.data.batches import View, check_view
 from yt8m_distill.data.feature_ranges import copy_description
@@ -18,8 +17,8 @@ from yt8m_distill.data.video_files import VideoFiles, check_segments
 from yt8m_distill.deployment import int8, litert, model_card, onnx, runners, saved_model, validation
 from yt8m_distill.deployment.chosen_frames import choose_frames
 from yt8m_distill.deployment.exported_model import Network, of_trained
-from yt8m_distill.deployment.manifest import FILE_NAME as MANIFEST
 from yt8m_distill.deployment.manifest import ExportedFile, Manifest, write_manifest
+from yt8m_distill.deployment.preparation import ONNX_FILES, check_packages, check_target
 from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.files import atomic
@@ -34,9 +33,6 @@ from yt8m_distill.runs.inputs import evaluation_videos
 
 log = logging.getLogger(__name__)
 
-ONNX_FILES = {"float32": "model.onnx", "int8": "model_int8.onnx"}
-ENTRIES = (MANIFEST, model_card.FILE_NAME, "saved_model", "litert", *ONNX_FILES.values(), *DESCRIPTION_FILES)
-PACKAGES = {"saved_model": (), "litert": ("ai_edge_litert",), "onnx": ("onnx", "tf2onnx", "onnxruntime")}
 BATCH_SIZE = 64
 
 
@@ -85,10 +81,10 @@ def run_export(config: ExportConfig, trained: trained_model.TrainedModel | None 
         UserError: there is no such run or model, it cannot be exported, packages are missing, `output_dir` holds
             something else, or a file's predictions differ from the model's. Nothing is written then.
     """
-    _check_packages(config)
+    check_packages(config.formats)
     target = pathlib.Path(os.path.abspath(config.output_dir))
     with lock_files(target):
-        _check_target(target)
+        check_target(target)
         manifest = _write_export(config, target, trained)
     print(model_card.table(manifest))
     print(f"The export is in {target}; {target / 'README.md'} says how to use it.")
@@ -128,32 +124,12 @@ def _write_export(config: ExportConfig, target: pathlib.Path, trained: trained_m
     return manifest
 
 
-def _check_packages(config: ExportConfig):
-    needed = [package for file_format in config.formats for package in PACKAGES[file_format]]
-    missing = [package for package in needed if importlib.util.find_spec(package) is None]
-    if missing:
-        raise UserError(f"--formats={','.join(config.formats)} needs {' and '.join(missing)}: {runners.EXTRA}")
-
-
 def _check_formats(config: ExportConfig, network: Network):
     if network.chooses and "litert" in config.formats:
         raise UserError(
             f"--formats=litert: such a file takes just the frames that the model sees, and "
             f"--frame_sampling={network.selection.sampling} chooses them by the features of all. Export it with "
             f"--student_frames={network.selection.k} --frame_sampling=uniform, or as saved_model or onnx."
-        )
-
-
-def _check_target(target: pathlib.Path):
-    """Checks that nothing but an earlier export is replaced."""
-    if not target.exists():
-        return
-    names = {path.name for path in target.iterdir()} if target.is_dir() else {target.name}
-    others = names - set(ENTRIES) if MANIFEST in names else names
-    if others:
-        raise UserError(
-            f"--output_dir={target} exists, and '{min(others)}' is not part of an export, which would be lost; name a "
-            "new folder."
         )
 
 

@@ -9,6 +9,7 @@ from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.data.frame_selection import is_formula, needs_all_frames
 from yt8m_distill.deployment.int8 import LEAST_COLUMNS
 from yt8m_distill.deployment.manifest import ExportedFile, Manifest
+from yt8m_distill.deployment.preparation import MODEL_CARD
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.text_table import markdown_table
@@ -16,7 +17,6 @@ from yt8m_distill.models import cost
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.trained_model import TrainedModel
 
-FILE_NAME = "README.md"
 METRICS = ("GAP@20", "mAP", "mAP_full", "Hit@1", "PERR", "MAP@100000")
 FRAMES_OF_SELECTION = {
     "uniform": "frame `(2 * i + 1) * n // {twice}` for i from 0 to {last}, the middle of {k} equal parts; of a video "
@@ -44,7 +44,7 @@ def write(manifest: Manifest, trained: TrainedModel, train_dir: str, folder: pat
     parts = [_head(manifest), _model(manifest, trained), _quality(manifest, trained, train_dir), _files(manifest)]
     parts += [f"## The number of frames\n\n{choice}"] if choice else []
     parts += [_input(manifest), _license(manifest.data)]
-    atomic.write_text(folder / FILE_NAME, "\n\n".join(parts) + "\n")
+    atomic.write_text(folder / MODEL_CARD, "\n\n".join(parts) + "\n")
 
 
 def table(manifest: Manifest) -> str:

@@ -22,7 +22,8 @@ from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import checkpoints, loading
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.inputs import evaluation_videos, level_of
-from yt8m_distill.runs.trained_model import TrainedModel, check_selection
+from yt8m_distill.runs.requests import check_selection
+from yt8m_distill.runs.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_POLLS = 2.0  # for a new checkpoint

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from yt8m_distill.config.distillation import STUDENT_LOSSES, TeacherCache
 from yt8m_distill.config.experiment import COMPARISONS, ExperimentConfig
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
-from yt8m_distill.config.training import STUDENT_LOSSES, TeacherCache, TrainConfig
+from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments import budget
 from yt8m_distill.runs.teachers import teacher_config

@@ -27,7 +27,6 @@ from yt8m_distill.config.inference import BeamConfig, InferenceConfig
 from yt8m_distill.data import format_detection
 from yt8m_distill.data.batches import Batch, View, check_view
 from yt8m_distill.data.feature_ranges import text_of, with_ranges
-from yt8m_distill.data.files import files_here, find_files
 from yt8m_distill.data.format_detection import RECORDS_TO_DETECT_BY
 from yt8m_distill.data.record_files import records_of_any
 from yt8m_distill.data.video import Video
@@ -35,6 +34,7 @@ from yt8m_distill.data.video_files import check_generated_ids
 from yt8m_distill.errors import TooManyBadRecords, UserError
 from yt8m_distill.files import untrusted
 from yt8m_distill.files.lock import lock_files
+from yt8m_distill.files.patterns import files_here, find_files
 from yt8m_distill.plugins.loading import load_plugins
 from yt8m_distill.prediction import run as prediction
 from yt8m_distill.prediction import submission

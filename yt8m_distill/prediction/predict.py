@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from yt8m_distill.config.dataset import SEGMENT
 from yt8m_distill.data.batches import Batch, View
-from yt8m_distill.data.prefetch import copied_ahead
+from yt8m_distill.data.device_copies import copied_ahead
 from yt8m_distill.data.reading_order import BEGINNING, Position
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.models.xla import SteadyShapes, check_xla

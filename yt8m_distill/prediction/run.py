@@ -27,9 +27,11 @@ from yt8m_distill.files.lock import lock_files
 from yt8m_distill.prediction import parts, submission, vocabulary
 from yt8m_distill.prediction.predict import prediction_function, predictions
 from yt8m_distill.prediction.segments import SegmentsWriter
+from yt8m_distill.prediction.settings import check_settings
 from yt8m_distill.runs import loading, packing
 from yt8m_distill.runs.inputs import evaluation_videos, level_of
-from yt8m_distill.runs.trained_model import TrainedModel, check_selection
+from yt8m_distill.runs.requests import check_selection
+from yt8m_distill.runs.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ def run_inference(config: InferenceConfig, trained: TrainedModel | None = None, 
     skip = config.bad_records.skip
     level = level_of(config.segments, trained.config)
     in_segments = level == SEGMENT
-    names = check_settings(config, trained)
+    names = check_settings(config, trained.config)
     level = FRAME if in_segments else level  # all segments are predicted, rated or not
     pattern, flag = config.input_data_pattern, "input_data_pattern"
     videos = evaluation_videos(pattern, trained.config, flag, level, skip, use=PREDICTION, id_key=config.id_key)
@@ -83,18 +85,6 @@ def run_inference(config: InferenceConfig, trained: TrainedModel | None = None, 
         print(f"Predictions with class names are in {submission.listing_path(output_file)}")
     report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
     return count
-
-
-def check_settings(config: InferenceConfig, trained: TrainedModel) -> dict[int, str] | None:
-    """Checks what can be checked before any video is read; returns the names of classes for the listing, if any.
-
-    Raises:
-        UserError: settings that do not suit the level of the model, or no such vocabulary.
-    """
-    _check_segment_settings(config, level_of(config.segments, trained.config) == SEGMENT)
-    if config.vocabulary is None:
-        return None
-    return vocabulary.load_vocabulary(config.vocabulary, trained.config.data.num_classes)
 
 
 @contextlib.contextmanager
@@ -123,18 +113,6 @@ def _files_text(videos: VideoFiles, shard: Shard | None) -> str:
         return f"{len(videos.files)} files"
     count = len(shard.of(videos.files))
     return f"part {shard.index} of {shard.count}, {count} of the {len(videos.files)} files,"
-
-
-def _check_segment_settings(config: InferenceConfig, in_segments: bool):
-    if in_segments and config.shard:
-        raise UserError(
-            "--num_shards: a file of segments holds the best of all videos for each class, which a part does not know; "
-            "predict segments in one run, or whole videos by --nosegment_labels."
-        )
-    if in_segments and config.vocabulary:
-        raise UserError("--vocabulary writes a listing by video; it has no effect with --segment_labels.")
-    if not in_segments and (config.segment_max_pred or config.segment_label_ids_file):
-        raise UserError("--segment_max_pred and --segment_label_ids_file have no effect without --segment_labels.")
 
 
 def _predict_segments(

@@ -55,9 +55,7 @@ def evaluation_videos(
         UserError: no pattern, no files, or files of another format.
     """
     held_out = use == LEARNING and pattern is None and holds_out_evaluation(train_config)
-    if held_out:
-        pattern, flag = train_config.train_data_pattern, "train_data_pattern"
-    pattern = evaluation_pattern(pattern, train_config, flag)
+    pattern, flag = input_pattern(pattern, train_config, flag, use)
     spec = dataclasses.replace(train_config.data, level=level or train_config.data.level)
     overrides = overrides_of(spec, id_key)
     detected = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records, use=use)
@@ -68,6 +66,13 @@ def evaluation_videos(
 def holds_out_evaluation(train_config: RunConfig) -> bool:
     """Whether a run has no evaluation files, and is evaluated on the training videos that it held out."""
     return train_config.eval_data_pattern is None and train_config.validation_fraction > 0
+
+
+def input_pattern(pattern: str | None, train_config: RunConfig, flag: str, use: str = LEARNING) -> tuple[str, str]:
+    """The files that `evaluation_videos` opens, and the setting that they are from; UserError where there are none."""
+    if use == LEARNING and pattern is None and holds_out_evaluation(train_config):
+        return train_config.train_data_pattern, "train_data_pattern"
+    return evaluation_pattern(pattern, train_config, flag), flag
 
 
 def evaluation_pattern(pattern: str | None, train_config: RunConfig, flag: str) -> str:

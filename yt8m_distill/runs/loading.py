@@ -15,7 +15,8 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.models.building import build_one
 from yt8m_distill.runs import checkpoints
 from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.runs.teachers import ENSEMBLE, find_run, find_teacher, join, teacher_config, teacher_runs
+from yt8m_distill.runs.ensembles import join
+from yt8m_distill.runs.teachers import ENSEMBLE, find_run, find_teacher, teacher_config, teacher_runs
 from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.runs.weights import check_weights, load_arrays, load_weights, weights_file
 

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Iterable
 
 from yt8m_distill.config.run import RunConfig
-from yt8m_distill.data.files import in_folder, is_any_file
+from yt8m_distill.files.patterns import in_folder, is_any_file
 
 _PATTERNS = ("train_data_pattern", "validation_data_pattern", "eval_data_pattern")
 

@@ -1,8 +1,8 @@
-"""Teachers of students: which runs they are, how such a run is configured, and several finished ones as one model."""
+"""Teachers of students: which runs they are, and how such a run is configured."""
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from yt8m_distill.config.dataset import VIDEO, DatasetSpec
@@ -10,11 +10,10 @@ from yt8m_distill.config.distillation import Distillation
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.settings import Group, SettingError, parts
-from yt8m_distill.config.training import DISTILLING_MODES, TrainConfig, useless_settings
+from yt8m_distill.config.training import DISTILLING_MODES, TrainConfig
+from yt8m_distill.config.useless_settings import useless_settings
 from yt8m_distill.errors import UserError
-from yt8m_distill.models.ensemble import TeacherEnsemble
 from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.runs.trained_model import TrainedModel
 
 ENSEMBLE = "ensemble"  # the role of several teachers together
 
@@ -161,35 +160,3 @@ def _find_teacher(run: RunDir, teacher_role: str, visited: frozenset[str]) -> tu
 def data_format(data: DatasetSpec) -> tuple:
     """What the records of two models must have in common. Segments have frames like whole videos."""
     return data.level == VIDEO, data.feature_names, data.feature_sizes, data.feature_ranges, data.num_classes
-
-
-def join(members: Sequence[TrainedModel], run: RunDir, matched: TrainedModel | None = None) -> TrainedModel:
-    """Several finished teachers as one, of a student's run.
-
-    Args:
-        members: at least two; of the same features and classes.
-        run: the student's.
-        matched: the one of them whose representation the student is matched to.
-
-    Raises:
-        UserError: they are not of the same data format.
-    """
-    first = members[0].config.data
-    for member in members:
-        data = member.config.data
-        if data_format(data) != data_format(first):
-            raise UserError(
-                f"--teacher_dir: the teachers do not go together: that in '{members[0].run_path}' was trained on "
-                f"{_features_text(first)}, that in '{member.run_path}' on {_features_text(data)}."
-            )
-    place = next((i for i, member in enumerate(members) if member is matched), None)
-    model = TeacherEnsemble([member.model for member in members], place)
-    name = " + ".join(member.config.model for member in members)
-    config = dataclasses.replace(members[0].config, model=name)
-    return TrainedModel(model, config, "teacher", ALL_FRAMES, run.path, run.path, None)
-
-
-def _features_text(data: DatasetSpec) -> str:
-    sizes = zip(data.feature_names, data.feature_sizes, strict=True)
-    ranges = f" in {data.describe_ranges()}" if data.feature_ranges else ""
-    return f"{', '.join(f'{name} ({size})' for name, size in sizes)}{ranges} and {data.num_classes} classes"

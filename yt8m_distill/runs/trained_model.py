@@ -10,6 +10,7 @@ from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.frame_selection import needs_all_frames
 from yt8m_distill.errors import UserError
+from yt8m_distill.runs.requests import check_selection
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,3 @@ class TrainedModel:
                 "--frame_sampling=learned); medoid and k_center choose by the features of any video."
             )
         return selection
-
-
-def check_selection(role: str, asked: FrameSelection | None):
-    """Raises UserError where the frames of a student are asked for, and the model is a teacher."""
-    if role == "teacher" and asked is not None:
-        raise UserError("--student_frames, --student_stride and --frame_sampling do not apply to the teacher.")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.batches import Batch, StoredOutputs, videos_in
-from yt8m_distill.data.prefetch import copied_ahead
+from yt8m_distill.data.device_copies import copied_ahead
 from yt8m_distill.data.reading_order import Position
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.devices.cluster import ONE_DEVICE, Devices

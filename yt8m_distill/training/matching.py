@@ -26,7 +26,8 @@ from yt8m_distill.models.starting_weights import (
 )
 from yt8m_distill.runs import loading
 from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.runs.teachers import data_format, find_run, join
+from yt8m_distill.runs.ensembles import join
+from yt8m_distill.runs.teachers import data_format, find_run
 from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.training import optimizers
 

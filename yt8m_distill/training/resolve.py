@@ -76,10 +76,6 @@ def _with_data(asked: TrainConfig) -> TrainConfig:
     """The sample data set where no data is given; its recipe is then the default."""
     if asked.train_data_pattern is not None:
         return dataclasses.replace(asked, recipe=asked.recipe or "paper")
-    if asked.eval_data_pattern or asked.validation_data_pattern:
-        raise UserError("--train_data_pattern is missing; without any data pattern the sample data set is used.")
-    if asked.validation_fraction:
-        raise UserError("--validation_fraction: the sample data set has validation videos of its own.")
     paths = ensure_sample()
     recipe = asked.recipe or "sample"
     log.info("No data given: training on the sample data set in %s", paths.directory)

@@ -22,8 +22,8 @@ from apache_beam.metrics import Metrics
 
 from yt8m_distill.config.dataset import DESCRIPTION_FILES, VOCABULARY_FILE
 from yt8m_distill.config.films import BeamExtractConfig, FeatureSettings, FilmReading
-from yt8m_distill.data.files import files_here
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.patterns import files_here
 from yt8m_distill.plugins.loading import load_plugins
 from yt8m_distill.prediction.beam import file_system_errors, pipeline_options, run_pipeline
 from yt8m_distill.prediction.beam_source import COUNTERS

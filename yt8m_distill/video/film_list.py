@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from yt8m_distill.data.files import files_here, find_files
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.delimited import read_rows
+from yt8m_distill.files.patterns import files_here, find_files
 
 FILM_SUFFIXES = frozenset(
     (

@@ -46,7 +46,7 @@ def run_film_inference(config: InferenceConfig) -> int:
     output = pathlib.Path(config.output_file)
     folder, report = (output.with_name(f"{output.name}.{name}") for name in ("features", "report.csv"))
     with open_trained(config) as trained:
-        check_settings(config, trained)
+        check_settings(config, trained.config)
         _extract(config, trained, folder, report)
         vocabulary = config.vocabulary
         if vocabulary is None and (trained.run_path / VOCABULARY_FILE).exists():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from yt8m_distill.data.files import find_files
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.patterns import find_files
 
 
 def names(pattern: str) -> list[str]:

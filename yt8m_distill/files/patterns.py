@@ -7,12 +7,12 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from yt8m_distill.config.dataset import RANGES_FILE
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.remote import is_remote
 
 log = logging.getLogger(__name__)
 
+RANGES_FILE = "features.json"  # beside files of features with other ranges; a pattern that fits it does not mean it
 _UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".download", ".aria2", "_.gstmp")
 
 
@@ -51,8 +51,30 @@ def find_files(pattern: str, flag: str, matching: Callable[[str], Iterable[str]]
         for path in sorted(paths):
             files.setdefault(os.path.realpath(path), path)
     if not files:
-        raise UserError(f"{name} is empty; give files, globs or directories, separated by commas.")
+        raise UserError(_empty_text(name))
     return list(files.values())
+
+
+def _empty_text(name: str) -> str:
+    return f"{name} is empty; give files, globs or directories, separated by commas."
+
+
+def check_pattern(pattern: str, name: str):
+    """Checks that each part of a pattern names a file, without a look into any.
+
+    Args:
+        pattern: as of `find_files`.
+        name: of the setting, for errors.
+
+    Raises:
+        UserError: nothing matches one of the parts.
+    """
+    parts = list(_parts(pattern))
+    if not parts:
+        raise UserError(_empty_text(name))
+    for part in parts:
+        if not os.path.isfile(part):
+            _candidates(part, name, files_here)
 
 
 def in_folder(pattern: str, folder: str) -> str:
@@ -78,20 +100,30 @@ def is_any_file(pattern: str) -> bool:
 
 def _matching(part: str, name: str, matching: Callable[[str], Iterable[str]]) -> list[str]:
     """The files that one part of a pattern names, which is not a file itself."""
+    paths = _candidates(part, name, matching)
+    unfinished = _unfinished(paths, part)
+    if unfinished:
+        log.warning("%s: %d unfinished downloads are left out (first: %s).", name, len(unfinished), unfinished[0])
+    return [path for path in paths if path not in unfinished]
+
+
+def _candidates(part: str, name: str, matching: Callable[[str], Iterable[str]]) -> list[str]:
+    """The same with unfinished downloads, which are some of them at most."""
     is_folder = os.path.isdir(part)
     single = os.path.join(glob.escape(part), "*tfrecord*") if is_folder else _with_existing_folder(part)
     try:
         paths = [path for path in matching(single) if os.path.basename(path) != RANGES_FILE]
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
-    unfinished = [path for path in paths if path.endswith(_UNFINISHED) and not part.endswith(_UNFINISHED)]
-    if unfinished and len(unfinished) < len(paths):
-        log.warning("%s: %d unfinished downloads are left out (first: %s).", name, len(unfinished), unfinished[0])
-    elif unfinished:
-        raise UserError(f"{name}: all {len(paths)} files of '{part}' are unfinished downloads (first: {paths[0]}).")
     if not paths:
         raise UserError(f"{name}: {_nothing_text(part, single, is_folder)}")
-    return [path for path in paths if path not in unfinished]
+    if len(_unfinished(paths, part)) == len(paths):
+        raise UserError(f"{name}: all {len(paths)} files of '{part}' are unfinished downloads (first: {paths[0]}).")
+    return paths
+
+
+def _unfinished(paths: Sequence[str], part: str) -> list[str]:
+    return [path for path in paths if path.endswith(_UNFINISHED) and not part.endswith(_UNFINISHED)]
 
 
 def _nothing_text(part: str, single: str, is_folder: bool) -> str:
