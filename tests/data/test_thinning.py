@@ -378,7 +378,7 @@ def test_training_is_that_on_the_originals(data, run, tmp_path, caplog):
         (["--student_frames=3"], "a model that sees all frames"),
         (["--training_mode=parallel", "--student_frames=3"], "a model that sees all frames"),
         (["--training_mode=teacher"], "a model that sees all frames"),
-        (["--student_frames=3", "--teacher_dir=somewhere"], "a model that sees all frames"),
+        (["--student_frames=3", "--teacher_dir={teacher}"], "a model that sees all frames"),
         (["--training_mode=baseline", "--student_frames=4"], "--student_frames=4"),
         (["--training_mode=baseline", "--student_stride=2"], "--student_stride=2"),
         (["--training_mode=baseline", "--student_frames=3", "--frame_sampling=first"], "--frame_sampling=first"),
@@ -386,6 +386,9 @@ def test_training_is_that_on_the_originals(data, run, tmp_path, caplog):
 )
 @pytest.mark.parametrize("part", ["train", "validation"])
 def test_training_on_more_than_thin_shards_hold_is_refused(data, tmp_path, capsys, arguments, wish, part):
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher/report.json").touch()
+    arguments = [argument.format(teacher=tmp_path / "teacher") for argument in arguments]
     if part == "train":
         assert train(data / "thin", tmp_path / "run", *arguments) == 2
     else:

@@ -66,7 +66,8 @@ def test_the_command_and_its_cache(tmp_path, capsys):
         ([], "--submission_file is required"),
         (["--submission_file=x"], "--eval_data_pattern"),
         (["--submission_file=x", "--label_cache=none", "--top_n=0"], "top_n"),
-        (["--submission_file=x", "--label_cache=nothing.csv"], "--eval_data_pattern is needed"),
+        (["--submission_file=x", "--label_cache=none"], "--submission_file: 'x' cannot be read"),
+        ([f"--submission_file={__file__}", "--label_cache=nothing.csv"], "--eval_data_pattern is needed"),
     ],
 )
 def test_senseless_command_lines(capsys, arguments, message):

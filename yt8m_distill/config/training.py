@@ -175,7 +175,8 @@ class TrainConfig(Settings):
             raise self.error("{training_mode}={} and {student_frames} do not go together.", self.training_mode)
         if (self.distillation is not None) != (self.training_mode in DISTILLING_MODES):
             raise self.error("{training_mode}={} and {student_losses} do not go together.", self.training_mode)
-        self._check_data()
+        if self.validation_fraction and self.validation_data_pattern:
+            raise self.error("{validation_fraction} and {validation_data_pattern} are two ways; give one of them.")
         self._check_devices()
         self._check_matching()
         self._check_input()
@@ -184,9 +185,12 @@ class TrainConfig(Settings):
         self._check_teacher_cache()
         self._check_init_from()
 
-    def _check_data(self):
-        if self.validation_fraction and self.validation_data_pattern:
-            raise self.error("{validation_fraction} and {validation_data_pattern} are two ways; give one of them.")
+    def check_data(self):
+        """Checks that training videos are named where others are; without any, the sample data set is used.
+
+        Raises:
+            SettingError: they are not.
+        """
         if self.train_data_pattern is not None:
             return
         if self.eval_data_pattern or self.validation_data_pattern:
@@ -325,7 +329,9 @@ class TrainConfig(Settings):
         fields["selection"] = ALL_FRAMES if mode in ("teacher", None) else FrameSelection.for_training(values)
         fields["distillation"] = Distillation.from_settings(values) if mode in DISTILLING_MODES else None
         model = MODELS.resolve(values.get("model", DEFAULT_MODEL))
-        return super().from_settings(values, model=model, training_mode=mode, **fields)
+        config = super().from_settings(values, model=model, training_mode=mode, **fields)
+        config.check_data()
+        return config
 
 
 @dataclass(frozen=True)

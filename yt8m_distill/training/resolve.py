@@ -76,6 +76,7 @@ def _with_data(asked: TrainConfig) -> TrainConfig:
     """The sample data set where no data is given; its recipe is then the default."""
     if asked.train_data_pattern is not None:
         return dataclasses.replace(asked, recipe=asked.recipe or "paper")
+    asked.check_data()
     paths = ensure_sample()
     recipe = asked.recipe or "sample"
     log.info("No data given: training on the sample data set in %s", paths.directory)
