@@ -28,7 +28,6 @@ from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 from measuring import nextvlad_args, print_machine, print_table, run_config
 
 from yt8m_distill.config.dataset import DatasetSpec
@@ -97,10 +96,10 @@ def work(arguments: argparse.Namespace):
         models = building.build_models(config)
     step = training_step(config, models, devices)
     batch = random_part(arguments, config.data, devices.replicas)
-    float(step(batch))  # compiles
+    float(step(batch).loss)  # compiles
     clock, processor = time.perf_counter(), time.process_time()
     for _ in range(arguments.repetitions):
-        float(step(batch))
+        float(step(batch).loss)
     parameters = sum(int(np.prod(variable.shape)) for variable in models["teacher"].trainable_variables)
     print(
         json.dumps(
@@ -114,7 +113,9 @@ def work(arguments: argparse.Namespace):
     devices.wait()
 
 
-def training_step(config: RunConfig, models: dict[str, keras.Model], devices: Devices) -> Callable[[Batch], tf.Tensor]:
+def training_step(
+    config: RunConfig, models: dict[str, keras.Model], devices: Devices
+) -> Callable[[Batch], training.StepResult]:
     """The step of a teacher's training."""
     stage = stages.stages(config, models)[0]
     step_model = stages.step_model_of(stage, config, devices)

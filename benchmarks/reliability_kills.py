@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "inference": (),
 }
 JOBS_OF_A_COMMAND = 2  # each with a command of its own that is never stopped
-SPEED = ("videos_per_second", "share_of_time_waiting_for_input")
+TIMES = ("train/videos_per_second", "train/share_of_time_waiting_for_input", "_hparams_/session_start_info")
 VIDEOS = {"train0": 20, "train1": 12, "validate": 8, "test": 400}
 
 
@@ -255,5 +255,5 @@ def _points(content: bytes) -> list[tuple]:
         (value.tag, event.step, value.SerializeToString(deterministic=True))
         for event in events
         for value in event.summary.value
-        if value.tag not in SPEED
+        if value.tag not in TIMES
     ]

@@ -6,7 +6,7 @@
 NeXtVLAD with the papers' settings on one batch of random frames, 300 a video, and the steps that `train.py` compiles.
 To expect: a teacher step at most 3.5 times its forward pass and one bare Adam update; a serial distillation step at
 most 1.15 times (the teacher's forward pass + a step of the student by itself, on labels). How long the steps of a
-training wait for videos is TensorBoard's `share_of_time_waiting_for_input`.
+training wait for videos is TensorBoard's `train/share_of_time_waiting_for_input`.
 Measured (2 cores of a server of 2021 with AVX2, in a virtual machine; TensorFlow 2.21):
 
 | batch size 80, 300 frames, student k = 30 | s    | videos/s |
@@ -111,7 +111,7 @@ def training_step(config: RunConfig, models: Mapping[str, keras.Model], batch: B
     step = compiled_step(config, models)
 
     def run() -> int:
-        float(step(batch))
+        float(step(batch).loss)
         return len(batch["num_frames"])
 
     return run

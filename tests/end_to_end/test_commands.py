@@ -65,10 +65,11 @@ def test_every_resolved_setting_is_in_the_configuration(serial_run):
 
 def test_curves_share_the_step_axis(serial_run):
     train_curves, validation = scalars(serial_run / "logs" / "train"), scalars(serial_run / "logs" / "validation")
-    assert set(train_curves) >= {"loss", "rep", "pred", "ce", "regularization", "learning_rate"}
-    assert set(validation) >= {"GAP@20", "mAP", "Hit@1", "PERR", "loss"}
-    assert [step for step, _ in validation["GAP@20"]] == [4, 8, 12, 16, 20, 24]
-    assert [step for step, _ in train_curves["loss"]] == [10, 20]
+    losses = {f"loss/{name}" for name in ("total", "rep", "pred", "ce", "regularization")}
+    assert set(train_curves) >= {*losses, "metrics/GAP@20", "metrics/Hit@1", "train/learning_rate"}
+    assert set(validation) >= {"metrics/GAP@20", "metrics/mAP", "metrics/Hit@1", "metrics/PERR", "loss/ce"}
+    assert [step for step, _ in validation["metrics/GAP@20"]] == [4, 8, 12, 16, 20, 24]
+    assert [step for step, _ in train_curves["loss/total"]] == [10, 20]
 
 
 def test_histograms_of_gates_and_assignments(serial_run):
@@ -79,7 +80,7 @@ def test_histograms_of_gates_and_assignments(serial_run):
 
 def test_the_best_epoch_is_kept(serial_run):
     best = read_json(serial_run / "best" / "best.json")
-    curve = scalars(serial_run / "logs" / "validation")["GAP@20"]
+    curve = scalars(serial_run / "logs" / "validation")["metrics/GAP@20"]
     assert best["GAP@20"] == pytest.approx(max(value for _, value in curve), rel=1e-6)
     assert (best["step"], pytest.approx(best["GAP@20"], rel=1e-6)) in curve
 

@@ -45,12 +45,12 @@ def test_a_stopped_run_ends_as_one_never_stopped(data, runs, tmp_path):
 
 def test_rate_and_weights_are_logged(runs):
     curves = scalars(runs / "student" / "logs" / "train")
-    rates = [value for _, value in curves["learning_rate"]]
-    assert [step for step, _ in curves["learning_rate"]] == [10, 20]
+    rates = [value for _, value in curves["train/learning_rate"]]
+    assert [step for step, _ in curves["train/learning_rate"]] == [10, 20]
     cosine = [0.01 * 0.5 * (1 + np.cos(np.pi * (step - 1) / 27)) for step in (10, 20)]
     np.testing.assert_allclose(rates, cosine, rtol=1e-5)  # of 28 steps, one of them the warm-up
     for name in ("rep", "dist", "ce"):
-        assert len({value for _, value in curves[f"weight_{name}"]}) == 2  # changed until step 20
+        assert len({value for _, value in curves[f"loss_weights/{name}"]}) == 2  # changed until step 20
     stored = checkpoints(RunDir(runs / "student"))[-1].arrays("shares.")
     assert stored["shares.0001"] == MEASURED_STEPS
     assert all(stored["shares.0000"] > 0)

@@ -18,7 +18,7 @@ from yt8m_distill.training import run as training_run
 
 pytestmark = pytest.mark.slow
 
-TIMES = {"videos_per_second", "share_of_time_waiting_for_input"}
+TIMES = {"train/videos_per_second", "train/share_of_time_waiting_for_input"}
 AVERAGES = ["--ema_momentum=0.9", "--weight_decay=0.01"]
 PARALLEL = ["--training_mode=parallel", "--checkpoint_every_steps=1"]
 # Four steps an epoch; stopped: saved at this step; killed: only the checkpoint of every fifth step remains.
@@ -48,7 +48,7 @@ def curves(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
     """All curves of a run that do not measure time."""
     return {
         f"{part.name}/{name}": curve
-        for part in sorted(folder.glob("logs/*"))
+        for part in sorted(folder.glob("logs/*/"))
         for name, curve in scalars(part).items()
         if name not in TIMES
     }
@@ -117,7 +117,7 @@ def test_killed_within_the_report(data, tmp_path, monkeypatch):
     monkeypatch.setattr(training_run, "make_report", killed)
     assert [train(data, tmp_path / "killed", *arguments) for _ in range(3)] == [1, 1, 0]
     assert_same_end(tmp_path / "killed", tmp_path / "whole")
-    assert len(scalars(tmp_path / "killed" / "logs" / "eval_teacher")["GAP@20"]) == 1
+    assert len(scalars(tmp_path / "killed" / "logs" / "eval_teacher")["metrics/GAP@20"]) == 1
 
 
 def test_stages_with_averages_are_resumed_exactly(data, tmp_path):

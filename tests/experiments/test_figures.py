@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -17,11 +18,12 @@ from yt8m_distill.training.report import Row
 
 
 def write_curve(result: Result, name: str, values: list[float]):
+    """As a run that an earlier version, with other tags, has trained for one epoch."""
     writer = tf.summary.create_file_writer(str(RunDir(result.config.train_dir).logs / name))
     for epoch, value in enumerate(values, 1):
         with writer.as_default(step=10 * epoch):
-            tf.summary.scalar("GAP@20", value)
-            tf.summary.scalar("loss", 1.0)
+            tf.summary.scalar("GAP@20" if epoch == 1 else "metrics/GAP@20", value)
+            tf.summary.scalar("loss/ce", 1.0)
     writer.close()
 
 
@@ -69,3 +71,22 @@ def test_no_figure_2_without_parallel_students_or_curves(results, tmp_path):
 def moved(result: Result, folder: pathlib.Path) -> Result:
     config = dataclasses.replace(result.config, train_dir=str(folder))
     return dataclasses.replace(result, run=dataclasses.replace(result.run, config=config))
+
+
+def test_classes_have_the_names_of_the_runs_own_vocabulary(results, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    student = next(result for result in results if result.config.training_mode == "serial" and result.run.seed == 0)
+    run, names = pathlib.Path(student.config.train_dir), []
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "vocabulary.csv").write_text("Index,Name\n1,cat\n")
+
+    def collect(_, given):
+        names.append(dict(given))
+        return figures.representations.Representations(np.zeros((2, 2)), ["teacher", "student"], ["cat"] * 2, ["v"] * 2)
+
+    monkeypatch.setattr(figures.representations, "collect", collect)
+    monkeypatch.setattr(figures.representations, "in_a_plane", lambda values, seed: values)
+    config = ExperimentConfig("figure3", str(tmp_path), student.config, seeds=(0,))
+    (path,) = figures._draw_representations(config, [student], tmp_path)
+    assert path.exists()
+    assert names == [{1: "cat"}]

@@ -50,7 +50,7 @@ def losses_of_training(steps: int = 6, **learning) -> list[float]:
     step, found = compiled_step(step_model, stage.view, SPEC, config.learning.xla), []
     batch = stage.view.batch(videos(32), SPEC, 0)
     for _ in range(steps):
-        found.append(float(step(batch)))
+        found.append(float(step(batch).loss))
         step_model.reset_metrics()
     assert int(step_model.optimizer.iterations) == steps  # in float16 no step was left out
     return found

@@ -10,6 +10,7 @@ from tests.end_to_end.commands import scalars
 from yt8m_distill.errors import UserError
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.training.logs import StepLog, TrainingLogs
+from yt8m_distill.training.step import StepResult
 
 
 class StepModel:
@@ -31,26 +32,34 @@ class StepModel:
 
 
 def batch(name: str) -> dict:
-    return {"video_id": [name.encode()], "num_frames": np.ones(5, np.int32)}
+    labels = np.array([[1, 0], [0, 1]], np.uint8)
+    return {"video_id": [name.encode()], "num_frames": np.ones(2, np.int32), "labels": labels}
 
 
-def test_means_are_written_and_restarted(tmp_path):
-    log, step_model = StepLog(RunDir(tmp_path)), StepModel(0.5)
+def result(loss: float) -> StepResult:
+    return StepResult(tf.constant(loss), (tf.constant([[0.9, 0.8], [0.3, 0.2]]),))
+
+
+@pytest.mark.parametrize(("label_loss", "tag"), [("CrossEntropyLoss", "loss/ce"), ("HingeLoss", "loss/hinge")])
+def test_means_are_written_and_restarted(tmp_path, label_loss, tag):
+    log, step_model = StepLog(RunDir(tmp_path), label_loss), StepModel(0.5)
     logs = TrainingLogs(tmp_path / "logs", ("train",))
     with logs.writer("train").as_default():
-        log.add(10, tf.constant(0.5), batch("a"))
-        assert log.write(10, step_model) == 0.5
+        log.add(10, result(0.5), batch("a"))
+        assert log.write(10, step_model) == {"loss": 0.5, "GAP@20": 0.75, "Hit@1": 0.5}
     logs.close()
     curves = scalars(tmp_path / "logs" / "train")
-    assert (curves["loss"], curves["ce"], curves["learning_rate"]) == ([(10, 0.5)], [(10, 1.0)], [(10, 0.25)])
-    assert curves["videos_per_second"][0][1] > 0
+    assert curves.pop("train/videos_per_second")[0][1] > 0
+    assert 0 <= curves.pop("train/share_of_time_waiting_for_input")[0][1] < 1
+    rest = {"train/learning_rate": 0.25, "metrics/GAP@20": 0.75, "metrics/Hit@1": 0.5}
+    assert curves == {name: [(10, value)] for name, value in {"loss/total": 0.5, tag: 1.0, **rest}.items()}
     assert step_model.resets == 1
 
 
 def test_a_loss_that_is_not_finite_names_its_first_step_and_videos(tmp_path):
     log = StepLog(RunDir(tmp_path))
     for step, loss in enumerate((1.0, math.nan, math.nan), start=4):
-        log.add(step, tf.constant(loss), batch(f"video{step}"))
+        log.add(step, result(loss), batch(f"video{step}"))
     with pytest.raises(
         UserError, match=r"loss is nan at step 5, whose batch has the videos video5 \(not finite: loss\)"
     ):

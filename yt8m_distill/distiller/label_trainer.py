@@ -125,7 +125,7 @@ class LabelTrainer(keras.Model):
 
     def train_step(self, data):
         _, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
-        terms, predictions = self._learn(data, collectives.even_share())
+        terms, predictions = self.learn_and_predict(data, collectives.even_share())
         means = self.track(terms, tf.shape(labels)[0])
         return {**means, **self._measured(labels, predictions, label_weights)}
 
@@ -139,9 +139,9 @@ class LabelTrainer(keras.Model):
         Returns:
             "loss" and its terms, means over this replica's videos.
         """
-        return self._learn(data, share)[0]
+        return self.learn_and_predict(data, share)[0]
 
-    def _learn(self, data, share: float | tf.Tensor | None) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def learn_and_predict(self, data, share: float | tf.Tensor | None = None) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """`learn`, and the predictions (batch, classes) of the trained model in the step."""
         batch = keras.utils.unpack_x_y_sample_weight(data)
         # 1. A finished teacher runs outside of the tape: nothing of it is kept for gradients.

@@ -21,6 +21,8 @@ from yt8m_distill.runs.weights import check_checksum
 
 log = logging.getLogger(__name__)
 
+# The loss is a cross entropy, which shares a chart with that of training.
+_TAGS = {"loss": "loss/ce", "examples": "videos/evaluated"}
 _OF_REPORT = ".report.v2"  # the end of the names of its event files
 
 
@@ -125,10 +127,10 @@ def best_step(run: RunDir) -> int | None:
     return step
 
 
-def write_scalars(values: Mapping[str, Any]):
-    """Writes scalars to the default TensorBoard writer, at its default step."""
-    for name, value in values.items():
-        tf.summary.scalar(name, value)
+def write_scalars(metrics: Mapping[str, Any]):
+    """Writes the metrics of an evaluation to the default TensorBoard writer, at its default step."""
+    for name, value in metrics.items():
+        tf.summary.scalar(_TAGS.get(name, f"metrics/{name}"), value)
 
 
 def write_per_class(path: pathlib.Path, metrics: EvaluationMetrics):

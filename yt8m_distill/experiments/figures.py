@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from yt8m_distill.config.dataset import VOCABULARY_FILE
 from yt8m_distill.config.experiment import ExperimentConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.experiments import representations
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 EXPERIMENTS = ("figure2", "figure3")
 NEEDED = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+GAP_TAGS = ("GAP@20", "metrics/GAP@20")  # of curves; the first that of versions before this one
 LOSSES = {
     ("rep",): "rep",
     ("pred",): "pred",
@@ -172,9 +174,9 @@ def _curve(folder: pathlib.Path) -> list[float]:
         return []
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()
-    if "GAP@20" not in events.Tags()["tensors"]:
-        return []
-    by_step = {point.step: float(tf.make_ndarray(point.tensor_proto)) for point in events.Tensors("GAP@20")}
+    tags = [tag for tag in GAP_TAGS if tag in events.Tags()["tensors"]]  # both, where a newer version resumed the run
+    points = (point for tag in tags for point in events.Tensors(tag))
+    by_step = {point.step: float(tf.make_ndarray(point.tensor_proto)) for point in points}
     return [by_step[step] for step in sorted(by_step)]
 
 
@@ -184,11 +186,12 @@ def _draw_representations(
     """The paper's Figure 3 for each k of the first seed; the representations also for TensorBoard."""
     from yt8m_distill.experiments.plots import draw_points
 
-    names = load_vocabulary(config.vocabulary) if config.vocabulary else {}
     for student in results:
         if student.config.training_mode == "teacher" or student.run.seed != config.seeds[0]:
             continue
-        collected = representations.collect(student, names)
+        own = pathlib.Path(student.config.train_dir) / VOCABULARY_FILE  # of films with labels
+        vocabulary = config.vocabulary or (own if own.exists() else None)
+        collected = representations.collect(student, load_vocabulary(vocabulary) if vocabulary else {})
         representations.write_for_projector(collected, folder / "tensorboard" / f"representations_{student.k}")
         path = folder / f"representations_{student.k}.png"
         points = representations.in_a_plane(collected.values, student.run.seed)

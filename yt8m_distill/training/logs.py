@@ -19,6 +19,8 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.evaluation.results import curves_named
 from yt8m_distill.runs import checkpoints
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.training.batch_metrics import batch_metrics
+from yt8m_distill.training.step import StepResult
 
 HISTOGRAM_VIDEOS = 16
 
@@ -84,17 +86,20 @@ class _DoneStep:
 
 
 class StepLog:
-    """Means of the loss terms, learning rate and speed, for the default TensorBoard writer.
+    """Means of the loss terms, metrics of a batch, learning rate and speed, for the default TensorBoard writer.
 
-    Looking at a loss waits for the device, so the steps are only noted until someone asks for the means.
+    Looking at a result waits for the device, so the steps are only noted until someone asks for the means.
 
     Args:
         run: of the training, for error messages.
+        label_loss: as in the settings; only that of metrics shares their chart.
     """
 
-    def __init__(self, run: RunDir):
+    def __init__(self, run: RunDir, label_loss: str = "CrossEntropyLoss"):
         self._run = run
+        self._label_loss = "ce" if label_loss == "CrossEntropyLoss" else label_loss.removesuffix("Loss").lower()
         self._steps: list[_DoneStep] = []
+        self._last: tuple[Sequence[tf.Tensor], Batch] | None = None
         self.start()
 
     def start(self):
@@ -108,36 +113,48 @@ class StepLog:
         yield
         self._waited += time.monotonic() - asked
 
-    def add(self, step: int, loss: tf.Tensor, batch: Batch):
+    def add(self, step: int, result: StepResult, batch: Batch):
         """Notes a step.
 
         Args:
             step: its number.
-            loss: mean since `write`, not to be looked at yet.
+            result: whose loss is the mean since `write`; not to be looked at yet.
             batch: that it was done with.
         """
         self._videos += videos_in(batch)
-        self._steps.append(_DoneStep(step, loss, batch["video_id"]))
+        self._steps.append(_DoneStep(step, result.loss, batch["video_id"]))
+        labels = {name: batch[name] for name in ("labels", "label_weights") if name in batch}  # frames would be held
+        self._last = result.predictions, labels
 
-    def write(self, step: int, step_model: LabelTrainer) -> float:
-        """Logs the means since the last call, and starts new ones; returns that of the loss.
+    def write(self, step: int, step_model: LabelTrainer) -> dict[str, float]:
+        """Logs the means since the last call, and starts new ones.
+
+        Returns:
+            The mean of "loss", and "GAP@20" and "Hit@1" of the last step's batch, where it has labels.
 
         Raises:
             UserError: a loss is not finite.
         """
         terms, seconds = self.finite_means(step, step_model), time.monotonic() - self._started
+        metrics = batch_metrics(*self._last)
         scalars = {
-            **terms,
-            **{f"weight_{name}": weight for name, weight in _measured_weights(step_model).items()},
-            "learning_rate": step_model.optimizer.learning_rate,
-            "videos_per_second": self._videos / seconds,
-            "share_of_time_waiting_for_input": self._waited / seconds,
+            **{self._tag(name): value for name, value in terms.items()},
+            **{f"loss_weights/{name}": weight for name, weight in _measured_weights(step_model).items()},
+            **{f"metrics/{name}": value for name, value in metrics.items()},
+            "train/learning_rate": step_model.optimizer.learning_rate,
+            "train/videos_per_second": self._videos / seconds,
+            "train/share_of_time_waiting_for_input": self._waited / seconds,
         }
         for name, value in scalars.items():
             tf.summary.scalar(name, value, step=step)
         step_model.reset_metrics()
         self.start()
-        return terms["loss"]
+        return {"loss": terms["loss"], **metrics}
+
+    def _tag(self, term: str) -> str:
+        if term in ("ce", "teacher_ce"):
+            term = term.removesuffix("ce") + self._label_loss
+        return f"loss/{'total' if term == 'loss' else term}"
 
     def finite_means(self, step: int, step_model: LabelTrainer) -> dict[str, float]:
         """The means of all loss terms since the last `write`.

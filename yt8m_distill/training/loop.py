@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 
 import keras
-import tensorflow as tf
 from tqdm import tqdm
 
 from yt8m_distill.config.run import RunConfig
@@ -24,9 +23,10 @@ from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.training import optimizers
 from yt8m_distill.training.checkpointing import Checkpointer, Progress, names_and_sizes, position_of
 from yt8m_distill.training.gradient_shares import measured_first
+from yt8m_distill.training.hparams import write_settings
 from yt8m_distill.training.logs import StepLog, TrainingLogs, log_histograms
 from yt8m_distill.training.stages import Stage, stages, step_model_of, steps_of_stages
-from yt8m_distill.training.step import compiled_step, compiled_step_on_all
+from yt8m_distill.training.step import StepResult, compiled_step, compiled_step_on_all
 from yt8m_distill.training.stopping import StopRequests
 from yt8m_distill.training.validation import is_best, validate
 
@@ -65,7 +65,7 @@ class TrainingLoop:
         self.models = {role: models[role] for role in config.trained_roles}
         self.predict = {role: prediction_function(model, config.learning.xla) for role, model in self.models.items()}
         self.logs = TrainingLogs(run.logs, ("train", "validation", "validation_teacher"), silent=not devices.is_chief)
-        self.step_log = StepLog(run)
+        self.step_log = StepLog(run, config.learning.label_loss)
         self.checkpointer = Checkpointer(run, config.checkpointing, self.models, self.logs, devices)
         self.stop_requests = StopRequests(devices.workers)
         self.progress = Progress(train_files=names_and_sizes(files["train"]), stage_start=0)
@@ -80,6 +80,8 @@ class TrainingLoop:
             self.progress = self.checkpointer.progress_at(checkpoint, self.progress)
             if self.devices.is_chief:
                 self._take_back_best()
+        if self.devices.is_chief:
+            write_settings(self.config, self.run_dir.logs)
         with self.stop_requests.noted(), self.logs.writer("train").as_default():
             for index in range(self.progress.stage, len(self.stages)):
                 self._train_stage(self.stages[index], checkpoint)
@@ -119,7 +121,7 @@ class TrainingLoop:
         if end is not None and position_of(end) == self.progress:
             checkpoints.take_back_best(self.run_dir, end)
 
-    def _train_epoch(self, stage: Stage, step: Callable[[Batch], tf.Tensor], step_model: LabelTrainer):
+    def _train_epoch(self, stage: Stage, step: Callable[[Batch], StepResult], step_model: LabelTrainer):
         """One epoch, or the rest of one."""
         self.step_log.start()
         with self._progress_bar(stage, step_model) as bar, contextlib.closing(self._batches(stage)) as batches:
@@ -129,14 +131,15 @@ class TrainingLoop:
                     batch = next(batches, None)
                 if batch is None:
                     break
-                # 2. The step is only handed to the device: nothing below looks at the loss but 4 and 5.
-                loss = step(batch)
+                # 2. The step is only handed to the device: nothing below looks at the result but 4 and 5.
+                result = step(batch)
                 # 3. The position comes before everything that is stored: a checkpoint is at the next batch.
                 self._count(batch, bar)
-                self.step_log.add(self.progress.step, loss, batch)
+                self.step_log.add(self.progress.step, result, batch)
                 # 4. Now and then, the means since the last time; a loss that is not finite ends the training here.
                 if self.progress.step % LOG_EVERY_STEPS == 0:
-                    bar.set_postfix(loss=f"{self.step_log.write(self.progress.step, step_model):.4g}", refresh=False)
+                    shown = self.step_log.write(self.progress.step, step_model)
+                    bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()}, refresh=False)
                 # 5. The curves before the checkpoint, which notes their sizes; the means are checked before it, too.
                 stopping, due = self.stop_requests.pending(), self.checkpointer.is_due(self.progress.step)
                 if stopping or due:
@@ -184,23 +187,23 @@ class TrainingLoop:
                 "The same command continues."
             )
 
-    def _compiled(self, stage: Stage, step_model: LabelTrainer) -> Callable[[Batch], tf.Tensor]:
+    def _compiled(self, stage: Stage, step_model: LabelTrainer) -> Callable[[Batch], StepResult]:
         """The step as a function of a batch, in the first steps after a measurement where weights are to follow."""
         step = self._compiled_step(stage, step_model)
         if step_model.shares is None:
             return step
         return measured_first(step, step_model, stage.view, self.config.data, self.devices)
 
-    def _compiled_step(self, stage: Stage, step_model: LabelTrainer) -> Callable[[Batch], tf.Tensor]:
+    def _compiled_step(self, stage: Stage, step_model: LabelTrainer) -> Callable[[Batch], StepResult]:
         """The step alone; on several devices it also collects the requests to stop."""
         if self.devices.replicas == 1:
             return compiled_step(step_model, stage.view, self.config.data, self.config.learning.xla)
         step = compiled_step_on_all(step_model, stage.view, self.config.data, self.devices)
 
-        def voting(batch: Batch) -> tf.Tensor:
-            loss, votes = step(batch, self.stop_requests.here)
+        def voting(batch: Batch) -> StepResult:
+            result, votes = step(batch, self.stop_requests.here)
             self.stop_requests.add_votes(votes)
-            return loss
+            return result
 
         return voting
 

@@ -1,6 +1,7 @@
 """Training steps, each compiled as one graph."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -13,9 +14,21 @@ from yt8m_distill.distiller import LabelTrainer
 from yt8m_distill.models.xla import SteadyShapes
 
 
+class StepResult(NamedTuple):
+    """What a step gives, to be looked at later or never: that would wait for the device.
+
+    Attributes:
+        loss: mean since the metrics of the step model were reset.
+        predictions: (videos, classes) of each of this process's devices, of its own videos, in the order of the batch.
+    """
+
+    loss: tf.Tensor
+    predictions: tuple[tf.Tensor, ...]
+
+
 def compiled_step(
     step_model: LabelTrainer, view: View, spec: DatasetSpec, xla: bool = False
-) -> Callable[[Batch], tf.Tensor]:
+) -> Callable[[Batch], StepResult]:
     """The training step as one graph for all batch shapes.
 
     Args:
@@ -25,52 +38,57 @@ def compiled_step(
         xla: compile it with XLA, for each shape.
 
     Returns:
-        A function from a batch to the mean loss since the metrics of the step model were reset.
+        A function from a batch to the result.
     """
     inputs, targets = signature(view, spec)
 
     @tf.function(input_signature=(inputs, targets), jit_compile=xla or None, autograph=False)
     def step(batch, target):
-        return step_model.train_step((batch, target["labels"], target.get("label_weights")))["loss"]
+        terms, predictions = step_model.learn_and_predict((batch, target["labels"], target.get("label_weights")))
+        return step_model.track(terms, tf.shape(target["labels"])[0])["loss"], predictions
 
     lengths = SteadyShapes({"frames": (1,), "student_indices": (1,), "choices": (1,)} if xla else {})
 
-    def step_of(batch: Batch) -> tf.Tensor:
+    def step_of(batch: Batch) -> StepResult:
         batch = lengths.padded(batch)
-        return step({name: batch[name] for name in inputs}, {name: batch[name] for name in targets})
+        loss, predictions = step({name: batch[name] for name in inputs}, {name: batch[name] for name in targets})
+        return StepResult(loss, (predictions,))
 
     return step_of
 
 
 def compiled_step_on_all(
     step_model: LabelTrainer, view: View, spec: DatasetSpec, devices: Devices
-) -> Callable[[Batch, bool], tuple[tf.Tensor, tf.Tensor]]:
+) -> Callable[[Batch, bool], tuple[StepResult, tf.Tensor]]:
     """The training step on all devices: each takes its own videos of a batch, or of this process's shard of the batch.
 
     Returns:
-        A function from a batch, and whether this process is asked to stop, to the mean loss since the metrics of the
-        step model were reset, and the number of processes that are asked to stop.
+        A function from a batch, and whether this process is asked to stop, to the result, and the number of processes
+        that are asked to stop.
     """
     inputs, targets = signature(view, spec)
     names = list(step_model.means())
 
     def on_replica(batch, target, videos, stop):
         data, share = _part_of_replica(batch, target, videos, devices)
-        terms = step_model.learn(data, share)
+        terms, predictions = step_model.learn_and_predict(data, share)
         (total,) = collectives.summed([tf.stack([*(share * terms[name] for name in names), tf.cast(stop, tf.float32)])])
-        return total
+        own = tf.where(share > 0, tf.shape(predictions)[0], 0)  # a replica without videos computes on one all the same
+        return total, predictions[:own]
 
     number = tf.TensorSpec([], tf.int32)
 
     @tf.function(input_signature=(inputs, targets, number, number), autograph=False)
     def step(batch, target, videos, stop):
-        total = devices.strategy.run(on_replica, args=(batch, target, videos, stop))
-        *terms, votes = tf.unstack(devices.strategy.experimental_local_results(total)[0])
-        return step_model.track(dict(zip(names, terms, strict=True)), videos)["loss"], votes
+        results = devices.strategy.run(on_replica, args=(batch, target, videos, stop))
+        totals, predictions = map(devices.strategy.experimental_local_results, results)
+        *terms, votes = tf.unstack(totals[0])
+        return step_model.track(dict(zip(names, terms, strict=True)), videos)["loss"], predictions, votes
 
     def step_of(batch: Batch, stop: bool):
         with tf.device("CPU:0"):
-            return step(*_on_cpu(batch, inputs, targets), videos_in(batch), int(stop))
+            loss, predictions, votes = step(*_on_cpu(batch, inputs, targets), videos_in(batch), int(stop))
+        return StepResult(loss, predictions), votes
 
     return step_of
 
