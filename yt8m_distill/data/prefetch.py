@@ -1,7 +1,7 @@
 """Prefetching: batches are read while the batch before is used."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from yt8m_distill.data.batches import Batch
