@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _FILTER_SECONDS = 10.0  # for the last lines, where a process that was started meanwhile keeps stderr open
@@ -50,7 +51,7 @@ class _QuietImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def __init__(self, lines: Sequence[str]):
         self._lines = lines
-        self._loader: importlib.abc.Loader | None = None
+        self._loader: Any = None
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != "tensorflow":
@@ -64,7 +65,7 @@ class _QuietImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
-    def exec_module(self, module: ModuleType):
+    def exec_module(self, module: Any):
         module.__spec__.loader = module.__loader__ = self._loader
         with _left_out(self._lines):
             self._loader.exec_module(module)
@@ -77,7 +78,7 @@ def _left_out(lines: Sequence[str]) -> Iterator[None]:
         stderr = os.dup(2)
         command = ["grep", "-avE", "|".join(lines)]
         # In a process group of its own, so that Ctrl-C does not end it before what it has to show.
-        grep = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stderr, process_group=0)
+        grep: Any = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stderr, process_group=0)
     except OSError:  # stderr is closed, or there is no grep
         yield
         return
