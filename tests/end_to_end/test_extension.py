@@ -49,19 +49,27 @@ def test_a_longer_run_ends_as_one_that_was_longer_from_the_start(data, tmp_path,
     assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("interrupt", [stop_after, kill_after])
-def test_a_run_that_was_interrupted(data, tmp_path, interrupt):
-    """In its second stage, and again while it is trained longer in its first."""
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory) -> tuple[pathlib.Path, list[str]]:
+    """A run of two stages with a teacher that was there, and its flags without its length."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
     of_teacher = [flag for flag in options(data, "--training_mode=teacher", "--num_epochs=1") if "student" not in flag]
-    assert train(data, tmp_path / "teacher", *of_teacher) == 0
-    arguments = options(data, "--student_losses=rep", f"--teacher_dir={tmp_path / 'teacher'}", *AVERAGES)
-    assert train(data, tmp_path / "whole", *arguments, "--num_epochs=2", "--finetune_epochs=1") == 0
+    assert train(data, folder / "teacher", *of_teacher) == 0
+    arguments = options(data, "--student_losses=rep", f"--teacher_dir={folder / 'teacher'}", *AVERAGES)
+    assert train(data, folder / "whole", *arguments, "--num_epochs=2", "--finetune_epochs=1") == 0
+    return folder / "whole", arguments
+
+
+@pytest.mark.parametrize("interrupt", [stop_after, kill_after])
+def test_a_run_that_was_interrupted(data, tmp_path, uninterrupted, interrupt):
+    """In its second stage, and again while it is trained longer in its first."""
+    whole, arguments = uninterrupted
     for epochs, step in ((1, 7), (2, 5)):
         with pytest.MonkeyPatch.context() as patch:
             interrupt(patch, step)
             assert train(data, tmp_path / "run", *arguments, f"--num_epochs={epochs}", "--finetune_epochs=1") == 1
     assert train(data, tmp_path / "run", *arguments, "--num_epochs=2", "--finetune_epochs=1") == 0
-    assert_same_end(tmp_path / "run", tmp_path / "whole")
+    assert_same_end(tmp_path / "run", whole)
 
 
 def test_with_a_teacher_cache(data, tmp_path):
