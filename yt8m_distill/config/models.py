@@ -52,7 +52,7 @@ class FlopsConfig(Settings):
     frames: tuple[int, ...] = setting(
         (), "Numbers of frames to count for. [300,30,20,10,6; the run's]", at_least=1, at_most=MOST_FRAMES
     )
-    model: str | None = setting(None, f"Name of the model (README.md). [{DEFAULT_MODEL}]")
+    model: str | None = setting(None, f"Name of the model (docs/training.md). [{DEFAULT_MODEL}]")
     model_args: Mapping[str, Any] = setting({}, "Arguments of the model: clusters=64,hidden_size=512.")
     overrides: SpecOverrides = group(SpecOverrides, ("max_frames", "frame_features", "segment_labels", "id_key"))
     train_dir: str | None = setting(None, "Run directory whose model to count instead of --model.", reads=check_run)

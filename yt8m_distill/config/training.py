@@ -106,7 +106,7 @@ class Checkpointing(Settings):
 class TrainConfig(Settings):
     """One training run as users ask for it; None and empty fields stand for defaults. Resolved it is a `RunConfig`."""
 
-    model: str = setting(REQUIRED, "Name of the model (README.md).", flag_default=DEFAULT_MODEL)
+    model: str = setting(REQUIRED, "Name of the model (docs/training.md).", flag_default=DEFAULT_MODEL)
     training_mode: TrainingMode | None = setting(
         "serial", "Models to train, and in which order. [serial; teacher for a video-level model]", flag_default=None
     )

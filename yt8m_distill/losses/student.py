@@ -323,8 +323,8 @@ def student_losses(
             above 0.
 
     Example:
-        >>> [loss.name for loss in student_losses(["ce", RepresentationLoss(weight=2.0)], {"ce": 0.5})]
-        ['rep', 'ce']
+        >>> tuple(loss.name for loss in student_losses(["ce", RepresentationLoss(weight=2.0)], {"ce": 0.5}))
+        ('rep', 'ce')
     """
     built_in: dict[str, dict[str, Any]] = {
         "rep": {"matching": representation_matching},
