@@ -24,7 +24,7 @@ def batch_metrics(predictions: Sequence[tf.Tensor], batch: Batch) -> dict[str, f
 
     Example:
         >>> predictions = [tf.constant([[0.9, 0.8]]), tf.constant([[0.3, 0.2]])]
-        >>> batch_metrics(predictions, {"labels": [[1, 0], [0, 1]]})
+        >>> batch_metrics(predictions, {"labels": tf.constant([[1, 0], [0, 1]])})
         {'GAP@20': 0.75, 'Hit@1': 0.5}
     """
     gap, hit, positives = _gap_and_hits(list(predictions), batch["labels"], batch.get("label_weights"))
