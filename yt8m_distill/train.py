@@ -10,7 +10,7 @@ from yt8m_distill.config.training import TrainCommand
 def main(config: TrainCommand):
     from yt8m_distill.training.run import run_training  # imports TensorFlow, which --help does not need
 
-    report = run_training(config.training, config.start_new_model)
+    report = run_training(config.training, config.start_new_model, callbacks=config.callbacks)
     if report is None:
         print("This worker is done; the first one has written the results.")
         return

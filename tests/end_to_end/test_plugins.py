@@ -72,6 +72,12 @@ def folder(data, tmp_path_factory) -> pathlib.Path:
     return path
 
 
+def test_the_callback_of_the_page_is_told_of_every_epoch(folder):
+    news = [(folder / run / "news.txt").read_text().splitlines() for run in ("run/teacher", "run")]
+    assert [line.partition(":")[0] for line in news[0]] == [f"Training the teacher, epoch {n}" for n in range(2)]
+    assert [line.partition(":")[0] for line in news[1]] == [f"Distilling the student, epoch {n}" for n in range(2)]
+
+
 def test_the_run_is_of_the_users_parts(folder):
     config = json.loads((folder / "run" / "config.json").read_text())
     assert config["plugins"] == ["my_plugin"]

@@ -124,8 +124,9 @@ def _settings_of_runs(values: Any, rules: Mapping[str, Setting], place: str) -> 
 
 
 def _settings(values: Mapping[str, Any], rules: Mapping[str, Setting], place: str) -> dict[str, Any]:
-    if "plugins" in values:
-        raise UserError(f"{place}: plugins are named on the command line, by --plugins; leave them out.")
+    for name in ("plugins", "callbacks"):  # whose code is run
+        if name in values:
+            raise UserError(f"{place}: {name} are named on the command line, by --{name}; leave them out.")
     _check_keys(values, rules, place)
     try:
         return {name: rules[name].read(value) for name, value in values.items()}

@@ -5,6 +5,7 @@ from dataclasses import InitVar, dataclass
 from typing import Any, Literal, get_args
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
+from yt8m_distill.config.callbacks import callback_source, joined
 from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.distillation import Distillation, TeacherCache
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
@@ -12,6 +13,7 @@ from yt8m_distill.config.inputs import check_file, check_finished_run, check_run
 from yt8m_distill.config.run_file import read_settings_file
 from yt8m_distill.config.settings import REQUIRED, Settings, as_text, group, setting, settings_of
 from yt8m_distill.config.useless_settings import NO_WARMUP, OF_STUDENTS, TEACHER_IS_TRAINED, useless_settings
+from yt8m_distill.errors import UserError
 from yt8m_distill.plugins import INPUT_NORMALIZATIONS, MODELS
 
 DEFAULT_MODEL = "NeXtVLAD"
@@ -343,6 +345,18 @@ class TrainCommand(Settings):
     recipe_file: str | None = setting(
         None, "TOML file of flags of this command (recipes/); those on the command line take precedence."
     )
+    callbacks: tuple[str, ...] = setting(
+        (), "Keras callbacks: module:Class, or module:Class(name=value); {train_dir} in a value is the run directory."
+    )
+
+    def __post_init__(self):
+        self.check_settings()
+        object.__setattr__(self, "callbacks", joined(self.callbacks))
+        for text in self.callbacks:
+            try:
+                callback_source(text)
+            except UserError as error:
+                raise self.error("{callbacks}: {}", error) from error
 
     @classmethod
     def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "TrainCommand":

@@ -116,6 +116,10 @@ class LabelTrainer(keras.Model):
         """Means of "loss" and its terms since the last `reset_metrics()`."""
         return {name: mean.result() for name, mean in self._term_means.items()}
 
+    def sums(self) -> dict[str, tuple[float, float]]:
+        """Of "loss" and its terms, the sum over the videos since the last `reset_metrics()`, and their number."""
+        return {name: (float(mean.total), float(mean.count)) for name, mean in self._term_means.items()}
+
     def trained_variables(self) -> list:
         """The variables that the optimizer changes."""
         return self.model.trainable_variables

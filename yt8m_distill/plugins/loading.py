@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from yt8m_distill.errors import UserError
@@ -20,15 +21,28 @@ def load_plugins(modules: Sequence[str]):
     Raises:
         UserError: one cannot be imported.
     """
-    if modules and os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
     for name in modules:
-        try:
-            importlib.import_module(name)
-        except UserError:
-            raise
-        except Exception as error:  # whatever a module of somebody else's does
-            raise UserError(f"the plugin '{name}' cannot be imported: {type(error).__name__}: {error}.") from error
+        imported(name, "plugin")
+
+
+def imported(name: str, kind: str) -> ModuleType:
+    """A module of a user, also from the folder that the command is started in.
+
+    Args:
+        name: dotted.
+        kind: what it is, for the message.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a module of somebody else's does
+        raise UserError(f"the {kind} '{name}' cannot be imported: {type(error).__name__}: {error}.") from error
 
 
 def check_loaded(values: Any, path: str):

@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -46,6 +46,7 @@ class Progress:
         train_files: name and size of every training file.
         stage_start: steps of the stages before this one; None where an earlier version has not stored it.
         stopped: whether the training was stopped here, where it would not have stored its state otherwise.
+        callbacks: their state, see `TrainingCallbacks.state`.
     """
 
     stage: int = 0
@@ -59,6 +60,7 @@ class Progress:
     train_files: list[list[str | int]] | None = None
     stage_start: int | None = None
     stopped: bool = False
+    callbacks: str | None = field(default=None, compare=False)
 
     def __post_init__(self):
         counts = (self.stage, self.epoch, self.batch, self.examples, self.step, self.epoch_examples or 0)

@@ -21,6 +21,7 @@ from yt8m_distill.runs import checkpoints, weights
 from yt8m_distill.runs.checkpoints import Checkpoint
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.training import optimizers
+from yt8m_distill.training.callbacks import TrainingCallbacks
 from yt8m_distill.training.checkpointing import Checkpointer, Progress, names_and_sizes, position_of
 from yt8m_distill.training.gradient_shares import measured_first
 from yt8m_distill.training.hparams import write_settings
@@ -45,6 +46,7 @@ class TrainingLoop:
         files: "train" and, where given, "validation".
         stored: outputs of the teacher of serial training; None: it runs in every step.
         devices: that the models were built for.
+        callbacks: of the run.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class TrainingLoop:
         files: Mapping[str, VideoFiles],
         stored: StoredOutputs | None = None,
         devices: Devices = ONE_DEVICE,
+        callbacks: TrainingCallbacks | None = None,
     ):
+        self.callbacks = callbacks or TrainingCallbacks((), run, devices)
         self.config = config
         self.run_dir = run
         self.files = files
@@ -94,13 +98,17 @@ class TrainingLoop:
         if checkpoint is not None:
             self.checkpointer.restore(checkpoint, step_model)
         step = self._compiled(stage, step_model)
+        state = None if checkpoint is None else self.progress.callbacks
+        self.callbacks.begin_stage(step_model, stage.name, stage.epochs, state)
         # A run that was stopped within an epoch completes it, even where the epoch has no more steps.
-        while self.progress.epoch < stage.epochs and not (self._enough_steps(step_model) and self.progress.batch == 0):
+        while self.progress.epoch < stage.epochs and not (self._is_over(step_model) and self.progress.batch == 0):
             self._train_epoch(stage, step, step_model)
             self._check_finite(step_model)
             if self._enough_steps(step_model) and self.devices.is_chief:  # a longer training completes the epoch
+                self.progress.callbacks = self.callbacks.state()
                 self.checkpointer.save_stage_end(self.progress, step_model)
             self._end_epoch(stage, step_model)
+        self.callbacks.end_stage()
         if self.devices.is_chief and not self._enough_steps(step_model):
             self._note_end(stage, step_model)
         if stage.followed:
@@ -124,20 +132,24 @@ class TrainingLoop:
     def _train_epoch(self, stage: Stage, step: Callable[[Batch], StepResult], step_model: LabelTrainer):
         """One epoch, or the rest of one."""
         self.step_log.start()
+        self.callbacks.begin_epoch(self.progress.epoch, resumed=self.progress.batch > 0)
         with self._progress_bar(stage, step_model) as bar, contextlib.closing(self._batches(stage)) as batches:
-            while not self._enough_steps(step_model):
+            while not self._is_over(step_model):
                 # 1. A thread has read the batch meanwhile; waiting for it is measured.
                 with self.step_log.waiting():
                     batch = next(batches, None)
                 if batch is None:
                     break
-                # 2. The step is only handed to the device: nothing below looks at the result but 4 and 5.
+                # 2. The step is only handed to the device: nothing below looks at the result but 4, 5 and callbacks.
+                self.callbacks.begin_batch(self.progress.batch)
                 result = step(batch)
                 # 3. The position comes before everything that is stored: a checkpoint is at the next batch.
                 self._count(batch, bar)
                 self.step_log.add(self.progress.step, result, batch)
+                self.callbacks.end_batch(self.progress.batch - 1)
                 # 4. Now and then, the means since the last time; a loss that is not finite ends the training here.
                 if self.progress.step % LOG_EVERY_STEPS == 0:
+                    self.callbacks.before_reset()
                     shown = self.step_log.write(self.progress.step, step_model)
                     bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()}, refresh=False)
                 # 5. The curves before the checkpoint, which notes their sizes; the means are checked before it, too.
@@ -154,18 +166,22 @@ class TrainingLoop:
         if self.devices.is_chief:
             with optimizers.averaged(step_model.optimizer, step_model.trained_variables()):
                 log_histograms(self.models, self.files["train"], stage.view, self.progress.step)
-                self._validate()
+                metrics = self._validate()
+                self.callbacks.end_epoch(self.progress.epoch - 1, metrics, self.config.main_role)
+        self.callbacks.agree()
         self._save(step_model)
         self._end_if(self.stop_requests.pending(at_end=True))
 
-    def _validate(self):
-        """Validates the models, and keeps their weights where they are the best so far."""
-        metrics = None
+    def _validate(self) -> dict[str, dict[str, float]]:
+        """Validates the models, and keeps their weights where they are the best so far; the metrics by role."""
+        results = {}
         if "validation" in self.files:
-            metrics = validate(self.config, self.predict, self.files["validation"], self.logs, self.progress)
+            results = validate(self.config, self.predict, self.files["validation"], self.logs, self.progress)
+        metrics = results.get(self.config.main_role)
         if is_best(metrics, self.progress.best):
             self.progress.best = {"stage": self.progress.stage, "epoch": self.progress.epoch, **(metrics or {})}
             weights.save_all(self.models, self.run_dir.best, {"step": self.progress.step, **self.progress.best})
+        return results
 
     def _check_finite(self, step_model: LabelTrainer):
         """Ends the training, before anything is stored, where the loss or what the last update made is not finite."""
@@ -176,6 +192,7 @@ class TrainingLoop:
     def _save(self, step_model: LabelTrainer, stopped: bool = False):
         """Writes a checkpoint; only the chief does."""
         if self.devices.is_chief:
+            self.progress.callbacks = self.callbacks.state()
             self.checkpointer.save(dataclasses.replace(self.progress, stopped=stopped), step_model)
 
     def _end_if(self, stopping: bool):
@@ -218,6 +235,10 @@ class TrainingLoop:
             shard=self.devices.shard,
         )
         return copied_ahead(batches) if self.devices.replicas == 1 else batches
+
+    def _is_over(self, step_model: LabelTrainer) -> bool:
+        """Whether the stage ends before its epochs do."""
+        return self.callbacks.stopped or self._enough_steps(step_model)
 
     def _enough_steps(self, step_model: LabelTrainer) -> bool:
         limit = self.config.learning.max_steps

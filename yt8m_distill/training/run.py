@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -29,6 +29,7 @@ from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.loading import load_member
 from yt8m_distill.runs.teachers import role_of_teacher, teacher_config, teacher_runs
 from yt8m_distill.runs.trained_model import TrainedModel
+from yt8m_distill.training.callbacks import CallbackMakers, TrainingCallbacks, makers
 from yt8m_distill.training.checkpointing import names_and_sizes
 from yt8m_distill.training.loop import TrainingLoop
 from yt8m_distill.training.matching import check_buildable, check_start, learns_labels, start_from_run, teacher_of
@@ -40,13 +41,19 @@ from yt8m_distill.training.teacher_cache import open_cache
 log = logging.getLogger(__name__)
 
 
-def run_training(config: TrainConfig, start_new_model: bool = False, devices: Devices | None = None) -> Report | None:
+def run_training(
+    config: TrainConfig,
+    start_new_model: bool = False,
+    devices: Devices | None = None,
+    callbacks: Sequence[str | keras.callbacks.Callback] = (),
+) -> Report | None:
     """Trains or resumes a run, and evaluates it.
 
     Args:
         config: as from the flags; None and empty fields take their defaults.
         start_new_model: move an existing run aside first.
         devices: to train on, where they are already open; None: those of `config.distribution`.
+        callbacks: of every training, also of a teacher on the way; see `training.callbacks.makers`.
 
     Returns:
         The table of the finished run, also of one that had finished before; None where another worker has written it.
@@ -57,11 +64,12 @@ def run_training(config: TrainConfig, start_new_model: bool = False, devices: De
         TooManyBadRecords: at the end, more of the input than allowed was skipped.
     """
     devices = devices or cluster.open_devices(config.distribution)
+    made = makers(callbacks)
     with cluster.loss_of_workers_named(devices):
         with devices.chief_first():  # it writes the sample data, where the run is trained on that
             run_config, files = resolve(config)
         _check_labels(run_config, files)
-        report = _train(run_config, files, start_new_model, devices)
+        report = _train(run_config, files, start_new_model, devices, made)
     report_skipped((videos.bad_records for videos in files.values()), config.bad_records.max_bad_fraction)
     return report
 
@@ -79,7 +87,11 @@ def _check_labels(config: RunConfig, files: Mapping[str, VideoFiles]):
 
 
 def _train(
-    config: RunConfig, files: Mapping[str, VideoFiles], start_new_model: bool, devices: Devices
+    config: RunConfig,
+    files: Mapping[str, VideoFiles],
+    start_new_model: bool,
+    devices: Devices,
+    callbacks: CallbackMakers,
 ) -> Report | None:
     """Trains or resumes a resolved run, its teacher first."""
     # 1. Everything that can be refused, before anything is written.
@@ -91,11 +103,16 @@ def _train(
     with opened as run:
         if devices.is_chief and config.data.extraction:
             copy_description(pathlib.Path(files["train"].files[0]).parent, run.path)
-        return _train_in(run, config, files, eigenvalues, devices)
+        return _train_in(run, config, files, eigenvalues, devices, callbacks)
 
 
 def _train_in(
-    run: RunDir, config: RunConfig, files: Mapping[str, VideoFiles], eigenvalues: np.ndarray | None, devices: Devices
+    run: RunDir,
+    config: RunConfig,
+    files: Mapping[str, VideoFiles],
+    eigenvalues: np.ndarray | None,
+    devices: Devices,
+    callbacks: CallbackMakers,
 ) -> Report | None:
     """Trains or resumes a run in its open directory."""
     # 2. A run that has finished is at most evaluated on other videos.
@@ -115,7 +132,7 @@ def _train_in(
         tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
     if config.init_from is not None and not finished:
         check_start(config)
-    teachers = _finished_teachers(config, run, devices) if config.training_mode == "serial" else []
+    teachers = _finished_teachers(config, run, devices, callbacks) if config.training_mode == "serial" else []
     keras.utils.set_random_seed(config.learning.seed)
     models = _new_models(config, eigenvalues, devices)
     # 4. The student takes over weights of its teacher; a checkpoint, if there is one, replaces them in the loop.
@@ -128,7 +145,8 @@ def _train_in(
         check_xla(models.values())
     if not finished:
         stored = _stored_outputs(config, teacher, files["train"], devices)
-        TrainingLoop(config, run, models, files, stored, devices).run()
+        called = TrainingCallbacks(callbacks, run, devices)
+        TrainingLoop(config, run, models, files, stored, devices, called).run()
     # 5. The report comes last: it marks the run as finished.
     if devices.is_chief:
         report = make_report(config, run, files, teacher)
@@ -152,7 +170,9 @@ def _new_models(config: RunConfig, eigenvalues: np.ndarray | None, devices: Devi
     return models
 
 
-def _finished_teachers(config: RunConfig, run: RunDir, devices: Devices) -> list[TrainedModel]:
+def _finished_teachers(
+    config: RunConfig, run: RunDir, devices: Devices, callbacks: CallbackMakers
+) -> list[TrainedModel]:
     """The teachers of `teacher_dir`, or one that is trained now in `<train_dir>/teacher`."""
     for folder in config.teacher_dirs:
         if not RunDir(folder).report_file.exists():
@@ -160,7 +180,7 @@ def _finished_teachers(config: RunConfig, run: RunDir, devices: Devices) -> list
     if not config.teacher_dirs:
         log.info("Training the teacher on all frames in %s", run.teacher.path)
         own_config, files = resolve(teacher_config(config, str(run.teacher.path)))
-        _train(own_config, files, start_new_model=False, devices=devices)
+        _train(own_config, files, False, devices, callbacks)
     with devices.scope():
         return [
             load_member(teacher.path, config.learning.precision, role_of_teacher(config))

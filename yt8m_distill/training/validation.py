@@ -18,7 +18,7 @@ EVALUATION_BATCH_SIZE = 128
 
 def validate(
     config: RunConfig, predict: Mapping[str, Callable], videos: VideoFiles, logs: TrainingLogs, progress: Progress
-) -> dict[str, float]:
+) -> dict[str, dict[str, float]]:
     """Evaluates the models on the validation videos, and writes the metrics beside the training's curves.
 
     Args:
@@ -29,7 +29,7 @@ def validate(
         progress: at the start of the next epoch.
 
     Returns:
-        The metrics of the student, or of the only model.
+        The metrics of each model, by role.
     """
     results = {}
     for role in predict:
@@ -47,7 +47,7 @@ def validate(
             write_scalars(results[role])
         shown = ", ".join(f"{name} {value:.4f}" for name, value in results[role].items() if name != "examples")
         log.info("Epoch %d, validation of the %s: %s", progress.epoch, role, shown)
-    return results[config.main_role]
+    return results
 
 
 def is_best(metrics: Mapping[str, float] | None, best: Mapping[str, float] | None) -> bool:
