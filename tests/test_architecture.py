@@ -57,7 +57,7 @@ LIBRARIES = {
     "plugins": set(),
     "config": set(),
     "choosing": {"numpy"},
-    "files": {"h5py", "numpy"},
+    "files": {"h5py", "numpy", "tqdm"},
     "cli": {"absl"},
     "metrics": {"keras", "numpy", "tensorflow"},
     "ranking": {"numpy"},

@@ -16,6 +16,10 @@ All flags of all commands, as `--help` of each shows them. This page is generate
 `yt8m_distill/config` by `python -m tests.cli.flag_tables`.
 
 A flag whose default is *true* or *false* is written `--flag` or `--noflag`. Lists are separated by commas.
+
+Every command also has `--flagfile=FILE`: a text file of flags, one a line, in which `#` begins a comment. They count as
+if they stood in its place on the command line, so flags after it take precedence. `--recipe_file` of `train.py` is TOML,
+in which names and types are checked; there the command line takes precedence wherever it stands.
 """
 
 

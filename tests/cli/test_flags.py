@@ -53,6 +53,24 @@ def test_all_kinds_of_values():
     assert config.train_fraction == 0.25
 
 
+def test_flags_from_a_file(tmp_path):
+    path = tmp_path / "flags.txt"
+    path.write_text("# of a teacher\n--training_mode=teacher\n\n--batch_size=7\n--seed=3\n")
+    learning = train_config(f"--flagfile={path}", "--batch_size=9").learning  # the later one counts
+    assert (learning.batch_size, learning.seed) == (9, 3)
+    assert train_config("--batch_size=9", f"--flagfile={path}").learning.batch_size == 7
+    beam = parse(BeamConfig, ["", "--train_dir=x", "--output=y", f"--flagfile={path}"])  # which are Beam's, then
+    assert beam.pipeline_args == ("--training_mode=teacher", "--seed=3")
+    with pytest.raises(UserError, match=r"nowhere\.txt"):
+        train_config("--flagfile=nowhere.txt")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_only_trainings_have_a_default_number_of_frames(name):
+    rule = settings_of(CONFIGS[name]).get("student_frames")
+    assert rule is None or ("[30]" in rule.help) == (name in ("train.py", "yt8m_distill.experiment"))
+
+
 def test_modes_without_a_student_or_a_teacher():
     assert train_config("--training_mode=teacher").selection == ALL_FRAMES
     baseline = train_config("--training_mode=baseline", "--student_stride=10")
@@ -239,6 +257,7 @@ def test_plugins_are_imported_before_flags_are_checked(tmp_path, monkeypatch):
     arguments = ["--model=Mine", "--frame_sampling=mine", "--student_frames=3"]
     with pytest.raises(UserError, match="frame_sampling"):
         train_config(*arguments)
+    MODELS.get("NetVLAD")  # modules register their models once, so not while the registry is another one
     for registry in (MODELS, FRAME_SAMPLINGS):
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))  # without them again, after this test
     config = train_config(*arguments, "--plugins=my_plugin_of_flags")

@@ -167,7 +167,7 @@ def test_places_that_cannot_be_written_to_are_named(tmp_path, monkeypatch):
         ensure_sample(tmp_path / "file", SMALL)
 
     def full(directory, settings):
-        raise tf.errors.ResourceExhaustedError(None, None, os.strerror(28))
+        raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(sample, "write_sample", full)
     with pytest.raises(UserError, match="No space left"):

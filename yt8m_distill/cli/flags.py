@@ -19,6 +19,7 @@ from yt8m_distill.plugins.loading import load_plugins
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=Settings)
+FLAG_FILE = "Text file of flags, one a line; # begins a comment. They count as if they stood here on the command line."
 _DEFINE: dict[Any, Callable[..., Any]] = {
     bool: flags.DEFINE_boolean,
     int: flags.DEFINE_integer,
@@ -74,6 +75,7 @@ def flag_values(kind: type[Settings]) -> FlagValues:
     flags.DEFINE_boolean("help", False, "Show these flags.", short_name="h", flag_values=values)
     flags.DEFINE_alias("helpfull", "help", flag_values=values)
     flags.DEFINE_boolean("version", False, "Show the versions of this package and its libraries.", flag_values=values)
+    flags.DEFINE_string("flagfile", None, FLAG_FILE, flag_values=values)  # absl itself replaces it by what it holds
     for rule in _flags(kind).values():
         _define(rule, values)
     return values

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from yt8m_distill.config.dataset import DEFAULT_RANGE, EDITIONS, RANGES_FILE
 from yt8m_distill.config.shards import QuantizeConfig
@@ -20,6 +19,7 @@ from yt8m_distill.data.tfrecord import DamagedRecord
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.lock import lock_directory
 from yt8m_distill.files.patterns import find_files
+from yt8m_distill.files.progress_bar import ProgressBar
 from yt8m_distill.quantization import RangeFit, quantize
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def _fitted(files: Sequence[str], features: _Features, bad_records: BadRecords) 
     """A range for each feature by all its values; the default one where it is bytes already."""
     fits = {name: RangeFit() for name in features.sizes}
     as_bytes = set()
-    with tqdm(total=sum(map(size_of, files)), desc="Fitting ranges", unit="B", unit_scale=True, mininterval=1.0) as bar:
+    with ProgressBar(sum(map(size_of, files)), "Fitting ranges", "B", unit_scale=True) as bar:
         for path in files:
             for frame, _, numbers in records_of_file(path, bad_records, features.numbers):
                 for name, values in numbers.items():

@@ -7,14 +7,13 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
 from yt8m_distill.data.bad_records import BadRecords
 from yt8m_distill.data.reading import records_of_file
 from yt8m_distill.data.record_files import name_unpacked
 from yt8m_distill.data.tfrecord import framed
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
+from yt8m_distill.files.progress_bar import ProgressBar
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ class Rewriting:
         if done:
             log.info("%d of them exist", len(done))
         total, count = sum(map(size_of, targets)), 0
-        with tqdm(total=total, desc=self.description, unit="B", unit_scale=True, mininterval=1.0) as bar:
+        with ProgressBar(total, self.description, "B", unit_scale=True) as bar:
             for path, target in targets.items():
                 if path in done:
                     bar.update(size_of(path))
@@ -83,7 +82,7 @@ class Rewriting:
             f"OUT_DIR: '{target}' is not what {self.settings} makes of '{path}'; remove it, or give another directory."
         )
 
-    def _write_shard(self, path: str, target: pathlib.Path, bad_records: BadRecords, bar: tqdm) -> int:
+    def _write_shard(self, path: str, target: pathlib.Path, bad_records: BadRecords, bar: ProgressBar) -> int:
         records = self.records(path, bad_records)
         first = next(records, None)
         count, done = 0, 0

@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
-from tqdm import tqdm
 
 from yt8m_distill.config.dataset import YOUTUBE_8M_2018
+from yt8m_distill.data.sequence_example import serialized_bytes, serialized_example, serialized_int64s
+from yt8m_distill.data.tfrecord import framed
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.progress_bar import ProgressBar
 from yt8m_distill.quantization import quantize
 
 log = logging.getLogger(__name__)
@@ -219,20 +220,12 @@ def _video_mean(world: _World, rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def _to_example(video_id: str, frames: np.ndarray, labels: Sequence[int]) -> tf.train.SequenceExample:
-    lists, start = {}, 0
-    for feature in _FEATURES:
-        rows = np.ascontiguousarray(frames[:, start : start + feature.size])
-        values = (tf.train.BytesList(value=[row.tobytes()]) for row in rows)
-        lists[feature.name] = tf.train.FeatureList(feature=[tf.train.Feature(bytes_list=value) for value in values])
-        start += feature.size
-    context = {
-        "id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[video_id.encode()])),
-        "labels": tf.train.Feature(int64_list=tf.train.Int64List(value=labels)),
-    }
-    return tf.train.SequenceExample(
-        context=tf.train.Features(feature=context), feature_lists=tf.train.FeatureLists(feature_list=lists)
-    )
+def _to_record(video_id: str, frames: np.ndarray, labels: Sequence[int]) -> bytes:
+    """A serialized SequenceExample, its maps in the order of their keys."""
+    ends = np.cumsum([feature.size for feature in _FEATURES])
+    lists = {feature.name: frames[:, end - feature.size : end] for feature, end in zip(_FEATURES, ends, strict=True)}
+    context = serialized_bytes("id", video_id.encode()) + serialized_int64s({"labels": labels})
+    return serialized_example(context, dict(sorted(lists.items())))
 
 
 def write_sample(directory: str | os.PathLike, settings: SampleSettings | None = None) -> None:
@@ -242,15 +235,14 @@ def write_sample(directory: str | os.PathLike, settings: SampleSettings | None =
     """
     settings = settings or SampleSettings()
     world = _make_world(settings)
-    with tqdm(total=sum(settings.videos), desc="Writing the sample data", unit=" videos", mininterval=1.0) as bar:
+    with ProgressBar(sum(settings.videos), "Writing the sample data", " videos") as bar:
         for part, name in enumerate(PARTS):
             for shard in range(settings.shards[part]):
                 path = pathlib.Path(directory) / f"{name}{shard:02d}.tfrecord"
-                with tf.io.TFRecordWriter(str(path)) as writer:
+                with open(path, "wb") as file:
                     for index in range(shard, settings.videos[part], settings.shards[part]):
                         frames, labels = _make_video(settings, world, part, index)
-                        example = _to_example(f"{name}{index:05d}", frames, labels)
-                        writer.write(example.SerializeToString(deterministic=True))  # else map order is the process's
+                        file.write(framed(_to_record(f"{name}{index:05d}", frames, labels)))
                         bar.update()
 
 
@@ -271,7 +263,7 @@ def ensure_sample(cache_dir: str | os.PathLike | None = None, settings: SampleSe
         log.info("Writing the sample data set (%.0f MB) to %s", settings.expected_bytes() / 1e6, directory)
         try:
             _write_beside(directory, settings)
-        except (OSError, tf.errors.OpError) as error:
+        except OSError as error:
             raise UserError(
                 f"the sample data set cannot be written to '{directory}' ({error}). It takes "
                 f"{settings.expected_bytes() / 1e6:.0f} MB; XDG_CACHE_HOME chooses another place."

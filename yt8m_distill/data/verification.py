@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
-from tqdm import tqdm
 
 from yt8m_distill.config.dataset import VIDEO, DatasetSpec, SpecOverrides
 from yt8m_distill.config.shards import VerifyConfig
@@ -29,6 +28,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
 from yt8m_distill.files.lock import lock_files
 from yt8m_distill.files.patterns import find_files
+from yt8m_distill.files.progress_bar import ProgressBar
 from yt8m_distill.files.text_table import aligned_table
 
 log = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ class _Progress:
 
     def __init__(self, files: Sequence[str]):
         total = sum(os.path.getsize(path) for path in files if os.path.exists(path))
-        self._bar = tqdm(total=total, desc="Checking", unit="B", unit_scale=True, mininterval=1.0)
+        self._bar = ProgressBar(total, "Checking", "B", unit_scale=True)
         self._lock = threading.Lock()
         self.stopped = False
 

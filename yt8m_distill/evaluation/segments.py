@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from yt8m_distill.config.inference import SegmentEvalConfig
 from yt8m_distill.data.bad_records import report_skipped
@@ -17,6 +16,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic
 from yt8m_distill.files.delimited import read_rows, whole_number
 from yt8m_distill.files.lock import lock_files
+from yt8m_distill.files.progress_bar import ProgressBar
 from yt8m_distill.prediction.segments import read_segments, segment_name
 
 log = logging.getLogger(__name__)
@@ -153,8 +153,7 @@ def _rated_in_records(config: SegmentEvalConfig) -> Rated:
     rated: Rated = {}
     skip = config.bad_records.skip
     files = open_videos(config.eval_data_pattern, "eval_data_pattern", config.overrides, skip_bad_records=skip)
-    total = files.estimated_videos()
-    with tqdm(total=total, desc="Reading ratings", unit=" segments", mininterval=1.0) as bar:
+    with ProgressBar(files.estimated_videos(), "Reading ratings", " segments", is_estimate=True) as bar:
         for video in files.videos():
             segments = rated_segments(video)
             bar.update(len(segments))

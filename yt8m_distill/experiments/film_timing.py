@@ -8,8 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from tqdm import tqdm
-
 from yt8m_distill.config.films import FeatureSettings, FilmReading
 from yt8m_distill.config.frames import MOST_FRAMES
 from yt8m_distill.config.training import TrainConfig
@@ -17,6 +15,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.experiments.film_seconds import FilmSeconds, OfFrames, decoded_frames, read
 from yt8m_distill.experiments.results import Result
 from yt8m_distill.files import atomic
+from yt8m_distill.files.progress_bar import ProgressBar
 from yt8m_distill.video.extractor import Extractor
 from yt8m_distill.video.feature_set import load_feature_set
 from yt8m_distill.video.film_list import Film, read_films
@@ -60,8 +59,10 @@ def measure(results: Sequence[Result], pattern: str, path: pathlib.Path) -> Film
     extractors = {k: features.extractor(choice, FilmReading()) for k, choice in choices.items()}
     seconds: dict[int | None, list[float]] = {k: [] for k in extractors}
     films = _decodable(films, extractors[min(extractors, key=lambda k: k or MOST_FRAMES + 1)])  # loads the network
-    for k in tqdm([k for _ in range(REPETITIONS) for k in extractors], desc="Measuring films", unit=" runs"):
-        seconds[k].append(_seconds_of(films, extractors[k]) / len(films))
+    with ProgressBar(REPETITIONS * len(extractors), "Measuring films", " runs") as bar:
+        for k in [*extractors] * REPETITIONS:
+            seconds[k].append(_seconds_of(films, extractors[k]) / len(films))
+            bar.update()
     machine = f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}"
     medians = tuple(OfFrames(k, statistics.median(values)) for k, values in seconds.items())
     measured = FilmSeconds(machine, pattern, medians)

@@ -7,13 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from yt8m_distill.config.dataset import SEGMENT
 from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.device_copies import copied_ahead
 from yt8m_distill.data.reading_order import BEGINNING, Position
 from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.files.progress_bar import ProgressBar
 from yt8m_distill.models.xla import SteadyShapes, check_xla
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def predictions(
     without_frames = 0
     unit = " segments" if view.in_segments or videos.spec.level == SEGMENT else " videos"
     total = max(done, videos.estimated_videos(view=view))
-    with tqdm(total=total, initial=done, desc=description, unit=unit, mininterval=1.0) as bar:
+    with ProgressBar(total, description, unit, is_estimate=True, initial=done) as bar:
         for batch in copied_ahead(videos.ordered_batches(view, batch_size, seed, start)):
             yield batch, predict(batch)
             bar.update(len(batch["video_id"]))

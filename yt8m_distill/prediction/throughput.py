@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.video_files import VideoFiles
+from yt8m_distill.files.progress_bar import ProgressBar
 from yt8m_distill.prediction.submission import PredictionsWriter
 
 BATCH_SIZE = 128
@@ -68,6 +67,8 @@ def measure_in_turn(tasks: Mapping[Key, Task], repetitions: int, seconds: float)
         path = pathlib.Path(folder) / "predictions.csv"
         for task in tasks.values():
             task.run(path, 0.0)  # compiles the model
-        for key in tqdm([key for _ in range(repetitions) for key in tasks], desc="Measuring speed", unit=" runs"):
-            rates[key].append(tasks[key].run(path, seconds))
+        with ProgressBar(repetitions * len(tasks), "Measuring speed", " runs") as bar:
+            for key in [*tasks] * repetitions:
+                rates[key].append(tasks[key].run(path, seconds))
+                bar.update()
     return {key: statistics.median(values) for key, values in rates.items()}

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 
 import keras
-from tqdm import tqdm
 
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.batches import Batch, StoredOutputs, videos_in
@@ -16,6 +15,7 @@ from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.devices.cluster import ONE_DEVICE, Devices
 from yt8m_distill.distiller import LabelTrainer
 from yt8m_distill.errors import Interrupted
+from yt8m_distill.files.progress_bar import ProgressBar
 from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs import checkpoints, weights
 from yt8m_distill.runs.checkpoints import Checkpoint
@@ -244,21 +244,21 @@ class TrainingLoop:
         limit = self.config.learning.max_steps
         return limit is not None and optimizers.steps_done(step_model.optimizer) >= limit
 
-    def _count(self, batch: Batch, bar: tqdm):
+    def _count(self, batch: Batch, bar: ProgressBar):
         self.progress.count(batch)
         bar.update(videos_in(batch))
 
-    def _progress_bar(self, stage: Stage, step_model: LabelTrainer) -> tqdm:
+    def _progress_bar(self, stage: Stage, step_model: LabelTrainer) -> ProgressBar:
         total = self.progress.epoch_examples or self.files["train"].estimated_videos()
         limit = self.config.learning.max_steps
         if limit is not None:
             steps_left = max(0, limit - optimizers.steps_done(step_model.optimizer))
             total = min(total, self.progress.examples + steps_left * self.config.learning.batch_size)
-        return tqdm(
-            total=max(total, self.progress.examples),
+        return ProgressBar(
+            max(total, self.progress.examples),
+            f"{stage.name}, epoch {self.progress.epoch + 1}/{stage.epochs}",
+            " videos",
+            is_estimate=not self.progress.epoch_examples,
             initial=self.progress.examples,
-            desc=f"{stage.name}, epoch {self.progress.epoch + 1}/{stage.epochs}",
-            unit=" videos",
-            mininterval=1.0,
             disable=not self.devices.is_chief,
         )

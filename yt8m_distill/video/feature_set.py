@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from yt8m_distill.config.dataset import PROJECTION_FILES, RANGES_FILE
 from yt8m_distill.config.films import (
@@ -28,6 +27,7 @@ from yt8m_distill.data.feature_ranges import FeatureFile
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.array_files import check_arrays
 from yt8m_distill.files.processes import processors
+from yt8m_distill.files.progress_bar import ProgressBar
 from yt8m_distill.video.audio_features import AudioFeature, audio_feature_named
 from yt8m_distill.video.backbones.backbone import Backbone, ImageOptions
 from yt8m_distill.video.backbones.naming import backbone_named
@@ -207,7 +207,7 @@ def _decoding(recipe: Recipe, films: Sequence[Film]) -> Decoding:
 
 
 def _sampled(extractor: Extractor, films: Sequence[Film]) -> list[FilmFeatures]:
-    with tqdm(total=len(films), desc="Fitting features", unit="film", mininterval=1.0) as bar:
+    with ProgressBar(len(films), "Fitting features", " films") as bar:
         sample = []
         for features in extractor.features(films):
             sample.append(features)

@@ -4,11 +4,10 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tqdm import tqdm
-
 from yt8m_distill.config.films import EXACT, FilmFrames, FilmReading
 from yt8m_distill.data import record_format, sequence_example
 from yt8m_distill.errors import UserError
+from yt8m_distill.files.progress_bar import ProgressBar
 from yt8m_distill.video.extractor import FilmFeatures
 from yt8m_distill.video.feature_set import FeatureSet
 from yt8m_distill.video.film_list import Film
@@ -100,11 +99,13 @@ def write_films(shards: Shards, films: Sequence[Film], records: FilmRecords) -> 
     Raises:
         UserError: no space on the disk, or a film cannot be decoded, where that is an error.
     """
-    with tqdm(total=len(films), desc="Extracting", unit="video", mininterval=1.0) as bar:
+    with ProgressBar(len(films), "Extracting", " films") as bar:
         return shards.write(films, lambda left: _shown(records.rows(left), bar, len(films) - len(left)))
 
 
-def _shown(results: Iterable[tuple[Row, bytes | None]], bar: tqdm, done: int) -> Iterator[tuple[Row, bytes | None]]:
+def _shown(
+    results: Iterable[tuple[Row, bytes | None]], bar: ProgressBar, done: int
+) -> Iterator[tuple[Row, bytes | None]]:
     bar.update(done)
     seconds = 0.0
     for row, record in results:
