@@ -1,6 +1,7 @@
 """`results.md` and `results.csv` out of results that are made up here."""
 
 import csv
+import dataclasses
 import io
 import pathlib
 
@@ -115,6 +116,22 @@ def test_nothing_of_the_paper_beside_a_model_that_it_does_not_have(tmp_path):
     lines = lines_of(markdown(config, made_up(config), 15, {}))
     assert lines["Uniform-k"][0][1:] == [".812 / .424"]  # of table 6
     assert lines["Random-k"][0][1:] == [""]
+
+
+@pytest.mark.parametrize(
+    ("edition", "title"),
+    [
+        ("YouTube-8M 2017", "Table 6: Teacher, uniform baseline and student, NetVLAD on YouTube-8M 2017"),
+        ("AudioSet", "Teacher, uniform baseline and student, NetVLAD on AudioSet, in the form of the paper's table 6"),
+    ],
+)
+def test_a_table_of_the_paper_is_one_on_its_data_only(tmp_path, edition, title):
+    config = experiment(tmp_path, "table6", model="NetVLAD", frames=(3,))
+    results = made_up(config)
+    of_edition = RunConfig.of(results[0].config, data=dataclasses.replace(SPEC, edition=edition))
+    (pathlib.Path(results[0].config.train_dir) / "config.json").write_text(to_json(of_edition))
+    assert markdown(config, results, 3, {}).partition("\n")[0] == f"# {title}"
+    assert markdown(config, [], 3, {}).partition("\n")[0] == "# Teacher, uniform baseline and student"
 
 
 def test_before_the_first_run_has_finished(tmp_path):

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from yt8m_distill.config.dataset import EDITIONS
 from yt8m_distill.config.experiment import COMPARISONS, ExperimentConfig
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import TrainConfig
@@ -14,17 +15,18 @@ from yt8m_distill.experiments.results import Result, by_cell, references, speed_
 from yt8m_distill.files.text_table import count_cell, markdown_table
 from yt8m_distill.runs.directory import RunDir
 
-TITLES = {
-    "table1": "Table 1: teacher, baselines, parallel and serial students",
-    "table2": "Table 2: share of the training data",
-    "table4": "Table 4: intermediate and final matching of representations",
-    "table5": "Table 5: NetVLAD in the paper",
-    "table6": "Table 6: NeXtVLAD in the paper",
-    "figure2": "Figure 2: GAP by epoch",
-    "figure3": "Figure 3: representations of teacher and student",
+SUBJECTS = {
+    "table1": "Teacher, baselines, parallel and serial students",
+    "table2": "Share of the training data",
+    "table4": "Intermediate and final matching of representations",
+    "table5": "Teacher, uniform baseline and student",
+    "table6": "Teacher, uniform baseline and student",
+    "figure2": "GAP by epoch",
+    "figure3": "Representations of teacher and student",
     "fair": "A student and its fair baselines",
     "cost": "Accuracy against cost",
 }
+YOUTUBE_8M = [edition.name for edition in EDITIONS if edition.name.startswith("YouTube-8M")]
 GRIDS = ("table1", "table2", "table4", "figure2", "figure3")  # the others have a row for each model and k
 
 
@@ -81,9 +83,8 @@ def markdown(
         videos_per_second: by `speed_key`; empty if it was not measured.
         films: seconds from film to features, for "cost"; None if they were not measured.
     """
-    title = TITLES.get(config.experiment, config.experiment)
     finished = len({result.run.name for result in results})
-    parts = [f"# {title}", f"{finished} of {planned} runs have finished."]
+    parts = [f"# {_title(config, results)}", f"{finished} of {planned} runs have finished."]
     if not results:
         return "\n\n".join(parts) + "\n"
     metrics = metrics_of(config, results)
@@ -92,7 +93,7 @@ def markdown(
     model_name = model.lower().removesuffix("model")
     figures = [] if compared else [figure for figure in published.figures() if figure.model.lower() == model_name]
     table = Table(config.experiment, results, metrics, videos_per_second, figures)
-    first = "" if config.experiment in TITLES and not compared else "The first run: "
+    first = "" if config.experiment in SUBJECTS and not compared else "The first run: "
     parts.append(first + _settings(results, len(config.seeds)))
     parts.append(budget.describe([(result.run.row, result.config) for result in results]))
     if config.experiment == "fair":
@@ -105,6 +106,23 @@ def markdown(
         parts.append(_listing(table))
     parts.append(_note(table))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _title(config: ExperimentConfig, results: Sequence[Result]) -> str:
+    """What is compared, of which model, on which data: a table of the paper only on the paper's data set."""
+    name = config.experiment
+    subject = SUBJECTS.get(name, name)
+    if not results or name not in SUBJECTS or name in COMPARISONS:
+        return subject
+    number = f"{name[:-1]} {name[-1]}"
+    edition = RunDir(results[0].config.train_dir).read_config().data.edition
+    if results[0].config.train_data_pattern is None:
+        data = "the sample data"
+    elif edition in YOUTUBE_8M:
+        return f"{number.capitalize()}: {subject}, {config.settings.model} on {edition}"
+    else:
+        data = edition
+    return f"{subject}, {config.settings.model} on {data}, in the form of the paper's {number}"
 
 
 def metrics_of(config: ExperimentConfig, results: Sequence[Result]) -> list[str]:
