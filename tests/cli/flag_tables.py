@@ -18,7 +18,7 @@ All flags of all commands, as `--help` of each shows them. This page is generate
 A flag whose default is *true* or *false* is written `--flag` or `--noflag`. Lists are separated by commas.
 
 Every command also has `--flagfile=FILE`: a text file of flags, one a line, in which `#` begins a comment. They count as
-if they stood in its place on the command line, so flags after it take precedence. `--recipe_file` of `train.py` is TOML;
+if they stood in its place on the command line, so later flags take precedence. `--recipe_file` of `train.py` is TOML:
 names and types in it are checked, and the command line takes precedence wherever it stands.
 """
 
