@@ -8,6 +8,9 @@ from yt8m_distill.config.training import TrainCommand
 
 @command(TrainCommand)
 def main(config: TrainCommand):
+    from yt8m_distill.training.outlook import announce  # before TensorFlow is imported
+
+    announce(config.training)
     from yt8m_distill.training.run import run_training  # imports TensorFlow, which --help does not need
 
     report = run_training(config.training, config.start_new_model, callbacks=config.callbacks)

@@ -4,8 +4,10 @@ import os
 import pathlib
 from dataclasses import dataclass
 
+from yt8m_distill.config.frames import ALL_FRAMES
 from yt8m_distill.config.json import from_json
 from yt8m_distill.config.run import RunConfig
+from yt8m_distill.config.training import TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.lock import lock_directory
@@ -126,3 +128,9 @@ def free_name(run: RunDir) -> pathlib.Path:
     while (target := run.path.with_name(f"{run.path.name}.old-{number}")).exists():
         number += 1
     return target
+
+
+def default_train_dir(asked: TrainConfig) -> str:
+    """`runs/<model>_<training_mode>_<k>`."""
+    frames = [] if asked.selection == ALL_FRAMES else [asked.selection.describe()]
+    return "runs/" + "_".join([asked.model, asked.training_mode, *frames])

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 
 from yt8m_distill.config.dataset import VIDEO, DatasetSpec
-from yt8m_distill.config.frames import ALL_FRAMES, DEFAULT_STUDENT_FRAMES, FrameSelection
+from yt8m_distill.config.frames import DEFAULT_STUDENT_FRAMES, FrameSelection
 from yt8m_distill.config.recipes import with_recipe
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import Distillation, TrainConfig
@@ -15,6 +15,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.models import VideoModel
 from yt8m_distill.models.arguments import typed_model_args
 from yt8m_distill.plugins import MODELS
+from yt8m_distill.runs.directory import default_train_dir
 from yt8m_distill.runs.inputs import input_spec, overrides_of, validation_part
 
 log = logging.getLogger(__name__)
@@ -170,12 +171,6 @@ def _with_arguments_by_frames(config: RunConfig) -> RunConfig:
     return dataclasses.replace(
         config, model_args=model_args, student_model_args={**student_args, **config.student_model_args}
     )
-
-
-def default_train_dir(asked: TrainConfig) -> str:
-    """`runs/<model>_<training_mode>_<k>`."""
-    frames = [] if asked.selection == ALL_FRAMES else [asked.selection.describe()]
-    return "runs/" + "_".join([asked.model, asked.training_mode, *frames])
 
 
 def _warn_where_no_video_is_longer(config: RunConfig, train: VideoFiles):
