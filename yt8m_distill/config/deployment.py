@@ -68,11 +68,15 @@ class ExportConfig(ExportedModel):
         None, f"Labeled videos to measure GAP@20 on: {VIDEOS}. [the run's]", reads=check_videos
     )
     eval_videos: int = setting(20_000, "About how many videos to measure GAP@20 on; 0 turns it off.", at_least=0)
+    push_to_hub: str | None = setting(None, "Repository of the Hugging Face hub, OWNER/NAME, to upload the export to.")
+    hub_private: bool = setting(False, "Whether a repository that --push_to_hub creates is private.")
 
     def __post_init__(self):
         self.check_settings()
         if self.eval_data_pattern is not None and not self.eval_videos:
             raise self.error("{eval_data_pattern} does nothing with {eval_videos}=0; leave one of them out.")
+        if self.hub_private and self.push_to_hub is None:
+            raise self.error("{hub_private} does nothing without {push_to_hub}; leave it out.")
 
     @classmethod
     def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "ExportConfig":

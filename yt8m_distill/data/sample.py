@@ -24,6 +24,7 @@ from yt8m_distill.data.sequence_example import serialized_bytes, serialized_exam
 from yt8m_distill.data.tfrecord import framed
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.progress_bar import ProgressBar
+from yt8m_distill.files.user_cache import user_cache
 from yt8m_distill.quantization import quantize
 
 log = logging.getLogger(__name__)
@@ -257,7 +258,7 @@ def ensure_sample(cache_dir: str | os.PathLike | None = None, settings: SampleSe
         UserError: the directory cannot be written to, or the disk is full.
     """
     settings = settings or SampleSettings()
-    cache = pathlib.Path(cache_dir) if cache_dir is not None else _user_cache()
+    cache = pathlib.Path(cache_dir) if cache_dir is not None else user_cache()
     directory = cache / f"sample-{_fingerprint(settings)}"
     if not directory.is_dir():
         log.info("Writing the sample data set (%.0f MB) to %s", settings.expected_bytes() / 1e6, directory)
@@ -269,10 +270,6 @@ def ensure_sample(cache_dir: str | os.PathLike | None = None, settings: SampleSe
                 f"{settings.expected_bytes() / 1e6:.0f} MB; XDG_CACHE_HOME chooses another place."
             ) from error
     return SamplePaths(str(directory), *(str(directory / f"{part}*.tfrecord") for part in PARTS))
-
-
-def _user_cache() -> pathlib.Path:
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "yt8m_distill"
 
 
 def _fingerprint(settings: SampleSettings) -> str:

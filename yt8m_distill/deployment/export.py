@@ -14,7 +14,7 @@ from yt8m_distill.config.deployment import EXPORT_FORMATS, ExportConfig
 from yt8m_distill.data.batches import View, check_view
 from yt8m_distill.data.feature_ranges import copy_description
 from yt8m_distill.data.video_files import VideoFiles, check_segments
-from yt8m_distill.deployment import int8, litert, model_card, onnx, runners, saved_model, validation
+from yt8m_distill.deployment import hub, int8, litert, model_card, onnx, runners, saved_model, validation
 from yt8m_distill.deployment.chosen_frames import choose_frames
 from yt8m_distill.deployment.exported_model import Network, of_trained
 from yt8m_distill.deployment.manifest import ExportedFile, Manifest, write_manifest
@@ -88,6 +88,8 @@ def run_export(config: ExportConfig, trained: trained_model.TrainedModel | None 
         manifest = _write_export(config, target, trained)
     print(model_card.table(manifest))
     print(f"The export is in {target}; {target / 'README.md'} says how to use it.")
+    if config.push_to_hub is not None:
+        print(f"It is pushed to {hub.push(target, config.push_to_hub, private=config.hub_private)}")
     return manifest
 
 

@@ -4,7 +4,7 @@ import os
 import pathlib
 import platform
 
-from yt8m_distill.config.dataset import EDITIONS, DatasetSpec
+from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.data.frame_selection import is_formula, needs_all_frames
 from yt8m_distill.deployment.int8 import LEAST_COLUMNS
@@ -15,9 +15,9 @@ from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.text_table import markdown_table
 from yt8m_distill.models import cost
 from yt8m_distill.runs.directory import RunDir
+from yt8m_distill.runs.model_card import METRICS, header, license_of_data
 from yt8m_distill.runs.trained_model import TrainedModel
 
-METRICS = ("GAP@20", "mAP", "mAP_full", "Hit@1", "PERR", "MAP@100000")
 FRAMES_OF_SELECTION = {
     "uniform": "frame `(2 * i + 1) * n // {twice}` for i from 0 to {last}, the middle of {k} equal parts; of a video "
     "of at most {k} frames all of them",
@@ -41,9 +41,17 @@ def write(manifest: Manifest, trained: TrainedModel, train_dir: str, folder: pat
         folder: of the export.
         choice: how the number of frames was chosen; None: it was given.
     """
-    parts = [_head(manifest), _model(manifest, trained), _quality(manifest, trained, train_dir), _files(manifest)]
+    metrics = _metrics(manifest, trained, train_dir) or {}
+    formats = dict.fromkeys(file.format for file in manifest.files)
+    measured = metrics or ({} if manifest.gap is None else {"GAP@20": manifest.gap})
+    parts = [
+        header(manifest.model, manifest.data, measured, tuple(formats)),
+        _head(manifest),
+        _model(manifest, trained),
+    ]
+    parts += [_quality(manifest, metrics), _files(manifest)]
     parts += [f"## The number of frames\n\n{choice}"] if choice else []
-    parts += [_input(manifest), _license(manifest.data)]
+    parts += [_input(manifest), license_of_data(manifest.data)]
     atomic.write_text(folder / MODEL_CARD, "\n\n".join(parts) + "\n")
 
 
@@ -89,9 +97,8 @@ def _arguments(trained: TrainedModel) -> str:
     return ", ".join(f"{name}={value}" for name, value in trained.model.model_args.items())
 
 
-def _quality(manifest: Manifest, trained: TrainedModel, train_dir: str) -> str:
+def _quality(manifest: Manifest, metrics: dict) -> str:
     lines = []
-    metrics = _metrics(manifest, trained, train_dir)
     if metrics:
         values = ", ".join(f"{name} {metrics[name]:.4f}" for name in METRICS if name in metrics)
         lines.append(f"Evaluated with these frames in its run, on {metrics.get('examples', '?')} examples: {values}.")
@@ -211,14 +218,3 @@ def _selection(selection: FrameSelection, data: DatasetSpec) -> str:
     return (
         text + "The SavedModel has no signature `serialized`, as it does not select them: it takes these frames only."
     )
-
-
-def _license(data: DatasetSpec) -> str:
-    if data.edition in {edition.name for edition in EDITIONS}:
-        text = (
-            f"The features and labels of {data.edition} that the model was trained on are Google's, under CC BY 4.0 "
-            "(https://creativecommons.org/licenses/by/4.0/): name them as the source if you pass the model on."
-        )
-    else:
-        text = "The model was trained on other features, whose license is not known here."
-    return f"## License of the data\n\n{text}"

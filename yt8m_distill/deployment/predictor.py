@@ -16,7 +16,7 @@ from yt8m_distill.config.dataset import DEFAULT_RANGE, SEGMENT, VIDEO, VOCABULAR
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.video import Video
-from yt8m_distill.deployment import runners
+from yt8m_distill.deployment import hub, runners
 from yt8m_distill.deployment.manifest import FILE_NAME as MANIFEST
 from yt8m_distill.deployment.manifest import read_manifest
 from yt8m_distill.errors import UserError
@@ -114,7 +114,9 @@ def load(
 
     Args:
         path: a run directory of train.py, a model packed by `inference.py --output_model_tgz`, the folder of an
-            export, whose first file is taken, or one of its files: a SavedModel, `.onnx` or `.tflite`.
+            export, whose first file is taken, or one of its files: a SavedModel, `.onnx` or `.tflite`. A str
+            `hf://OWNER/NAME`, with `@REVISION` and `/PATH` where they are needed, is fetched from the Hugging Face hub
+            into the user's cache. A SavedModel is a program: load those of authors whom you trust.
         role: "student" or "teacher"; None: the student, or the model of a teacher's run.
         student_frames: number k of frames to look at; None: as in the run. An export has its own.
         vocabulary: CSV file with the names of the classes; None: those in the run directory or the export, if any.
@@ -126,7 +128,7 @@ def load(
         model = yt8m_distill.load("runs/student")
         model.top(model.predict(frames), k=2)  # [[("Guitar", 0.93), ("Music", 0.88)], ...]
     """
-    place = pathlib.Path(path)
+    place = hub.fetch(path) if isinstance(path, str) and path.startswith(hub.SCHEME) else pathlib.Path(path)
     if role not in (None, "student", "teacher"):
         raise UserError(f"role={role!r} must be 'student' or 'teacher'.")
     if not place.exists():

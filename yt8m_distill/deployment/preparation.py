@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from yt8m_distill.config.dataset import DESCRIPTION_FILES
 from yt8m_distill.config.deployment import ExportConfig
+from yt8m_distill.deployment import hub
 from yt8m_distill.deployment.manifest import FILE_NAME as MANIFEST
 from yt8m_distill.deployment.runners import EXTRA
 from yt8m_distill.errors import UserError
+from yt8m_distill.runs.model_card import FILE_NAME as MODEL_CARD
 from yt8m_distill.runs.requests import check_request
 
-MODEL_CARD = "README.md"
 ONNX_FILES = {"float32": "model.onnx", "int8": "model_int8.onnx"}
 ENTRIES = (MANIFEST, MODEL_CARD, "saved_model", "litert", *ONNX_FILES.values(), *DESCRIPTION_FILES)
 PACKAGES = {"saved_model": (), "litert": ("ai_edge_litert",), "onnx": ("onnx", "tf2onnx", "onnxruntime")}
@@ -22,11 +23,14 @@ def check_export(config: ExportConfig):
     """Checks what can be checked of an export before TensorFlow is imported.
 
     Raises:
-        UserError: no such model, missing packages, or a folder with something else in it.
+        UserError: no such model, missing packages, a folder with something else in it, or a hub that lets nothing be
+            pushed.
     """
     check_packages(config.formats)
     check_target(pathlib.Path(os.path.abspath(config.output_dir)))
     check_request(config.train_dir, config)
+    if config.push_to_hub is not None:
+        hub.check_push(config.push_to_hub)
 
 
 def check_packages(formats: Sequence[str]):

@@ -32,6 +32,7 @@ from yt8m_distill.tf1.architectures import (
 )
 from yt8m_distill.tf1.checkpoint import Tf1Checkpoint, read_checkpoint
 from yt8m_distill.tf1.weights import load_reference_weights, placements_in
+from yt8m_distill.training import run_card
 from yt8m_distill.training.report import Report, Row
 
 log = logging.getLogger(__name__)
@@ -235,7 +236,9 @@ def _write(run: RunDir, settings: RunConfig, model: Any, step: int | None):
         multiply_accumulates=cost.multiply_accumulates(model, frames)[0],
         metrics={},
     )
-    atomic.write_json(run.report_file, dataclasses.asdict(Report(str(run.path), None, (row,))))
+    report = Report(str(run.path), None, (row,))
+    run_card.write(run, settings, report)
+    atomic.write_json(run.report_file, dataclasses.asdict(report))
 
 
 def _describe(checkpoint: Tf1Checkpoint, original: OriginalModel, model: Any, placed: int, unplaced: list[str]):

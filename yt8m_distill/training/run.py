@@ -29,6 +29,7 @@ from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.loading import load_member
 from yt8m_distill.runs.teachers import role_of_teacher, teacher_config, teacher_runs
 from yt8m_distill.runs.trained_model import TrainedModel
+from yt8m_distill.training import run_card
 from yt8m_distill.training.callbacks import CallbackMakers, TrainingCallbacks, makers
 from yt8m_distill.training.checkpointing import names_and_sizes
 from yt8m_distill.training.loop import TrainingLoop
@@ -150,6 +151,7 @@ def _train_in(
     # 5. The report comes last: it marks the run as finished.
     if devices.is_chief:
         report = make_report(config, run, files, teacher)
+        run_card.write(run, config, report)
         atomic.write_json(run.report_file, to_values(report))
     devices.wait()  # for what the chief writes; and no worker ends before it, which would look like its loss
     return report
