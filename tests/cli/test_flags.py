@@ -160,8 +160,10 @@ def test_inference_flags():
         parse(InferenceConfig, ["inference.py", "--train_dir=run"])
     config = parse(InferenceConfig, ["i", "--train_dir=run", "--output_file=x", "--num_shards=4", "--shard_index=2"])
     assert (config.shard.index, config.shard.count) == (2, 4)
-    with pytest.raises(UserError, match="--shard_index is required"):
+    with pytest.raises(UserError, match=r"--num_shards does nothing without --shard_index \(Index of this shard"):
         parse(InferenceConfig, ["inference.py", "--train_dir=run", "--output_file=x", "--num_shards=4"])
+    with pytest.raises(UserError, match=r"--workers does nothing without --input_videos \(Films to predict"):
+        parse(InferenceConfig, ["inference.py", "--train_dir=run", "--output_file=x", "--workers=4"])
 
 
 def test_beam_takes_what_is_no_flag_and_skips_bad_records():

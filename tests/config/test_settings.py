@@ -145,7 +145,7 @@ def test_values_out_of_range_name_the_argument(make, message):
     [
         (["--sizes=0"], "--sizes must be at least 1, not 0"),
         (["--sizes=a"], "--sizes must be a whole number, not 'a'"),
-        (["--lacquer_thickness=0.1"], r"--lacquer is required \(Name of the lacquer\)"),
+        (["--lacquer_thickness=0.1"], r"--lacquer_thickness does nothing without --lacquer \(Name of the lacquer\)"),
         (["--lacquer=x", "--lacquer_thickness=2"], "--lacquer_thickness must be above 0"),
         (["--paint_color=green"], "paint_color"),
         (["--layers=2"], "Unknown command line flag 'layers'"),

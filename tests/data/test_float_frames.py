@@ -6,6 +6,7 @@ import pytest
 from tests.data.test_quantizing import embeddings, record
 from tests.helpers import write_records
 from yt8m_distill.config.dataset import SpecOverrides
+from yt8m_distill.data import format_detection
 from yt8m_distill.data.video_files import open_videos
 from yt8m_distill.errors import UserError
 from yt8m_distill.quantize import main as quantize_main
@@ -65,6 +66,19 @@ def test_bad_frames(tmp_path, change, message):
     videos = videos_of(written(tmp_path / "floats", frames))
     with pytest.raises(UserError, match=message):
         list(videos.videos())
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        (NAME, SpecOverrides((NAME,), (8,), 10), f"'{NAME}' has 16 numbers a frame, not 8 .--feature_sizes"),
+        ("rgb", SpecOverrides(), "'rgb' has 16 numbers a frame, not the published 1024. A feature of your own size"),
+    ],
+)
+def test_frames_of_another_size(name, overrides, message):
+    serialized = record("v0", embeddings(1)[0], name=name).SerializeToString()
+    with pytest.raises(UserError, match=message):
+        format_detection.detect_spec(serialized, "x", overrides)
 
 
 def test_verify(tmp_path, capsys):

@@ -251,6 +251,14 @@ class Group:
         }
         return defaults | {name: values[rule.name] for name, rule in self.settings.items() if rule.name in values}
 
+    def check_required(self, given: Mapping[str, Any]):
+        """Raises SettingError where settings are given that do nothing without another one, which is not."""
+        for name, rule in self.settings.items():
+            if rule.default is REQUIRED and rule.flag_default is REQUIRED and name not in given:
+                other = self.settings[next(iter(given))].name
+                text = f"{{{other}}} does nothing without {{{rule.name}}} ({{}}); give both, or neither"
+                raise SettingError(text, rule.help.removesuffix("."))
+
 
 class Settings:
     """Base of configurations: frozen dataclasses whose fields are settings."""
@@ -303,6 +311,8 @@ class Settings:
                 continue
             if isinstance(part, Group):
                 inner = part.values_of(values)
+                if inner and not part.always:
+                    part.check_required(inner)
                 if inner or part.always:
                     fields[name] = part.kind.from_settings(inner)
             elif part.name in values:

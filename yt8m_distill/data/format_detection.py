@@ -257,26 +257,31 @@ def _feature_sizes(
         if size is None:
             raise UserError(f"{where}: a video without frames does not show the size of '{name}'; --feature_sizes.")
         if size_in_record is not None and size_in_record != size:
-            raise UserError(f"{where}: {_other_size(name, size_in_record, size, level, given=bool(sizes))}.")
+            in_floats = level == VIDEO or is_floats(record.feature_lists[name])
+            raise UserError(f"{where}: {_other_size(name, size_in_record, size, level, in_floats, bool(sizes))}.")
         checked.append(size)
     return tuple(checked)
 
 
-def _other_size(name: str, size_in_record: int, size: int, level: str, *, given: bool) -> str:
+def _other_size(name: str, size_in_record: int, size: int, level: str, in_floats: bool, given: bool) -> str:
     """The message where a feature has another size than was given or published."""
-    unit = "numbers" if level == VIDEO else "bytes a frame"
+    unit = "numbers" if in_floats else "bytes"
+    unit = unit if level == VIDEO else f"{unit} a frame"
     text = f"feature '{name}' has {size_in_record} {unit}, not "
     if given:
         return f"{text}{size} (--feature_sizes, or what the model was trained on)"
-    factor, rest = divmod(size_in_record, size)
-    guess = _TYPES_BY_BYTES.get(factor) if not rest else None
-    if level == VIDEO or rest or factor < 2:
-        guess = ""
-    elif guess:
-        guess = f": probably {size} {guess} values, where uint8 is read ({_QUANTIZE})"
-    else:
-        guess = f": probably {factor} frames in one string, where each has its own"
+    guess = "" if in_floats else _guess(size_in_record, size)
     return f"{text}the published {size}{guess}. A feature of your own size needs --feature_names and --feature_sizes"
+
+
+def _guess(num_bytes: int, size: int) -> str:
+    """What frames of another number of bytes than the published one may be."""
+    factor, rest = divmod(num_bytes, size)
+    if rest or factor < 2:
+        return ""
+    if factor in _TYPES_BY_BYTES:
+        return f": probably {size} {_TYPES_BY_BYTES[factor]} values, where uint8 is read ({_QUANTIZE})"
+    return f": probably {factor} frames in one string, where each has its own"
 
 
 def _size_in_record(record: Record, where: str, name: str, level: str) -> int | None:
