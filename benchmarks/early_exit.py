@@ -27,7 +27,8 @@ from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles, open_videos
 from yt8m_distill.metrics import EvaluationMetrics
-from yt8m_distill.prediction.predict import prediction_function, predictions
+from yt8m_distill.prediction.opened_model import predictions
+from yt8m_distill.prediction.predict import prediction_function
 from yt8m_distill.runs.loading import load
 
 SHARES = (0.2, 0.35, 0.5, 0.65, 0.8)  # that stop at each step, of those that reach it

@@ -20,7 +20,10 @@ def main(config: BeamConfig):
         if error.name != "apache_beam":
             raise
         raise UserError("apache-beam is not installed; pip install 'yt8m_distill[beam]' brings it.") from error
-    run_beam_inference(config)
+    from yt8m_distill.deployment.engine import open_model
+
+    with open_model(config.predictions) as model:
+        run_beam_inference(config, model)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,12 @@ def main(config: InferenceConfig):
         from yt8m_distill.video.prediction import run_film_inference
 
         run_film_inference(config)
-    elif config.exported:
-        from yt8m_distill.deployment.engine import run_exported_inference
-
-        run_exported_inference(config)
     else:
-        from yt8m_distill.prediction.run import run_inference  # imports TensorFlow, which --help does not need
+        from yt8m_distill.deployment.engine import open_model  # imports what --help does not need
+        from yt8m_distill.prediction.run import run_inference
 
-        run_inference(config)
+        with open_model(config) as model:
+            run_inference(config, model)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from tests.helpers import write_records
 from yt8m_distill.cli.flags import parse
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.inference import InferenceConfig
-from yt8m_distill.deployment import engine
+from yt8m_distill.deployment import export_cache
 from yt8m_distill.errors import UserError
 from yt8m_distill.inference import main
 from yt8m_distill.runs import weights
@@ -69,11 +69,11 @@ def test_exports_are_made_once(tmp_path, data, monkeypatch, capsys):
     exports = RunDir(tmp_path / "run").exports
     predict(tmp_path / "run", data, "--engine=onnxruntime", "--student_frames=2")
     assert len(list(exports.iterdir())) == 2
-    run_export = engine.run_export
-    monkeypatch.setattr(engine, "run_export", None)
+    run_export = export_cache.run_export
+    monkeypatch.setattr(export_cache, "run_export", None)
     check_equal(predict(tmp_path / "run", data, "--engine=onnxruntime"), first, 0)
 
-    monkeypatch.setattr(engine, "run_export", run_export)
+    monkeypatch.setattr(export_cache, "run_export", run_export)
     before = {path.name for path in exports.iterdir()}
     for variable in model.classifier.trainable_variables:
         variable.assign(-variable.numpy())
@@ -107,10 +107,28 @@ def test_packed_models_are_exported(tmp_path, data):
         (["--engine=onnxruntime", "--precision=bfloat16"], "--engine=onnxruntime computes in float32 or int8, not in"),
         (["--engine=onnxruntime", "--xla"], "--xla compiles the Keras model"),
         (["--engine=onnxruntime", "--segment_labels"], "--segment_labels does not go with --engine=onnxruntime"),
-        (["--engine=onnxruntime", "--input_videos=x"], "--engine=onnxruntime predicts records"),
         (["--engine=tensorrt"], "--engine=tensorrt: value should be one of"),
+        (["--engine=litert"], "--engine=litert runs a file of an export: give --export_dir"),
+        (["--export_dir=z"], "give just one of --train_dir, --input_model_tgz and --export_dir"),
     ],
 )
 def test_flags_that_make_no_sense_together(flags, text):
     with pytest.raises(UserError, match=text):
         parse(InferenceConfig, ["inference.py", "--train_dir=x", "--output_file=y", *flags])
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        ([], "--input_data_pattern is required with --export_dir"),
+        (["--input_data_pattern=x", "--engine=keras"], "--engine=keras needs --train_dir"),
+        (["--input_data_pattern=x", "--engine=tensorflow", "--precision=int8"], "computes in float32, not in"),
+        (["--input_data_pattern=x", "--student_frames=3"], "--student_frames does not go with --export_dir"),
+        (["--input_data_pattern=x", "--which=student"], "--which does not go with --export_dir"),
+        (["--input_data_pattern=x", "--xla"], "--xla does not go with --export_dir"),
+        (["--input_data_pattern=x", "--output_model_tgz=m"], "--output_model_tgz does not go with --export_dir"),
+    ],
+)
+def test_flags_that_make_no_sense_with_exports(flags, text):
+    with pytest.raises(UserError, match=text):
+        parse(InferenceConfig, ["inference.py", "--export_dir=x", "--output_file=y", *flags])

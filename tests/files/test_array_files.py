@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.files.array_files import check_arrays, check_weights
+from yt8m_distill.files.array_files import check_arrays
+from yt8m_distill.files.weights_files import check_weights
 
 NAME = "classifier/dense/vars/0"
 

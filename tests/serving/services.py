@@ -14,7 +14,7 @@ from tests.deployment.exports import CLASSES, FRAME_SIZE, MAX_FRAMES, K
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.deployment.manifest import Manifest
+from yt8m_distill.deployment.manifest import ExportedFile, Manifest
 from yt8m_distill.serving.app import create_app
 from yt8m_distill.serving.connections import create_server
 
@@ -30,6 +30,7 @@ MANIFEST = Manifest(
     class_names=tuple("abcde"),
     files=(),
 )
+FILE = ExportedFile("model_int8.onnx", "onnx", "int8", None, 1, 0.0, 0.0, 0.0)
 
 
 def mean_bytes(frames: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
@@ -42,7 +43,7 @@ def mean_bytes(frames: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
 def serving(predict=mean_bytes, **limits) -> Iterator[int]:
     """The port of a service in a thread."""
     config = ServeConfig("", **limits)
-    with running(create_app(MANIFEST, predict, config, "0123"), config) as port:
+    with running(create_app(MANIFEST, predict, config, "0123", file=FILE), config) as port:
         yield port
 
 

@@ -155,6 +155,7 @@ def test_metrics_are_in_the_format_of_prometheus_and_of_one_service(port):
     families = {family.name: family for family in text_string_to_metric_families(text)}
     types = {name: family.type for name, family in families.items() if not name.endswith("_created")}
     assert types == {
+        "yt8m_model_info": "gauge",
         "yt8m_requests": "counter",
         "yt8m_request_seconds": "histogram",
         "yt8m_batches": "counter",
@@ -165,6 +166,8 @@ def test_metrics_are_in_the_format_of_prometheus_and_of_one_service(port):
         "yt8m_labels": "counter",
     }
     assert all(family.documentation for family in families.values())
+    (sample,) = families["yt8m_model_info"].samples
+    assert (sample.labels["engine"], sample.labels["precision"]) == ("onnxruntime", "int8")
     (sample,) = families["yt8m_requests"].samples
     assert (sample.name, sample.labels, sample.value) == ("yt8m_requests_total", {"status": "200"}, 1.0)
 
@@ -231,7 +234,8 @@ def test_the_interface_is_described_with_examples_that_work(port):
 def test_health_identifies_the_model_and_the_package(port):
     health = json.loads(ask(port, None, path="/health")[1])
     expected = {"status": "ok", "model": "NeXtVLAD", "which": "student", "frames": str(K)}
-    assert health == expected | {"version": __version__, "sha256": "0123"}
+    file = {"sha256": "0123", "engine": "onnxruntime", "precision": "int8"}
+    assert health == expected | file | {"version": __version__}
 
 
 def test_each_request_is_a_line_of_the_log(monkeypatch):

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from yt8m_distill.config.films import FramePositions
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.config.inference import RUN_DIRECTORY, SAMPLING, ChosenModel
+from yt8m_distill.config.inference import RUN_DIRECTORY, SAMPLING, ChosenModel, FileEngine, check_engine_precision
 from yt8m_distill.config.inputs import check_export, check_file, check_path, check_run, check_videos
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
 from yt8m_distill.config.training import PLUGINS, VIDEOS
@@ -14,8 +14,10 @@ from yt8m_distill.config.training import PLUGINS, VIDEOS
 ExportFormat = Literal["saved_model", "litert", "onnx"]
 LiteRTPrecision = Literal["float32", "float16", "int8"]
 ONNXPrecision = Literal["float32", "int8"]
+FilePrecision = Literal["float32", "float16", "int8"]
 AUTO = "auto"
 EXPORT_FORMATS = get_args(ExportFormat)
+ENGINE_OF_FORMAT = {"saved_model": "tensorflow", "litert": "litert", "onnx": "onnxruntime"}
 
 
 @dataclass(frozen=True)
@@ -154,3 +156,11 @@ class ServeConfig(Settings):
     access_log: bool = setting(True, "Log a line for each request: client, method, path, status, bytes, milliseconds.")
     films: FilmService = group(FilmService)
     plugins: tuple[str, ...] = setting((), PLUGINS)
+    engine: FileEngine | None = setting(None, "What is to run the file. [what runs the first one]")
+    precision: FilePrecision | None = setting(None, "Number format of the file's weights. [that of the first one]")
+
+    def __post_init__(self):
+        self.check_settings()
+        check_engine_precision(self)
+        if self.file is not None and (self.engine or self.precision):
+            raise self.error("{file} names the file, so {engine} and {precision} do not go with it.")

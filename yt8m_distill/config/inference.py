@@ -7,13 +7,21 @@ from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import ID_KEY, SpecOverrides
 from yt8m_distill.config.films import FilmInput
 from yt8m_distill.config.frames import FrameSelection
-from yt8m_distill.config.inputs import check_file, check_run, check_videos
+from yt8m_distill.config.inputs import check_export, check_file, check_run, check_videos
 from yt8m_distill.config.settings import REQUIRED, Settings, group, setting, settings_of
 from yt8m_distill.config.shard import Shard
 from yt8m_distill.config.training import PLUGINS, VIDEOS, Precision
 
 InferencePrecision = Literal["float32", "bfloat16", "float16", "int8"]
-ENGINE_PRECISIONS = {"keras": get_args(Precision), "onnxruntime": ("float32", "int8")}
+KERAS, ONNXRUNTIME = "keras", "onnxruntime"
+Engine = Literal["keras", "onnxruntime", "litert", "tensorflow"]
+FileEngine = Literal["onnxruntime", "litert", "tensorflow"]  # of files of an export
+ENGINE_PRECISIONS = {
+    KERAS: get_args(Precision),
+    ONNXRUNTIME: ("float32", "int8"),
+    "litert": ("float32", "float16", "int8"),
+    "tensorflow": ("float32",),
+}
 DEFAULT_SEGMENT_MAX_PRED = 100_000
 RUN_DIRECTORY = "Run directory of train.py, finished or running."
 PRECISION = "Number format of the model; its weights stay float32."
@@ -72,6 +80,11 @@ class InferenceConfig(PredictionSettings):
     output_file: str = setting(REQUIRED, "CSV file to write; gzip-compressed where its name ends in .gz.")
     train_dir: str | None = setting(None, RUN_DIRECTORY, reads=check_run)
     input_model_tgz: str | None = setting(None, "Packed model to use instead of --train_dir.", reads=check_file)
+    export_dir: str | None = setting(
+        None,
+        "Folder that python -m yt8m_distill.export has written, to use instead of --train_dir.",
+        reads=check_export,
+    )
     input_data_pattern: str | None = setting(None, f"Videos to predict: {VIDEOS}. [the run's]", reads=check_videos)
     top_k: int = setting(20, "Number of predictions for each video.", at_least=1)
     vocabulary: str | None = setting(
@@ -85,23 +98,31 @@ class InferenceConfig(PredictionSettings):
     shard: Shard | None = group()
     films: FilmInput | None = group()
     _: KW_ONLY
-    precision: InferencePrecision = setting(  # type: ignore[assignment]  # one more than others predict in
-        "float32", "Number format of the model; weights stay float32, but with int8, which onnxruntime computes in."
+    precision: InferencePrecision | None = setting(  # type: ignore[assignment]  # __post_init__ decides
+        None,
+        "Number format of the model; weights stay float32, but with int8, and in the files of an export. [float32; of "
+        "an export that of the first file]",
     )
-    engine: Literal["keras", "onnxruntime"] = setting(
-        "keras",
-        "What computes: Keras, or ONNX Runtime on the CPU, with a file that is exported to the run directory once.",
+    engine: Engine | None = setting(
+        None,
+        "What computes: Keras; ONNX Runtime on the CPU, with a file that is exported to the run directory once; or "
+        "what runs a file of an export. [keras; of an export what runs the first file]",
     )
 
     def __post_init__(self):
         self.check_settings()
-        self._check_engine()
+        if (self.train_dir, self.input_model_tgz, self.export_dir).count(None) != 2:
+            raise self.error("give just one of {train_dir}, {input_model_tgz} and {export_dir}.")
+        if self.export_dir is None:
+            object.__setattr__(self, "engine", self.engine or KERAS)
+            object.__setattr__(self, "precision", self.precision or "float32")
+            self._check_engine()
+        else:
+            self._check_export()
         if self.films is not None and (self.input_data_pattern is not None or self.shard is not None):
             raise self.error("films go neither with {input_data_pattern} nor with {num_shards}.")
         if self.films is not None and self.id_key is not None:
             raise self.error("{id_key} is of records; films are named by their paths.")
-        if (self.train_dir is None) == (self.input_model_tgz is None):
-            raise self.error("give either {train_dir} or {input_model_tgz}, not both and not neither.")
         if self.shard is not None and self.output_model_tgz is not None:
             raise self.error("{output_model_tgz} does not go with {num_shards}: every part would write the same file.")
 
@@ -116,18 +137,38 @@ class InferenceConfig(PredictionSettings):
         return f"{self.precision} of {self.engine}" if self.exported else self.precision
 
     def _check_engine(self):
-        if self.precision not in ENGINE_PRECISIONS[self.engine]:
-            if self.precision == "int8":
-                raise self.error("{precision}=int8 is for {engine}=onnxruntime.")
-            raise self.error("{engine}=onnxruntime computes in float32 or int8, not in {precision}={}.", self.precision)
+        if self.engine not in (KERAS, ONNXRUNTIME):
+            raise self.error("{engine}={} runs a file of an export: give {export_dir}.", self.engine)
+        if self.precision == "int8" and not self.exported:
+            raise self.error("{precision}=int8 is for {engine}=onnxruntime.")
+        check_engine_precision(self)
         if not self.exported:
             return
         if self.xla:
             raise self.error("{xla} compiles the Keras model, which does not predict with {engine}=onnxruntime.")
         if self.segments is not None:
             raise self.error("{segments} does not go with {engine}=onnxruntime, whose file is for what was trained on.")
-        if self.films is not None:
-            raise self.error("{engine}=onnxruntime predicts records; extract features of films first.")
+
+    def _check_export(self):
+        """Checks that nothing is asked of an export that was decided when it was written."""
+        if self.engine == KERAS:
+            raise self.error("{engine}=keras needs {train_dir}: an export has no Keras model.")
+        check_engine_precision(self)
+        names = "which", "branch", "selection", "segments", "output_model_tgz"
+        given = [name for name in names if getattr(self, name) is not None] + ["xla"] * self.xla
+        if given:
+            name = "student_frames" if given[0] == "selection" else given[0]
+            raise self.error(f"{{{name}}} does not go with {{export_dir}}: an export is of one model with its frames.")
+        if self.films is None and self.input_data_pattern is None:
+            raise self.error("{input_data_pattern} is required with {export_dir}: an export does not name videos.")
+
+
+def check_engine_precision(config: Settings):
+    """Raises SettingError where an engine, if any, does not compute in the precision, if any."""
+    engine, precision = config.engine, config.precision
+    if engine is not None and precision is not None and precision not in ENGINE_PRECISIONS[engine]:
+        known = " or ".join(ENGINE_PRECISIONS[engine])
+        raise config.error("{engine}={} computes in {}, not in {precision}={}.", engine, known, precision)
 
 
 @dataclass(frozen=True)
@@ -146,13 +187,12 @@ class BeamConfig(Settings):
         InferenceConfig,
         leave_out=(
             *("vocabulary", "output_model_tgz", "num_shards", "shard_index"),
-            *("segment_max_pred", "segment_label_ids_file", "engine"),
+            *("segment_max_pred", "segment_label_ids_file"),
             *settings_of(FilmInput),
         ),
         output_file={"flag": "output", "help": "CSV file to write in parts: NAME-00000-of-00004.csv."},
         on_bad_record={"flag_default": "skip"},
         input_data_pattern={"reads": None},  # Beam knows other file systems
-        precision={"literals": get_args(Precision), "help": PRECISION},
     )
     output_shards: int | None = setting(None, "Number of parts to write. [the runner chooses]", at_least=1)
     pipeline_args: tuple[str, ...] = setting((), "Flags of Apache Beam.", argument="*")

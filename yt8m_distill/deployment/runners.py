@@ -1,6 +1,7 @@
 """Runs exported files, each by its own runtime: frames in, predictions out, for every format."""
 
 import pathlib
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -26,7 +27,8 @@ def load(path: pathlib.Path) -> Predict:
     try:
         return loaders.get(path.suffix, _saved_model)(path)
     except ImportError as error:
-        raise UserError(f"'{path.name}' needs {error.name}: {EXTRA}") from error
+        advice = "choose an ONNX or LiteRT file, which does without" if error.name == "tensorflow" else EXTRA
+        raise UserError(f"'{path.name}' needs {error.name}: {advice}") from error
     except Exception as error:  # each runtime has its own
         raise UserError(f"'{path}' cannot be loaded: {in_short(error)}. Export it again.") from error
 
@@ -50,13 +52,15 @@ def _litert(path: pathlib.Path) -> Predict:
     interpreter = Interpreter(str(path))
     run = interpreter.get_signature_runner("frames")
     batch, length, _ = run.get_input_details()["frames"]["shape_signature"]
+    lock = threading.Lock()  # an interpreter is for one thread at a time
 
     def predict(frames, num_frames):
         frames = _padded(frames, length)
-        if batch == 1:
-            rows = [run(frames=frames[i : i + 1], num_frames=num_frames[i : i + 1]) for i in range(len(frames))]
-            return np.concatenate([row["predictions"] for row in rows])
-        return run(frames=frames, num_frames=num_frames)["predictions"]
+        with lock:
+            if batch == 1:
+                rows = [run(frames=frames[i : i + 1], num_frames=num_frames[i : i + 1]) for i in range(len(frames))]
+                return np.concatenate([row["predictions"] for row in rows])
+            return run(frames=frames, num_frames=num_frames)["predictions"]
 
     return predict
 

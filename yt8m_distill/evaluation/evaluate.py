@@ -8,7 +8,7 @@ from yt8m_distill.data.batches import View
 from yt8m_distill.data.video_files import VideoFiles
 from yt8m_distill.errors import UserError
 from yt8m_distill.metrics import EvaluationMetrics
-from yt8m_distill.prediction.predict import predictions
+from yt8m_distill.prediction.opened_model import predictions
 
 
 def evaluate(

@@ -42,7 +42,7 @@ def run_evaluation(config: EvalConfig) -> dict[str, float]:
     check_selection(config.which or train_config.main_role, config.selection)
     warn_where_slow(config.precision)
     skip = config.bad_records.skip
-    level = level_of(config.segments, train_config)
+    level = level_of(config.segments, train_config.data)
     flag = "eval_data_pattern"
     videos = evaluation_videos(config.eval_data_pattern, train_config, flag, level, skip, id_key=config.id_key)
     check_segments(videos, "eval_data_pattern")

@@ -1,20 +1,18 @@
-"""Weights and arrays from elsewhere: by their headers, no array may take more memory than its file has bytes."""
+"""Arrays from elsewhere: by their headers, no array may take more memory than its file has bytes."""
 
 import math
 import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Iterator
 from typing import BinaryIO
 
-import h5py
 import numpy as np
 
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.untrusted import in_short
 
-_PLAIN_KINDS = "biuf"  # of dtypes: booleans, integers and floating-point numbers
+PLAIN_KINDS = "biuf"  # of dtypes: booleans, integers and floating-point numbers
 
 
 def check_arrays(path: pathlib.Path):
@@ -66,55 +64,8 @@ def _check_array(stream: BinaryIO, num_bytes: int, name: str):
         shape, _, dtype = read_header(stream)
     except Exception as error:  # numpy reads the header as a Python expression, whose errors are of many kinds
         raise UserError(f"{name} has a damaged header: {in_short(error)}.") from error
-    if dtype.kind not in _PLAIN_KINDS:
+    if dtype.kind not in PLAIN_KINDS:
         raise UserError(f"{name} does not hold numbers, but '{dtype}'.")
     indexable = all(0 <= size <= np.iinfo(np.intp).max for size in shape)
     if not indexable or math.prod(shape) * dtype.itemsize != num_bytes - stream.tell():
         raise UserError(f"{name} does not hold as many numbers as its header says.")
-
-
-def check_weights(path: pathlib.Path):
-    """Checks the headers of a `.weights.h5` file: plain arrays, which take no more memory than the file has bytes.
-
-    Raises:
-        UserError: it is not such a file, leads to other files, is compressed, or has arrays of something other than
-            numbers.
-    """
-    if not path.is_file():
-        raise UserError(f"there are no weights in '{path}'.")
-    try:
-        with h5py.File(path, "r") as file:
-            num_bytes = sum(map(_array_bytes, _members(file)))
-    except UserError as error:
-        raise UserError(f"'{path}' is not a weights file: {error}.") from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, OverflowError) as error:
-        raise UserError(f"'{path}' is not a weights file, or damaged: {in_short(error)}.") from error
-    if num_bytes > os.path.getsize(path):
-        raise UserError(f"'{path}' is not a weights file: its arrays are larger than the file.")
-
-
-def _members(file: h5py.File) -> Iterator[h5py.HLObject]:
-    """Everything in the groups of a file, each group once: they may form a circle."""
-    groups, seen = [file], set()
-    while groups:
-        group = groups.pop()
-        for name in group:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise UserError(f"'{name}' in '{group.name}' is a link")
-            member = group[name]
-            yield member
-            address = h5py.h5o.get_info(member.id).addr
-            if isinstance(member, h5py.Group) and address not in seen:
-                seen.add(address)
-                groups.append(member)
-
-
-def _array_bytes(member: h5py.HLObject) -> int:
-    """The memory that an array would take; 0 for a group."""
-    if isinstance(member, h5py.Group):
-        return 0
-    if not isinstance(member, h5py.Dataset) or member.dtype.kind not in _PLAIN_KINDS:
-        raise UserError(f"'{member.name}' does not hold numbers")
-    if member.external or member.is_virtual or member.chunks:
-        raise UserError(f"'{member.name}' is compressed or in another file")
-    return math.prod(member.shape) * member.dtype.itemsize

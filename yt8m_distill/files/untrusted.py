@@ -1,7 +1,7 @@
 """Files from elsewhere: kind and size are checked before memory, disk space or a decoder is given to them.
 
-Trained models come as run directories or packed archives that anybody may have made. `array_files` checks the weights
-and arrays in them, `archives` unpacks them; here is what reads text and folders.
+Trained models come as run directories or packed archives that anybody may have made. `weights_files` and
+`array_files` check the weights and arrays in them, `archives` unpacks them; here is what reads text and folders.
 """
 
 import gzip

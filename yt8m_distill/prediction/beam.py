@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -23,9 +24,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from yt8m_distill.config.dataset import SEGMENT, DatasetSpec, SpecOverrides
-from yt8m_distill.config.inference import BeamConfig, InferenceConfig
+from yt8m_distill.config.inference import BeamConfig
 from yt8m_distill.data import format_detection
-from yt8m_distill.data.batches import Batch, View, check_view
+from yt8m_distill.data.batches import View, check_view
 from yt8m_distill.data.feature_ranges import text_of, with_ranges
 from yt8m_distill.data.format_detection import RECORDS_TO_DETECT_BY
 from yt8m_distill.data.record_files import records_of_any
@@ -35,8 +36,6 @@ from yt8m_distill.errors import TooManyBadRecords, UserError
 from yt8m_distill.files import untrusted
 from yt8m_distill.files.lock import lock_files
 from yt8m_distill.files.patterns import files_here, find_files
-from yt8m_distill.plugins.loading import load_plugins
-from yt8m_distill.prediction import run as prediction
 from yt8m_distill.prediction import submission
 from yt8m_distill.prediction.beam_source import (
     BAD_RECORDS_HEADER,
@@ -45,11 +44,9 @@ from yt8m_distill.prediction.beam_source import (
     ReadVideos,
     bad_record_row,
 )
+from yt8m_distill.prediction.opened_model import OpenedModel, Predict, Travel
 from yt8m_distill.prediction.parts import is_part_of, split_name
-from yt8m_distill.prediction.predict import prediction_function
-from yt8m_distill.runs import loading, packing, trained_model
 from yt8m_distill.runs.inputs import evaluation_pattern, input_spec, level_of, overrides_of
-from yt8m_distill.runs.trained_model import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -58,29 +55,28 @@ FLAG = "input_data_pattern"
 RUNNERS_WITH_KNOWN_FLAGS = ("direct", "dataflow", "prism")
 
 
-def run_beam_inference(config: BeamConfig) -> int:
+def run_beam_inference(config: BeamConfig, model: OpenedModel) -> int:
     """Writes the predictions for every video, in no particular order, in parts; returns the number of videos.
 
     Bad records are listed in `<output>.bad_records.csv`.
 
+    Args:
+        config: of the prediction.
+        model: what predicts; its model travels to the workers.
+
     Raises:
-        UserError: no run or packed model, no files, files of another format, a model of segments, flags that neither
-            this nor Beam knows, a pipeline that has failed.
+        UserError: no files, files of another format, a model of segments, flags that neither this nor Beam knows, a
+            pipeline that has failed; or as `OpenedModel.load`.
         TooManyBadRecords: at the end, more of the input than allowed was set aside.
     """
     options = pipeline_options(config.pipeline_args)
-    with prediction.open_trained(config.predictions) as trained:
-        return _run(config, options, trained)
-
-
-def _run(config: BeamConfig, options: PipelineOptions, trained: TrainedModel) -> int:
-    if level_of(config.predictions.segments, trained.config) == SEGMENT:
+    if level_of(config.predictions.segments, model.spec) == SEGMENT:
         raise UserError(
             "segments are predicted by inference.py, which keeps the best ones of all videos for each class; "
             "--nosegment_labels predicts whole videos."
         )
-    trained_spec = dataclasses.replace(trained.config.data, level=level_of(False, trained.config))
-    sizes = _file_sizes(evaluation_pattern(config.predictions.input_data_pattern, trained.config, FLAG))
+    trained_spec = dataclasses.replace(model.spec, level=level_of(False, model.spec))
+    sizes = _file_sizes(evaluation_pattern(config.predictions.input_data_pattern, model.default_pattern, FLAG))
     files = [path for path, size in sizes.items() if size]
     empty = [path for path, size in sizes.items() if not size]
     if empty and not config.predictions.bad_records.skip:
@@ -88,16 +84,17 @@ def _run(config: BeamConfig, options: PipelineOptions, trained: TrainedModel) ->
     detected = _detect(files, overrides_of(trained_spec, config.predictions.id_key))
     spec = input_spec(trained_spec, with_ranges(detected, files, _text_of), FLAG)
     check_generated_ids(spec, files)
-    view = View(trained.selection_for(config.predictions.selection))
+    view = View(model.selection)
     check_view(spec, view, FLAG)
-    log.info("Predicting %d files with the %s from %s", len(files), trained.role, trained.source)
+    log.info("Predicting %d files with the %s from %s", len(files), model.role, model.source)
     output = config.predictions.output_file
     is_remote = FileSystems.get_scheme(output) is not None
     with contextlib.ExitStack() as held:
         held.enter_context(lock_files(None if is_remote else output))
         _check_output(output)
-        model_file = held.enter_context(_packed_beside(output, trained))
-        handler = VideoModelHandler(model_file, config.predictions, spec, view, trained.config.learning.seed)
+        path = held.enter_context(_model_beside(output, model.travel))
+        model_file = ModelFile(path, model.travel.load)
+        handler = VideoModelHandler(model_file, config.predictions.batch_size, spec, view, model.seed)
         counts = run_pipeline(lambda: _pipeline(config, options, files, empty, handler))
     return _report(config, {**counts, "bad": counts.get("bad", 0) + len(empty)})
 
@@ -189,13 +186,13 @@ def _text_of(path: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _packed_beside(output: str, trained: trained_model.TrainedModel) -> Iterator[str]:
+def _model_beside(output: str, travel: Travel) -> Iterator[str]:
     """The model as a file where the workers will write, and so can read; removed at the end."""
-    path = f"{split_name(output)[0]}.model.tgz"
+    path = f"{split_name(output)[0]}.{travel.name}"
     folder = os.path.dirname(path)
     with tempfile.TemporaryDirectory() as local:
-        packed = os.path.join(local, "model.tgz")
-        packing.pack(trained, packed)
+        packed = os.path.join(local, travel.name)
+        travel.write(packed)
         try:
             if not FileSystems.get_scheme(output) and folder:
                 os.makedirs(folder, exist_ok=True)
@@ -213,44 +210,54 @@ def _packed_beside(output: str, trained: trained_model.TrainedModel) -> Iterator
         FileSystems.delete([path])
 
 
-class VideoModelHandler(ModelHandler[Video, tuple[bytes, np.ndarray], Callable[[Batch], np.ndarray]]):
+@dataclass(frozen=True)
+class ModelFile:
+    """A model on its way to the workers.
+
+    Attributes:
+        path: of the file, on any file system that Beam knows.
+        read: gives the predictions of a local copy.
+    """
+
+    path: str
+    read: Callable[[str], Predict]
+
+    def load(self) -> Predict:
+        with tempfile.TemporaryDirectory() as folder:
+            local = os.path.join(folder, os.path.basename(self.path))
+            with (
+                FileSystems.open(self.path, compression_type=CompressionTypes.UNCOMPRESSED) as source,
+                open(local, "wb") as target,
+            ):
+                shutil.copyfileobj(source, target)
+            return self.read(local)
+
+
+class VideoModelHandler(ModelHandler[Video, tuple[bytes, np.ndarray], Predict]):
     """Predicts batches of videos; each gives its id and its predictions, (classes,).
 
     Args:
-        model_file: a packed model, on any file system that Beam knows.
-        settings: what it computes in, and how many videos at a time.
+        model_file: the model.
+        batch_size: videos at a time.
         spec: how the videos were read.
         view: the frames that the model sees.
         seed: with the video's id it decides the frames of a "random" selection.
     """
 
-    def __init__(self, model_file: str, settings: InferenceConfig, spec: DatasetSpec, view: View, seed: int):
-        super().__init__(min_batch_size=settings.batch_size, max_batch_size=settings.batch_size)
+    def __init__(self, model_file: ModelFile, batch_size: int, spec: DatasetSpec, view: View, seed: int):
+        super().__init__(min_batch_size=batch_size, max_batch_size=batch_size)
         self.model_file = model_file
-        self.settings = settings
         self.spec = spec
         self.view = view
         self.seed = seed
 
-    def load_model(self) -> Callable[[Batch], np.ndarray]:
-        with tempfile.TemporaryDirectory() as folder:
-            packed = os.path.join(folder, "model.tgz")
-            with (
-                FileSystems.open(self.model_file, compression_type=CompressionTypes.UNCOMPRESSED) as source,
-                open(packed, "wb") as target,
-            ):
-                shutil.copyfileobj(source, target)
-            run = os.path.join(folder, "run")
-            os.mkdir(run)
-            packing.unpack(packed, run)
-            load_plugins(self.settings.plugins)  # a worker is a process of its own
-            trained = loading.load(run, precision=self.settings.precision)
-            return prediction_function(trained.model, self.settings.xla)
+    def load_model(self) -> Predict:
+        return self.model_file.load()
 
     def run_inference(
         self,
         batch: Sequence[Video],
-        model: Callable[[Batch], np.ndarray],
+        model: Predict,
         inference_args: dict[str, Any] | None = None,
     ) -> list[tuple[bytes, np.ndarray]]:
         del inference_args

@@ -1,22 +1,14 @@
-"""Compiled predictions."""
+"""Compiled predictions of Keras models."""
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from yt8m_distill.config.dataset import SEGMENT
-from yt8m_distill.data.batches import Batch, View
-from yt8m_distill.data.device_copies import copied_ahead
-from yt8m_distill.data.reading_order import BEGINNING, Position
-from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.files.progress_bar import ProgressBar
+from yt8m_distill.data.batches import Batch
 from yt8m_distill.models.xla import SteadyShapes, check_xla
-
-log = logging.getLogger(__name__)
 
 INPUTS = ("frames", "num_frames")
 INPUTS_WITH_CHOICES = (*INPUTS, "choices")  # of a model that chooses its frames itself
@@ -62,41 +54,3 @@ def compiled_output(model: keras.Model, output: str, names: Sequence[str], **opt
         return model(inputs, training=False)[output]
 
     return outputs
-
-
-def predictions(
-    predict: Callable,
-    videos: VideoFiles,
-    view: View,
-    *,
-    batch_size: int,
-    seed: int,
-    description: str,
-    start: Position = BEGINNING,
-    done: int = 0,
-) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Predicts videos in the order of the files, with a progress bar.
-
-    Args:
-        predict: from `prediction_function`.
-        videos: to predict.
-        view: the frames to read.
-        batch_size: videos at a time.
-        seed: of the frames of a "random" selection.
-        description: of the progress bar.
-        start: position to start at.
-        done: videos before it, for the progress bar.
-
-    Yields:
-        Each batch with its predictions (batch, classes).
-    """
-    without_frames = 0
-    unit = " segments" if view.in_segments or videos.spec.level == SEGMENT else " videos"
-    total = max(done, videos.estimated_videos(view=view))
-    with ProgressBar(total, description, unit, is_estimate=True, initial=done) as bar:
-        for batch in copied_ahead(videos.ordered_batches(view, batch_size, seed, start)):
-            yield batch, predict(batch)
-            bar.update(len(batch["video_id"]))
-            without_frames += int(np.count_nonzero(batch["num_frames"] == 0))
-    if without_frames:
-        log.warning("%d%s have no frames: their predictions are meaningless.", without_frames, unit)

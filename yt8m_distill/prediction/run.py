@@ -1,13 +1,11 @@
 """Predicts the labels of videos: `run_inference` writes the submission file."""
 
-import contextlib
 import dataclasses
 import hashlib
 import logging
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,24 +19,21 @@ from yt8m_distill.data.reading_order import BEGINNING, Position, position_after
 from yt8m_distill.data.record_files import FileStamp
 from yt8m_distill.data.record_format import PREDICTION
 from yt8m_distill.data.video_files import VideoFiles
-from yt8m_distill.devices.precision import warn_where_slow
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.lock import lock_files
 from yt8m_distill.prediction import parts, submission, vocabulary
-from yt8m_distill.prediction.predict import prediction_function, predictions
+from yt8m_distill.prediction.opened_model import OpenedModel, predictions
 from yt8m_distill.prediction.segments import SegmentsWriter
 from yt8m_distill.prediction.settings import check_settings
-from yt8m_distill.runs import loading, packing
-from yt8m_distill.runs.inputs import evaluation_videos, level_of
-from yt8m_distill.runs.requests import check_selection
-from yt8m_distill.runs.trained_model import TrainedModel
+from yt8m_distill.runs.inputs import evaluation_pattern, level_of, videos_like
 
 log = logging.getLogger(__name__)
 
+FLAG = "input_data_pattern"
 SECONDS_BETWEEN_SAVES = 10.0
 
 
-def run_inference(config: InferenceConfig, trained: TrainedModel | None = None, predict: Callable | None = None) -> int:
+def run_inference(config: InferenceConfig, model: OpenedModel) -> int:
     """Writes the predictions for every video, in the order of the input, or for every class its best segments.
 
     After an interruption, predictions of videos are resumed if model, input and settings are the same; those of
@@ -46,66 +41,40 @@ def run_inference(config: InferenceConfig, trained: TrainedModel | None = None, 
 
     Args:
         config: of the prediction.
-        trained: its model, where it is loaded already.
-        predict: as from `prediction_function`, where the Keras model does not predict.
+        model: what predicts.
 
     Returns:
         The number of videos or segments.
 
     Raises:
-        UserError: no run or packed model, no files, files of another format, a bad record or vocabulary.
+        UserError: no files, files of another format, a bad record or vocabulary; or as `OpenedModel.load`.
         TooManyBadRecords: at the end, more of the input than allowed was skipped.
     """
-    if trained is None:
-        with open_trained(config) as trained:
-            return run_inference(config, trained)
-    skip = config.bad_records.skip
-    level = level_of(config.segments, trained.config)
+    level = level_of(config.segments, model.spec)
     in_segments = level == SEGMENT
-    names = check_settings(config, trained.config)
+    names = check_settings(config, model.spec)
     level = FRAME if in_segments else level  # all segments are predicted, rated or not
-    pattern, flag = config.input_data_pattern, "input_data_pattern"
-    videos = evaluation_videos(pattern, trained.config, flag, level, skip, use=PREDICTION, id_key=config.id_key)
-    view = View(trained.selection_for(config.selection), in_segments=in_segments)
-    check_view(videos.spec, view, flag)
+    pattern = evaluation_pattern(config.input_data_pattern, model.default_pattern, FLAG)
+    spec = dataclasses.replace(model.spec, level=level)
+    videos = videos_like(spec, pattern, FLAG, config.bad_records.skip, use=PREDICTION, id_key=config.id_key)
+    view = View(model.selection, in_segments=in_segments)
+    check_view(videos.spec, view, FLAG)
     output_file = parts.part_path(config.output_file, config.shard) if config.shard else config.output_file
-    log.info("Predicting %s with the %s from %s", _files_text(videos, config.shard), trained.role, trained.source)
+    log.info("Predicting %s with the %s from %s", _files_text(videos, config.shard), model.role, model.source)
     if config.output_model_tgz:
         with lock_files(config.output_model_tgz):
-            packing.pack(trained, config.output_model_tgz)
+            model.pack(config.output_model_tgz)
         print(f"The model is packed in {config.output_model_tgz}")
-    predict = predict or prediction_function(trained.model, config.xla)
     if in_segments:
-        count = _predict_segments(config, trained, predict, videos, view)
+        count = _predict_segments(config, model, videos, view)
     else:
-        count = _predict(config, trained, predict, videos, view, names, output_file)
+        count = _predict(config, model, videos, view, names, output_file)
     part = f", part {config.shard.index} of {config.shard.count}," if config.shard else ""
     print(f"Predictions for {count} {'segments' if in_segments else 'videos'}{part} are in {output_file}")
     if names is not None:
         print(f"Predictions with class names are in {submission.listing_path(output_file)}")
     report_skipped([videos.bad_records], config.bad_records.max_bad_fraction)
     return count
-
-
-@contextlib.contextmanager
-def open_trained(config: InferenceConfig) -> Iterator[TrainedModel]:
-    """Loads the model of `train_dir` or `input_model_tgz`; within the context the files of its `run_path` are there.
-
-    Raises:
-        UserError: there is none, or frames of a student are asked for and the model is a teacher.
-    """
-    precision = "float32" if config.exported else config.precision
-    options = {"which": config.which, "precision": precision, "branch": config.branch}
-    with contextlib.ExitStack() as held:
-        if config.input_model_tgz:
-            folder = held.enter_context(tempfile.TemporaryDirectory())
-            trained = packing.load_packed(config.input_model_tgz, folder, **options)
-        else:
-            trained = loading.load(config.train_dir, **options)
-        check_selection(trained.role, config.selection)
-        if not config.exported:
-            warn_where_slow(config.precision)
-        yield trained
 
 
 def _files_text(videos: VideoFiles, shard: Shard | None) -> str:
@@ -115,16 +84,14 @@ def _files_text(videos: VideoFiles, shard: Shard | None) -> str:
     return f"part {shard.index} of {shard.count}, {count} of the {len(videos.files)} files,"
 
 
-def _predict_segments(
-    config: InferenceConfig, trained: TrainedModel, predict: Callable, videos: VideoFiles, view: View
-) -> int:
+def _predict_segments(config: InferenceConfig, model: OpenedModel, videos: VideoFiles, view: View) -> int:
     with SegmentsWriter(
         config.output_file,
         top_k=config.top_k,
         max_segments=config.segment_max_pred or DEFAULT_SEGMENT_MAX_PRED,
         classes=_segment_classes(config.segment_label_ids_file, videos.spec.num_classes),
     ) as writer:
-        for batch, scores in _all_predictions(config, trained, predict, videos, view):
+        for batch, scores in _all_predictions(config, model, videos, view):
             writer.write(batch["video_id"], batch["segment_start"], scores)
     return writer.segments
 
@@ -140,29 +107,28 @@ def _segment_classes(path: str | None, num_classes: int) -> list[int] | None:
 
 def _all_predictions(
     config: InferenceConfig,
-    trained: TrainedModel,
-    predict: Callable,
+    model: OpenedModel,
     videos: VideoFiles,
     view: View,
     start: Position = BEGINNING,
     done: int = 0,
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     return predictions(
-        predict,
+        model.load(),
         videos,
         view,
         batch_size=config.batch_size,
-        seed=trained.config.learning.seed,
+        seed=model.seed,
         description="Predicting",
         start=start,
         done=done,
+        uses_gpu=model.uses_gpu,
     )
 
 
 def _predict(
     config: InferenceConfig,
-    trained: TrainedModel,
-    predict: Callable,
+    model: OpenedModel,
     videos: VideoFiles,
     view: View,
     names: Mapping[int, str] | None,
@@ -170,13 +136,13 @@ def _predict(
 ) -> int:
     run = None
     if config.shard is not None:
-        run = _describe_run(config, trained, view, videos)
+        run = _describe_run(config, model, videos)
         videos = _part_of(videos, config.shard)
-    work = {**_describe_work(trained, view, videos, names), "precision": config.numbers}
+    work = _describe_work(model, videos, names)
     with submission.PredictionsWriter(output_file, config.top_k, names=names, work=work, run=run) as writer:
         start = _start(writer, videos)
         saved = time.monotonic()
-        for batch, scores in _all_predictions(config, trained, predict, videos, view, start, writer.rows):
+        for batch, scores in _all_predictions(config, model, videos, view, start, writer.rows):
             writer.write(batch["video_id"], scores)
             if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                 position = dataclasses.astuple(position_after(batch))
@@ -193,26 +159,27 @@ def _part_of(videos: VideoFiles, shard: Shard) -> VideoFiles:
     return dataclasses.replace(videos, files=shard.of(videos.files))
 
 
-def _describe_run(config: InferenceConfig, trained: TrainedModel, view: View, videos: VideoFiles) -> dict[str, Any]:
+def _describe_run(config: InferenceConfig, model: OpenedModel, videos: VideoFiles) -> dict[str, Any]:
     """What all parts of a prediction must have in common, on whatever machine they are predicted."""
     files = "".join(f"{os.path.basename(path)} {videos.size_of(path)}\n" for path in videos.files)
     return {
-        "model": loading.fingerprint(trained),
-        "frames": view.selection.describe(),
+        "model": model.identity(),
+        "frames": model.selection.describe(),
         "input files": hashlib.sha256(files.encode()).hexdigest(),
-        "precision": config.numbers,
+        "precision": model.numbers,
         "top_k": config.top_k,
     }
 
 
-def _describe_work(trained: TrainedModel, view: View, videos: VideoFiles, names) -> dict[str, Any]:
+def _describe_work(model: OpenedModel, videos: VideoFiles, names) -> dict[str, Any]:
     """Everything that the predictions depend on: model, frames, class names and input files."""
     stamps = {path: videos.stamps.get(path) or FileStamp.of(path) for path in videos.files}
     return {
-        "model": loading.fingerprint(trained),
-        "frames": view.selection.describe(),
+        "model": model.identity(),
+        "frames": model.selection.describe(),
         "names": names and list(names.items()),
         "files": [[os.path.realpath(path), stamp.num_bytes, stamp.written] for path, stamp in stamps.items()],
+        "precision": model.numbers,
     }
 
 

@@ -1,8 +1,7 @@
 """Settings of a prediction, checked by those of the run before its model is loaded."""
 
-from yt8m_distill.config.dataset import SEGMENT
+from yt8m_distill.config.dataset import SEGMENT, DatasetSpec
 from yt8m_distill.config.inference import InferenceConfig
-from yt8m_distill.config.run import RunConfig
 from yt8m_distill.data.record_format import PREDICTION
 from yt8m_distill.errors import UserError
 from yt8m_distill.prediction import vocabulary
@@ -19,21 +18,25 @@ def check_prediction(config: InferenceConfig):
     if config.train_dir is None:
         return
     run = check_request(config.train_dir, config)
-    check_settings(config, run)
+    check_settings(config, run.data)
     if config.films is None:
         check_input(config.input_data_pattern, run, "input_data_pattern", PREDICTION)
 
 
-def check_settings(config: InferenceConfig, run: RunConfig) -> dict[int, str] | None:
+def check_settings(config: InferenceConfig, spec: DatasetSpec) -> dict[int, str] | None:
     """Checks what can be checked before any video is read; returns the names of classes for the listing, if any.
+
+    Args:
+        config: of the prediction.
+        spec: the format of the model's training records.
 
     Raises:
         UserError: settings that do not suit the level of the model, or no such vocabulary.
     """
-    _check_segment_settings(config, level_of(config.segments, run) == SEGMENT)
+    _check_segment_settings(config, level_of(config.segments, spec) == SEGMENT)
     if config.vocabulary is None:
         return None
-    return vocabulary.load_vocabulary(config.vocabulary, run.data.num_classes)
+    return vocabulary.load_vocabulary(config.vocabulary, spec.num_classes)
 
 
 def _check_segment_settings(config: InferenceConfig, in_segments: bool):

@@ -12,17 +12,17 @@ from yt8m_distill.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def level_of(segments: bool | None, train_config: RunConfig) -> str:
+def level_of(segments: bool | None, spec: DatasetSpec) -> str:
     """The level of the records to evaluate or predict.
 
     Args:
         segments: whether segments are asked for; None: as in training.
-        train_config: of the run.
+        spec: the format of the training records.
 
     Raises:
         UserError: segments of a video-level model.
     """
-    trained = train_config.data.level
+    trained = spec.level
     if segments is None or trained == VIDEO:
         if segments:
             raise UserError("--segment_labels: the model was trained on video-level records, which have no segments.")
@@ -57,10 +57,34 @@ def evaluation_videos(
     held_out = use == LEARNING and pattern is None and holds_out_evaluation(train_config)
     pattern, flag = input_pattern(pattern, train_config, flag, use)
     spec = dataclasses.replace(train_config.data, level=level or train_config.data.level)
-    overrides = overrides_of(spec, id_key)
-    detected = open_videos(pattern, flag, overrides, skip_bad_records=skip_bad_records, use=use)
-    videos = dataclasses.replace(detected, spec=input_spec(spec, detected.spec, flag))
+    videos = videos_like(spec, pattern, flag, skip_bad_records, use=use, id_key=id_key)
     return validation_part(videos, train_config) if held_out else videos
+
+
+def videos_like(
+    spec: DatasetSpec,
+    pattern: str,
+    flag: str,
+    skip_bad_records: bool,
+    *,
+    use: str = LEARNING,
+    id_key: str | None = None,
+) -> VideoFiles:
+    """Files in the format that a model was trained on.
+
+    Args:
+        spec: the format.
+        pattern: globs, files, directories, by commas.
+        flag: the setting that the pattern is from.
+        skip_bad_records: skip bad records, instead of raising.
+        use: what they are read for, one of `record_format.USES`.
+        id_key: of the videos' ids, see `SpecOverrides`.
+
+    Raises:
+        UserError: no files, or files of another format.
+    """
+    detected = open_videos(pattern, flag, overrides_of(spec, id_key), skip_bad_records=skip_bad_records, use=use)
+    return dataclasses.replace(detected, spec=input_spec(spec, detected.spec, flag))
 
 
 def holds_out_evaluation(train_config: RunConfig) -> bool:
@@ -72,12 +96,12 @@ def input_pattern(pattern: str | None, train_config: RunConfig, flag: str, use: 
     """The files that `evaluation_videos` opens, and the setting that they are from; UserError where there are none."""
     if use == LEARNING and pattern is None and holds_out_evaluation(train_config):
         return train_config.train_data_pattern, "train_data_pattern"
-    return evaluation_pattern(pattern, train_config, flag), flag
+    return evaluation_pattern(pattern, train_config.eval_data_pattern, flag), flag
 
 
-def evaluation_pattern(pattern: str | None, train_config: RunConfig, flag: str) -> str:
-    """The given pattern, or that of the run's evaluation files; UserError where there is neither."""
-    pattern = pattern or train_config.eval_data_pattern
+def evaluation_pattern(pattern: str | None, own: str | None, flag: str) -> str:
+    """The given pattern, or the run's own, of its evaluation files; UserError where there is neither."""
+    pattern = pattern or own
     if pattern is None:
         raise UserError(f"--{flag} is required: the run was trained without --eval_data_pattern.")
     return pattern

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from yt8m_distill.errors import UserError
-from yt8m_distill.files import array_files, atomic, checksums, untrusted
+from yt8m_distill.files import atomic, checksums, untrusted, weights_files
 from yt8m_distill.runs.checkpoints import Checkpoint
 
 _BYTES_AROUND_ARRAY = 4096  # its header and the groups that it is in; at most, in a file of HDF5
@@ -76,7 +76,7 @@ def check_weights(path: pathlib.Path):
         UserError: it is missing, damaged, or not such a file.
     """
     check_checksum(path)
-    array_files.check_weights(path)
+    weights_files.check_weights(path)
 
 
 def load_weights(model: keras.Model, path: pathlib.Path):

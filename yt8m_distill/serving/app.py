@@ -15,7 +15,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from yt8m_distill import __version__
 from yt8m_distill.config.deployment import ServeConfig
-from yt8m_distill.deployment.manifest import Manifest
+from yt8m_distill.deployment.export_files import engine_of
+from yt8m_distill.deployment.manifest import ExportedFile, Manifest
 from yt8m_distill.ranking import ranked_classes
 from yt8m_distill.serving.access_log import AccessLog
 from yt8m_distill.serving.answers import Labels, LabelsResponse
@@ -36,6 +37,7 @@ def create_app(
     config: ServeConfig,
     checksum: str | None = None,
     features: Any = None,
+    file: ExportedFile | None = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
@@ -45,10 +47,11 @@ def create_app(
         config: its limits.
         checksum: SHA-256 of the model's file; None: unknown.
         features: of films, a `video.feature_set.FeatureSet`; None: films are not taken.
+        file: of the export that predicts; None: unknown.
     """
     parsers = ParserPool(manifest, config)
     batcher = Batcher(predict, config.max_batch, config.max_waiting)
-    routes = _Routes(_health(manifest, checksum), manifest, config, batcher, parsers)
+    routes = _Routes(_health(manifest, checksum, file), manifest, config, batcher, parsers)
     pools = [parsers]
     if features is not None:
         routes.take_films(features)
@@ -75,6 +78,8 @@ class Health:
         frames: that the model sees of a video.
         version: of yt8m_distill.
         sha256: checksum of the model's file; of a folder, of all its files.
+        engine: what runs the file: tensorflow, litert or onnxruntime.
+        precision: of the file's weights.
         status: always "ok": a service that does not run does not answer.
     """
 
@@ -83,12 +88,26 @@ class Health:
     frames: str
     version: str
     sha256: str | None
+    engine: str | None = None
+    precision: str | None = None
     status: str = "ok"
 
 
-def _health(manifest: Manifest, checksum: str | None) -> Health:
-    frames = manifest.selection.describe()
-    return Health(model=manifest.model, which=manifest.which, frames=frames, version=__version__, sha256=checksum)
+def _health(manifest: Manifest, checksum: str | None, file: ExportedFile | None) -> Health:
+    return Health(
+        model=manifest.model,
+        which=manifest.which,
+        frames=manifest.selection.describe(),
+        version=__version__,
+        sha256=checksum,
+        engine=None if file is None else engine_of(file),
+        precision=None if file is None else file.precision,
+    )
+
+
+def _told_of_model(health: Health) -> dict[str, str]:
+    """What the metrics say of the model, as text."""
+    return {name: value or "" for name, value in vars(health).items() if name != "status"}
 
 
 def _lifespan(pools: Sequence[ProcessPool]) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager]:
@@ -123,7 +142,7 @@ class _Routes:
         self._config = config
         self.films: Any = None
         self._receiver = Receiver(config, parsers, batcher)
-        self._metrics = ServiceMetrics(batcher, manifest.data.num_classes, manifest.class_names)
+        self._metrics = ServiceMetrics(batcher, manifest.data.num_classes, manifest.class_names, _told_of_model(health))
         self._free = config.max_connections
 
     async def explain(self, _: Request, error: RequestValidationError) -> JSONResponse:

@@ -1,9 +1,9 @@
 """The metrics of a service, as Prometheus reads them from `/metrics`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from yt8m_distill.serving.batching import Batcher
@@ -21,6 +21,7 @@ class ServiceMetrics:
         batcher: whose batches, videos and waiting videos are reported.
         num_classes: of the model.
         class_names: by index; None: classes have no names.
+        model: what is said of the model, by name.
 
     Example:
         >>> metrics = ServiceMetrics(Batcher(lambda frames, num_frames: frames, max_batch=8, max_waiting=8), 5)
@@ -29,8 +30,15 @@ class ServiceMetrics:
         True
     """
 
-    def __init__(self, batcher: Batcher, num_classes: int, class_names: tuple[str, ...] | None = None):
+    def __init__(
+        self,
+        batcher: Batcher,
+        num_classes: int,
+        class_names: tuple[str, ...] | None = None,
+        model: Mapping[str, str] | None = None,
+    ):
         self._registry = CollectorRegistry()
+        Info("yt8m_model", "The model, and what runs it.", registry=self._registry).info(dict(model or {}))
         self._requests = Counter(
             "yt8m_requests", "Requests to /predict by HTTP status.", ["status"], registry=self._registry
         )

@@ -6,15 +6,12 @@ import logging
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from yt8m_distill.config.deployment import ServeConfig
-from yt8m_distill.deployment import runners
+from yt8m_distill.deployment.export_files import chosen_file, engine_of, load_file
 from yt8m_distill.deployment.manifest import ExportedFile, Manifest, read_manifest
 from yt8m_distill.deployment.runners import Predict
 from yt8m_distill.errors import UserError
-from yt8m_distill.files.checksums import check_file_against, file_checksum
-from yt8m_distill.files.untrusted import in_short
+from yt8m_distill.files.checksums import file_checksum
 from yt8m_distill.serving.limits import allow_open_files
 from yt8m_distill.video.packages import check_packages
 
@@ -36,16 +33,21 @@ def run_service(config: ServeConfig):
     except ImportError as error:
         raise UserError(f"serving needs {error.name}: pip install 'yt8m_distill[serve]'") from error
     manifest, predict = load(config)
-    checksum = file_checksum(pathlib.Path(config.model_dir) / _chosen(config, manifest).path)
+    file = _chosen(config, manifest)
+    checksum = file_checksum(pathlib.Path(config.model_dir) / file.path)
     allow_open_files(FILES_PER_CONNECTION * config.max_connections + OTHER_FILES)
     if not _is_loopback(config.host):
         log.warning(
             "--host=%s: everyone who can reach this address can use the service; it has no authentication.", config.host
         )
     features = film_features(manifest, config)
-    server = create_server(create_app(manifest, predict, config, checksum, features), config)
+    server = create_server(create_app(manifest, predict, config, checksum, features, file), config)
     films = ", and films" if features is not None else ""
-    print(f"Serving {manifest.model} ({manifest.which}){films} on http://{config.host}:{config.port}", flush=True)
+    print(
+        f"Serving {manifest.model} ({manifest.which}, {file.precision} of {engine_of(file)}){films} on "
+        f"http://{config.host}:{config.port}",
+        flush=True,
+    )
     gc.collect()
     gc.freeze()  # garbage of requests is then found soon, without looking at all of TensorFlow
     try:
@@ -76,35 +78,12 @@ def film_features(manifest: Manifest, config: ServeConfig) -> Any:
 
 def load(config: ServeConfig) -> tuple[Manifest, Predict]:
     """The manifest of an export, and the function of one of its files, which has been called once."""
-    folder = pathlib.Path(config.model_dir)
-    manifest = read_manifest(folder)
-    file = _chosen(config, manifest)
-    if file.sha256 is not None:
-        check_file_against(folder / file.path, file.sha256, "Export it again, or restore it from a copy")
-    predict = runners.load(folder / file.path)
-    size = manifest.data.frame_size
-    try:  # also because the first call is slow
-        predictions = predict(np.zeros((1, manifest.frames or 1, size), np.uint8), np.zeros(1, np.int32))
-    except Exception as error:  # each runtime has its own
-        raise UserError(f"'{folder / file.path}' cannot be run: {in_short(error)}. Export it again.") from error
-    if predictions.shape != (1, manifest.data.num_classes):
-        raise UserError(
-            f"'{folder / file.path}' gives predictions of shape {predictions.shape}, not of the "
-            f"{manifest.data.num_classes} classes of its manifest. Export it again."
-        )
-    log.info("Loaded %s", folder / file.path)
-    return manifest, predict
+    manifest = read_manifest(pathlib.Path(config.model_dir))
+    return manifest, load_file(manifest, pathlib.Path(config.model_dir), _chosen(config, manifest))
 
 
 def _chosen(config: ServeConfig, manifest: Manifest) -> ExportedFile:
-    if not manifest.files:
-        raise UserError(f"the export in '{config.model_dir}' has no files.")
-    if config.file is None:
-        return manifest.files[0]
-    files = {file.path: file for file in manifest.files}
-    if config.file not in files:
-        raise UserError(f"--file={config.file}: the export in '{config.model_dir}' has only {', '.join(files)}.")
-    return files[config.file]
+    return chosen_file(manifest, pathlib.Path(config.model_dir), config.engine, config.precision, config.file)
 
 
 def _is_loopback(host: str) -> bool:

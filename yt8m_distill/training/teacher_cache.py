@@ -28,7 +28,7 @@ from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.lock import lock_directory
 from yt8m_distill.files.resumable import ResumableFiles
-from yt8m_distill.prediction.predict import predictions
+from yt8m_distill.prediction.opened_model import predictions
 from yt8m_distill.ranking import top_classes
 from yt8m_distill.runs import loading
 from yt8m_distill.runs.trained_model import TrainedModel

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from yt8m_distill.config.dataset import DESCRIPTION_FILES, RANGES_FILE, SEGMENT, VOCABULARY_FILE
 from yt8m_distill.config.films import EXACT, FilmFrames
 from yt8m_distill.config.inference import InferenceConfig
+from yt8m_distill.deployment.engine import open_model
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.lock import DIRECTORY_LOCK, lock_directory
-from yt8m_distill.prediction.run import check_settings, open_trained, run_inference
+from yt8m_distill.prediction.opened_model import OpenedModel
+from yt8m_distill.prediction.run import check_settings, run_inference
 from yt8m_distill.runs.inputs import level_of
-from yt8m_distill.runs.trained_model import TrainedModel
 from yt8m_distill.video.decoding import frames_of_selection
 from yt8m_distill.video.feature_set import FeatureSet, load_feature_set
 from yt8m_distill.video.features import read_features
@@ -45,28 +46,30 @@ def run_film_inference(config: InferenceConfig) -> int:
     """
     output = pathlib.Path(config.output_file)
     folder, report = (output.with_name(f"{output.name}.{name}") for name in ("features", "report.csv"))
-    with open_trained(config) as trained:
-        check_settings(config, trained.config)
-        _extract(config, trained, folder, report)
+    with open_model(config) as model:
+        check_settings(config, model.spec)
+        films = read_films(config.films.videos, flag="input_videos")
+        features, choice = run_features(model, config), decoded_frames(model, config)
+        model.load()  # what cannot predict is found before films are decoded
+        records = FilmRecords(features, choice, config.films.reading, max_frames=model.spec.max_frames)
+        _extract(films, records, model.spec.num_classes, folder, report)
         vocabulary = config.vocabulary
-        if vocabulary is None and (trained.run_path / VOCABULARY_FILE).exists():
-            vocabulary = str(trained.run_path / VOCABULARY_FILE)
+        if vocabulary is None and (model.folder / VOCABULARY_FILE).exists():
+            vocabulary = str(model.folder / VOCABULARY_FILE)
         of_records = dataclasses.replace(config, films=None, input_data_pattern=str(folder), vocabulary=vocabulary)
-        count = run_inference(of_records, trained)
+        count = run_inference(of_records, model)
     _remove(folder)
     return count
 
 
-def _extract(config: InferenceConfig, trained: TrainedModel, folder: pathlib.Path, report: pathlib.Path):
-    films = read_films(config.films.videos, flag="input_videos")
-    features, choice = run_features(trained, config), decoded_frames(trained, config)
-    records = FilmRecords(features, choice, config.films.reading, max_frames=trained.config.data.max_frames)
-    log.info("Decoding %s frames of each of %d films", choice.student_frames or "all", len(films))
+def _extract(films: Sequence[Film], records: FilmRecords, num_classes: int, folder: pathlib.Path, report: pathlib.Path):
+    features = records.features
+    log.info("Decoding %s frames of each of %d films", records.choice.student_frames or "all", len(films))
     started = time.monotonic()
     work = f"{records.frames}, films {_identity_of(films)}"
     with lock_directory(folder):
         _clear_other_work(folder, features, work)
-        features.write(folder, trained.config.data.num_classes, work)
+        features.write(folder, num_classes, work)
         shards = Shards(folder, _VIDEOS_PER_FILE, f"{features.file.extraction} {work}", features.frame_bytes)
         rows = write_films(shards, films, records)
     write_report(report, (dataclasses.replace(row, file="") for row in rows))
@@ -108,26 +111,26 @@ def _clear_other_work(folder: pathlib.Path, features: FeatureSet, work: str):
             path.unlink(missing_ok=True)
 
 
-def run_features(trained: TrainedModel, config: InferenceConfig) -> FeatureSet:
+def run_features(model: OpenedModel, config: InferenceConfig) -> FeatureSet:
     """The features that a model was trained on.
 
     Raises:
         UserError: its run does not say how they are made of films, or a network is not where it was.
     """
-    if not trained.config.data.extraction:
+    if not model.spec.extraction:
         raise UserError(
-            f"--input_videos: the run in '{trained.source}' was trained on features that were not made of films here "
-            "(python -m yt8m_distill.extract_features), so that it is not known how to make them."
+            f"--input_videos: the model in '{model.source}' was trained on features that were not made of films "
+            "here (python -m yt8m_distill.extract_features), so that it is not known how to make them."
         )
-    return load_feature_set(trained.run_path, config.films.places)
+    return load_feature_set(model.folder, config.films.places)
 
 
-def decoded_frames(trained: TrainedModel, config: InferenceConfig) -> FilmFrames:
+def decoded_frames(model: OpenedModel, config: InferenceConfig) -> FilmFrames:
     """The frames of a film that a model looks at: k of them, where they follow from the length of the film alone."""
-    if level_of(config.segments, trained.config) == SEGMENT:
+    if level_of(config.segments, model.spec) == SEGMENT:
         choice = FilmFrames()
     else:
-        choice = frames_of_selection(trained.selection_for(config.selection), config.films.positions)
+        choice = frames_of_selection(model.selection, config.films.positions)
     if config.films.positions != EXACT and choice.student_frames is None:
         raise UserError(
             f"--frame_positions={config.films.positions} is for models that look at k frames; this one needs all."
