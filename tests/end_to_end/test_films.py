@@ -113,7 +113,9 @@ def test_k_frames_are_bit_identical(folder):
             np.testing.assert_array_equal(feature, all_frames[[n // 6, 3 * n // 6, 5 * n // 6]])
 
 
-@pytest.mark.parametrize("model", [(), ("--which=teacher",), ("--frame_sampling=medoid", "--student_frames=2")])
+@pytest.mark.parametrize(
+    "model", [(), ("--which=teacher", "--engine=onnxruntime"), ("--frame_sampling=medoid", "--student_frames=2")]
+)
 def test_predictions_of_films_are_those_of_their_features(folder, tmp_path, model, capsys):
     run, output = f"--train_dir={folder}/run", tmp_path / "films.csv"
     assert predict(run, f"--input_videos={folder}/films", f"--output_file={output}", *model) == 0

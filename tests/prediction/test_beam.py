@@ -12,6 +12,8 @@ import pytest
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from tests.deployment.exports import videos
+from tests.deployment.onnx_exports import write_export
 from tests.helpers import learnable_videos, rated_video, video_level, write_records, write_run
 from yt8m_distill.beam_inference import main as beam_main
 from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
@@ -91,6 +93,17 @@ def test_predictions_are_those_of_inference_and_bad_records_are_listed(folder, c
     assert bad["1.tfrecord", 2] == "damaged: its checksum is wrong"
     assert "the next record begins" in bad["2.tfrecord", 19]
     assert not list(folder.glob("*.tgz"))  # the model travelled in it
+
+
+def test_a_file_of_an_export_travels_to_the_workers(tmp_path, capsys):
+    folder = write_export(tmp_path / "export")
+    write_records(tmp_path / "0.tfrecord", [record.SerializeToString() for record in videos()])
+    where = [f"--export_dir={folder}", f"--input_data_pattern={tmp_path}/0.tfrecord", "--engine=onnxruntime"]
+    assert beam_main(["beam", *where, f"--output={tmp_path}/beam.csv", "--output_shards=1"]) == 0
+    assert inference_main(["inference.py", *where, f"--output_file={tmp_path}/here.csv"]) == 0
+    assert merge_main(["merge", str(tmp_path / "beam.csv")]) == 0
+    assert_same(tmp_path)
+    assert not list(tmp_path.glob("*.onnx"))  # the model travelled in it
 
 
 def test_a_bad_record_can_be_an_error(folder, capsys):

@@ -34,7 +34,11 @@ def engine_of(file: ExportedFile) -> str:
 
 
 def chosen_file(
-    manifest: Manifest, folder: pathlib.Path, engine: str | None, precision: str | None, name: str | None = None
+    manifest: Manifest,
+    folder: pathlib.Path,
+    engine: str | None = None,
+    precision: str | None = None,
+    name: str | None = None,
 ) -> ExportedFile:
     """A file of an export: the first one that is as asked for, if possible of those whose runtime is installed.
 

@@ -16,11 +16,11 @@ from yt8m_distill.config.dataset import DEFAULT_RANGE, SEGMENT, VIDEO, VOCABULAR
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.video import Video
-from yt8m_distill.deployment import hub, runners
+from yt8m_distill.deployment import hub
+from yt8m_distill.deployment.export_files import chosen_file, load_file
 from yt8m_distill.deployment.manifest import FILE_NAME as MANIFEST
 from yt8m_distill.deployment.manifest import read_manifest
 from yt8m_distill.errors import UserError
-from yt8m_distill.files.checksums import check_file_against
 from yt8m_distill.prediction.vocabulary import load_vocabulary
 from yt8m_distill.quantization import quantize
 from yt8m_distill.ranking import ranked_classes
@@ -148,9 +148,10 @@ def _exported(folder: pathlib.Path, path: pathlib.Path, role: str | None, studen
     """A file of an export, or its first one."""
     manifest = read_manifest(folder)
     files = {file.path: file for file in manifest.files}
-    name = next(iter(files), "") if folder == path else path.relative_to(folder).as_posix()
-    if name not in files:
+    name = None if folder == path else path.relative_to(folder).as_posix()
+    if name is not None and name not in files:
         raise UserError(f"'{path}' is not a file of the export in '{folder}', which has {', '.join(files) or 'none'}.")
+    file = chosen_file(manifest, folder, name=name)
     if role not in (None, manifest.which):
         raise UserError(f"role={role!r}: the export in '{folder}' is of a {manifest.which}.")
     if student_frames not in (None, manifest.selection.k):
@@ -158,15 +159,12 @@ def _exported(folder: pathlib.Path, path: pathlib.Path, role: str | None, studen
             f"student_frames={student_frames}: the export in '{folder}' sees {manifest.selection.describe()} frames; "
             "export the run again with others."
         )
-    checksum = files[name].sha256
-    if checksum is not None:
-        check_file_against(folder / name, checksum, "Export it again, or restore it from a copy")
-    run = runners.load(folder / name)
+    run = load_file(manifest, folder, file)
     return Predictor(
         manifest.data,
         manifest.selection,
         manifest.which,
-        folder / name,
+        folder / file.path,
         manifest.class_names,
         _predict=lambda batch: run(batch["frames"], batch["num_frames"]),
     )

@@ -86,7 +86,7 @@ def run_beam_inference(config: BeamConfig, model: OpenedModel) -> int:
     check_generated_ids(spec, files)
     view = View(model.selection)
     check_view(spec, view, FLAG)
-    log.info("Predicting %d files with the %s from %s", len(files), model.role, model.source)
+    log.info("Predicting %d files with %s", len(files), model.describe())
     output = config.predictions.output_file
     is_remote = FileSystems.get_scheme(output) is not None
     with contextlib.ExitStack() as held:

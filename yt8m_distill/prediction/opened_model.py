@@ -69,6 +69,10 @@ class OpenedModel:
     pack: Callable[[str], None] | None = None
     uses_gpu: bool = True
 
+    def describe(self) -> str:
+        """Which model it is, and what computes, for people."""
+        return f"the {self.role} from {self.source}, in {self.numbers}"
+
 
 def predictions(
     predict: Predict,

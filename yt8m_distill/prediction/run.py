@@ -60,7 +60,7 @@ def run_inference(config: InferenceConfig, model: OpenedModel) -> int:
     view = View(model.selection, in_segments=in_segments)
     check_view(videos.spec, view, FLAG)
     output_file = parts.part_path(config.output_file, config.shard) if config.shard else config.output_file
-    log.info("Predicting %s with the %s from %s", _files_text(videos, config.shard), model.role, model.source)
+    log.info("Predicting %s with %s", _files_text(videos, config.shard), model.describe())
     if config.output_model_tgz:
         with lock_files(config.output_model_tgz):
             model.pack(config.output_model_tgz)
