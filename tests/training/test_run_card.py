@@ -23,6 +23,7 @@ def test_a_card_of_all_models_without_times(tmp_path):
     text = (tmp_path / "README.md").read_text()
     assert text.startswith('---\nlicense: "cc-by-4.0"\n')
     assert '{"type": "GAP@20", "value": 0.4}' in text
+    assert '"netvlad", "knowledge-distillation"]' in text
     assert "# NetVLAD, student, 2 frames" in text
     assert "| student | 2 | 0.4000 | 0.2500 | - | - | 8,000 | 4,000 |" in text
     assert "| teacher | 10 | 0.5000 |" in text

@@ -15,7 +15,7 @@ from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.files.text_table import markdown_table
 from yt8m_distill.models import cost
 from yt8m_distill.runs.directory import RunDir
-from yt8m_distill.runs.model_card import METRICS, header, license_of_data
+from yt8m_distill.runs.model_card import DISTILLED, METRICS, header, license_of_data
 from yt8m_distill.runs.trained_model import TrainedModel
 
 FRAMES_OF_SELECTION = {
@@ -42,10 +42,11 @@ def write(manifest: Manifest, trained: TrainedModel, train_dir: str, folder: pat
         choice: how the number of frames was chosen; None: it was given.
     """
     metrics = _metrics(manifest, trained, train_dir) or {}
-    formats = dict.fromkeys(file.format for file in manifest.files)
+    tags = list(dict.fromkeys(file.format for file in manifest.files))
+    tags += [DISTILLED] if trained.config.distillation and manifest.which == "student" else []
     measured = metrics or ({} if manifest.gap is None else {"GAP@20": manifest.gap})
     parts = [
-        header(manifest.model, manifest.data, measured, tuple(formats)),
+        header(manifest.model, manifest.data, measured, tags),
         _head(manifest),
         _model(manifest, trained),
     ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from yt8m_distill.config.dataset import EDITIONS, DatasetSpec
 
 FILE_NAME = "README.md"
+DISTILLED = "knowledge-distillation"  # the tag of a student
 METRICS = ("GAP@20", "mAP", "mAP_full", "Hit@1", "PERR", "MAP@100000")
 _LIBRARY = "yt8m_distill"
 
@@ -26,7 +27,7 @@ def header(model: str, data: DatasetSpec, metrics: Mapping[str, float], tags: Se
         "license": "cc-by-4.0" if published else "unknown",
         "library_name": _LIBRARY,
         "pipeline_tag": "video-classification",
-        "tags": [_LIBRARY, "video-classification", "knowledge-distillation", model.lower(), *tags],
+        "tags": [_LIBRARY, "video-classification", model.lower(), *tags],
     }
     if published:
         values["datasets"] = [dataset]

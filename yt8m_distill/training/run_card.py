@@ -34,8 +34,9 @@ def write(run: RunDir, config: RunConfig, report: Report):
     if not _is_ours(path):
         return
     trained = report.rows[-1]
+    tags = [model_card.DISTILLED] if config.distillation else []
     parts = [
-        model_card.header(config.model, config.data, trained.metrics),
+        model_card.header(config.model, config.data, trained.metrics, tags),
         _MARK,
         f"# {config.model}, {trained.role}, {trained.frames} frames\n\nIt predicts the labels of a video.",
         f"## The models\n\nTrained on: {config.data.describe()}.\n\n{_table(report)}",
