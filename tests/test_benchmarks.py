@@ -197,7 +197,7 @@ def full_data_set(monkeypatch):
 
 def test_cost_of_the_full_data_set(full_data_set, capsys):
     """Hours are the sum of epochs times videos over rates, in plain arithmetic."""
-    recipe = BENCHMARKS.parent / "recipes" / "youtube8m_nextvlad.toml"
+    recipe = "recipes/youtube8m_nextvlad.toml"
     rates = ["--all_frames=100", "--few_frames=400", "--teacher=300", "--devices=4", "--videos=1000000"]
     full_data_set.main([f"--recipe_file={recipe}", *rates])
     (rows,) = tables(capsys.readouterr().out)
@@ -210,7 +210,7 @@ def test_cost_of_the_full_data_set(full_data_set, capsys):
 def test_a_recipe_is_rehearsed(full_data_set, tmp_path, capsys, monkeypatch):
     """The recipe for YouTube-8M on a few simulated videos: the same epochs and decays, fewer steps in each."""
     monkeypatch.setattr(report, "SECONDS", 0.01)
-    count, recipe = 48, BENCHMARKS.parent / "recipes" / "youtube8m_nextvlad.toml"
+    count, recipe = 48, "recipes/youtube8m_nextvlad.toml"
     full_data_set.main([f"--recipe_file={recipe}", f"--rehearse={count}"])
     flags = capsys.readouterr().out.split()
     for name, videos in (("train", count), ("validate", 16)):

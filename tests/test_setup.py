@@ -84,6 +84,14 @@ def test_every_folder_with_modules_is_packaged(arguments):
     assert {".".join(folder.parts) for folder in folders} == set(arguments["packages"])
 
 
+def test_every_file_in_the_package_is_shipped(arguments):
+    files = {path for path in (ROOT / PACKAGE).rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
+    patterns = [(package, each) for package, each_of in arguments["package_data"].items() for each in each_of]
+    shipped = {path for package, each in patterns for path in ROOT.joinpath(*package.split(".")).glob(each)}
+    assert files == shipped
+    assert ROOT / PACKAGE / "py.typed" in shipped
+
+
 def test_licence_is_shipped(arguments):
     assert arguments["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / arguments["license_files"][0]).read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from yt8m_distill.config.training import TrainCommand, TrainConfig
 from yt8m_distill.errors import UserError
 from yt8m_distill.runs.teachers import teacher_config
 
-RECIPES = sorted((pathlib.Path(__file__).parents[2] / "recipes").glob("*.toml"))
+RECIPES = sorted((pathlib.Path(__file__).parents[2] / "yt8m_distill/recipes").glob("*.toml"))
 GOOD = """
 model = "NetVLAD"
 model_args = {clusters = 4}
@@ -101,6 +101,17 @@ def test_settings_of_a_teacher_that_make_no_sense_are_said_to_be_its_own(tmp_pat
 def test_what_is_wrong_is_named(tmp_path, text, message):
     with pytest.raises(UserError, match=message):
         training(tmp_path, text)
+
+
+def test_recipes_of_the_package_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ["train.py", "--recipe_file=recipes/audioset_student.toml"]
+    assert parse(TrainCommand, asked).training.selection.drawn_from == (1, 2, 3, 5)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "audioset_student.toml").write_text(GOOD)
+    assert parse(TrainCommand, asked).training.selection.drawn_from == (1, 3)  # the user's own comes first
+    with pytest.raises(UserError, match=r"--recipe_file=recipes/mine\.toml is not a file"):
+        parse(TrainCommand, ["train.py", "--recipe_file=recipes/mine.toml"])
 
 
 def test_a_file_that_is_not_there():

@@ -29,6 +29,8 @@ from typing import Any
 from yt8m_distill.config.settings import Setting
 from yt8m_distill.errors import UserError
 
+_RECIPES = pathlib.Path(__file__).parents[1] / "recipes"
+
 KEYS = ("frames", "seeds", "settings", "runs")
 SET_BY_EXPERIMENT = ("seed", "train_dir", "start_new_model", "distribution")
 
@@ -80,6 +82,17 @@ def read_run_file(path: str, rules: Mapping[str, Setting]) -> RunFile:
         raise UserError(f"{path}: at least one [[runs]] is needed.")
     named = tuple(_run(run, rules, f"{path}, run {number}") for number, run in enumerate(runs, 1))
     return RunFile(_numbers(values, "frames", path), _numbers(values, "seeds", path), shared, named)
+
+
+def shipped_or_own(path: str) -> str:
+    """The path of a recipe: `recipes/NAME.toml` is one of this package, unless the user has such a file."""
+    name = pathlib.PurePath(path)
+    shipped = _RECIPES / name.name
+    return (
+        str(shipped)
+        if str(name.parent) == "recipes" and not pathlib.Path(path).exists() and shipped.is_file()
+        else path
+    )
 
 
 def read_settings_file(path: str, rules: Mapping[str, Setting], flag: str) -> dict[str, Any]:

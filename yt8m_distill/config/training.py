@@ -10,7 +10,7 @@ from yt8m_distill.config.dataset import SpecOverrides
 from yt8m_distill.config.distillation import Distillation, TeacherCache
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.inputs import check_file, check_finished_run, check_run, check_videos
-from yt8m_distill.config.run_file import read_settings_file
+from yt8m_distill.config.run_file import read_settings_file, shipped_or_own
 from yt8m_distill.config.settings import REQUIRED, Settings, as_text, group, setting, settings_of
 from yt8m_distill.config.useless_settings import NO_WARMUP, OF_STUDENTS, TEACHER_IS_TRAINED, useless_settings
 from yt8m_distill.errors import UserError
@@ -343,7 +343,8 @@ class TrainCommand(Settings):
     training: TrainConfig = group(TrainConfig)
     start_new_model: bool = setting(False, "Whether to move an earlier run in the same directory aside.")
     recipe_file: str | None = setting(
-        None, "TOML file of flags of this command (recipes/); those on the command line take precedence."
+        None,
+        "TOML file of flags of this command, or recipes/NAME.toml of this package; the command line takes precedence.",
     )
     callbacks: tuple[str, ...] = setting(
         (), "Keras callbacks: module:Class, or module:Class(name=value); {train_dir} in a value is the run directory."
@@ -361,7 +362,8 @@ class TrainCommand(Settings):
     @classmethod
     def from_settings(cls, values: Mapping[str, Any], **fields: Any) -> "TrainCommand":
         if "recipe_file" in values:
-            recipe = read_settings_file(values["recipe_file"], settings_of(TrainConfig), "recipe_file")
+            path = shipped_or_own(values["recipe_file"])
+            recipe = read_settings_file(path, settings_of(TrainConfig), "recipe_file")
             both = {**recipe, **values}
             useless, of_file = (
                 useless_settings(settings, settings.get("training_mode", "serial")).keys()
