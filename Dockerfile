@@ -44,7 +44,7 @@ WORKDIR /work
 USER 10001:10001
 EXPOSE 8000
 # Importing, loading and checking the model come before the first answer.
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=4)"]
 # The export is mounted at /export; more flags of serve may follow, but for --port.
 ENTRYPOINT ["yt8m", "serve", "--model_dir=/export", "--host=0.0.0.0", "--port=8000"]

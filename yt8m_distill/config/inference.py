@@ -1,7 +1,7 @@
 """Evaluation and prediction settings."""
 
 from dataclasses import KW_ONLY, InitVar, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.dataset import ID_KEY, SpecOverrides
@@ -134,7 +134,7 @@ class InferenceConfig(PredictionSettings):
     @property
     def numbers(self) -> str:
         """The precision, and what computes where that is not Keras: predictions depend on both."""
-        return f"{self.precision} of {self.engine}" if self.exported else self.precision
+        return f"{self.precision} of {self.engine}" if self.exported else f"{self.precision}"
 
     def _check_engine(self):
         if self.engine not in (KERAS, ONNXRUNTIME):
@@ -163,8 +163,8 @@ class InferenceConfig(PredictionSettings):
             raise self.error("{input_data_pattern} is required with {export_dir}: an export does not name videos.")
 
 
-def check_engine_precision(config: Settings):
-    """Raises SettingError where an engine, if any, does not compute in the precision, if any."""
+def check_engine_precision(config: Any):
+    """Raises SettingError where an engine, if any, does not compute in the precision, if any, of a `Settings` with both."""
     engine, precision = config.engine, config.precision
     if engine is not None and precision is not None and precision not in ENGINE_PRECISIONS[engine]:
         known = " or ".join(ENGINE_PRECISIONS[engine])
