@@ -164,7 +164,7 @@ class InferenceConfig(PredictionSettings):
 
 
 def check_engine_precision(config: Any):
-    """Raises SettingError where an engine, if any, does not compute in the precision, if any, of a `Settings` with both."""
+    """Raises SettingError where the engine of a `Settings`, if any, does not compute in its precision, if any."""
     engine, precision = config.engine, config.precision
     if engine is not None and precision is not None and precision not in ENGINE_PRECISIONS[engine]:
         known = " or ".join(ENGINE_PRECISIONS[engine])
