@@ -32,7 +32,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["yt8m_distill", "yt8m_distill.*"]),
-    package_data={"yt8m_distill": ["py.typed", "recipes/*.toml"]},
+    package_data={"yt8m_distill": ["py.typed", "recipes/*.toml", "serving/page.html"]},
     python_requires=">=3.11,<3.14",
     # TensorFlow and Keras are held to the minor version the tests ran with: optimizer and checkpoint internals that
     # exact resume depends on move between minor versions. TensorFlow 2.21 no longer brings tensorboard itself.
@@ -69,6 +69,7 @@ setup(
         "hub": HUB,
         "video": VIDEO,
         "docs": DOCS,
+        "browser": ["playwright>=1.60,<2"],  # for the test of the service's page, with a Chromium of the system
         "plots": ["matplotlib>=3.9,<4", "scikit-learn>=1.5,<2"],
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW_RANGE}"],
     },

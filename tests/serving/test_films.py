@@ -149,7 +149,7 @@ class Network:
 def serving_films(monkeypatch, network, **limits):
     """The port of a service whose films are decoded at once, to three images."""
 
-    async def parse(self, content_type, body):
+    async def parse(self, content_type, body, k=None):
         network.films += 1
         return DecodedFilm(FilmFacts("a", 3.0, 3, (0.0, 1.0, 2.0), False), np.zeros((3, 4, 4, 3), np.uint8), None)
 
@@ -207,7 +207,7 @@ def test_a_film_whose_client_has_gone_is_not_decoded_any_more(monkeypatch):
     cancelled = threading.Event()
     started = threading.Event()
 
-    async def parse(self, content_type, body):
+    async def parse(self, content_type, body, k=None):
         started.set()
         try:
             await asyncio.sleep(60)

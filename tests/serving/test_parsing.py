@@ -1,6 +1,7 @@
 """Bodies that are costly to read: refused within bounds of memory and time, by processes that are replaced."""
 
 import asyncio
+import dataclasses
 import io
 import json
 import os
@@ -195,9 +196,17 @@ def test_videos_and_refusals_pass_as_bytes():
     with exchange.memory_file() as file:
         exchange.write_videos(file, videos)
         read = exchange.read_videos(file)
-    assert read.ids == list(videos.ids)
+    assert (read.ids, read.all_frames, read.positions) == (list(videos.ids), None, None)
     np.testing.assert_array_equal(read.frames, videos.frames)
     np.testing.assert_array_equal(read.num_frames, videos.num_frames)
+    places = np.array([9, 1], np.int32), np.array([[1, 4, 7], [0, 0, 0]], np.int32)
+    with exchange.memory_file() as file:
+        exchange.write_videos(file, dataclasses.replace(videos, all_frames=places[0], positions=places[1]))
+        read = exchange.read_videos(file)
+    np.testing.assert_array_equal(read.frames, videos.frames)
+    np.testing.assert_array_equal(read.num_frames, videos.num_frames)
+    np.testing.assert_array_equal(read.all_frames, places[0])
+    np.testing.assert_array_equal(read.positions, places[1])
     for error in (BadBodyError("bad"), CostlyBodyError()):
         with exchange.memory_file() as file:
             file.write(bytes(1000))

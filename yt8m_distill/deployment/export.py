@@ -16,6 +16,7 @@ from yt8m_distill.data.feature_ranges import copy_description
 from yt8m_distill.data.video_files import VideoFiles, check_segments
 from yt8m_distill.deployment import hub, int8, litert, model_card, onnx, runners, saved_model, validation
 from yt8m_distill.deployment.chosen_frames import choose_frames
+from yt8m_distill.deployment.costs import costs_of, reference_of, trained_numbers
 from yt8m_distill.deployment.exported_model import Network, of_trained
 from yt8m_distill.deployment.manifest import ExportedFile, Manifest, write_manifest
 from yt8m_distill.deployment.preparation import ONNX_FILES, check_packages, check_target
@@ -102,6 +103,7 @@ def _write_export(config: ExportConfig, target: pathlib.Path, trained: trained_m
     _check_formats(config, network)
     names = _class_names(config, network.spec.num_classes, trained.run_path / VOCABULARY_FILE)
     reference = _reference(config, trained, network)
+    numbers = trained_numbers(trained, network)
     with atomic.directory_written_beside(target) as folder:
         _write_files(config, network, names, folder)
         float32_layers = _write_int8(config, reference, folder)
@@ -118,6 +120,9 @@ def _write_export(config: ExportConfig, target: pathlib.Path, trained: trained_m
             gap=reference.gap,
             gap_videos=reference.gap_videos,
             plugins=() if FRAME_SAMPLINGS.is_built_in(network.selection.sampling) else trained.config.plugins,
+            numbers=numbers,
+            costs=costs_of(trained, network, numbers),
+            reference=reference_of(trained, network, numbers, config.train_dir),
         )
         write_manifest(manifest, folder)
         if network.spec.extraction:

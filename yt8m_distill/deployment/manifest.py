@@ -1,5 +1,6 @@
 """The manifest of an export: `export.json` in its folder."""
 
+import itertools
 import pathlib
 from dataclasses import dataclass, field
 
@@ -46,6 +47,21 @@ class ExportedFile:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a model computes for one video of the longest length.
+
+    Attributes:
+        which: "student" or "teacher".
+        frames: that it sees.
+        multiply_accumulates: those of choosing the frames by their features included; None: unknown.
+    """
+
+    which: str
+    frames: int
+    multiply_accumulates: int | None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What an export holds.
 
@@ -62,6 +78,11 @@ class Manifest:
         gap: GAP@20 of the Keras model, on the same videos as those of the files; None: not measured.
         gap_videos: number of these videos.
         plugins: modules that the frame sampling is from; none where it is a built-in one.
+        numbers: of frames that a client may choose among, ascending to that of the selection: the model was trained for
+            each of them; empty: it was trained for one.
+        costs: of the model with each of `numbers`, or with the selection; empty: of an export that does not say.
+        reference: what they are to be compared with: the teacher with all frames, or the model itself where no teacher
+            is known; None: it sees all frames, or nothing is known.
     """
 
     model: str
@@ -76,6 +97,9 @@ class Manifest:
     gap: float | None = None
     gap_videos: int = 0
     plugins: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = field(default=(), metadata={"newer": True})
+    costs: tuple[Cost, ...] = field(default=(), metadata={"newer": True})
+    reference: Cost | None = field(default=None, metadata={"newer": True})
 
 
 def most_frames(spec: DatasetSpec, selection: FrameSelection) -> int | None:
@@ -113,7 +137,16 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
     expected = most_frames(manifest.data, manifest.selection)
     if manifest.frames != expected:
         raise UserError(f"{path}: frames must be {expected}, by its data and selection, not {manifest.frames}.")
+    if manifest.numbers:
+        _check_numbers(manifest, path)
     for file in manifest.files:
         if pathlib.PurePath(file.path).is_absolute() or ".." in pathlib.PurePath(file.path).parts:
             raise UserError(f"{path}: '{file.path}' is not a file in the export's folder.")
     return manifest
+
+
+def _check_numbers(manifest: Manifest, path: pathlib.Path):
+    numbers, selection = manifest.numbers, manifest.selection
+    ascending = all(number < following for number, following in itertools.pairwise(numbers))
+    if needs_all_frames(selection) or numbers[0] < 1 or numbers[-1] != selection.k or not ascending:
+        raise UserError(f"{path}: numbers must be ascending numbers of frames up to that of its selection.")

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from fastapi import Response
 
+from yt8m_distill.serving.requests import Videos
+
 PIECE_BYTES = 1 << 16
-_BEGIN, _END = b'{"videos":[', b"]}"
+_BEGIN = b'{"videos":['
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,9 @@ class Labels:
         classes: indices (videos, labels), best first.
         scores: of these, likewise.
         names: by class; None: classes have no names.
+        details: whether `all_frames` and `positions` are told.
+        all_frames, positions: see `requests.Videos`.
+        milliseconds: that were needed, by what for; None: not told.
     """
 
     ids: Sequence[str]
@@ -29,6 +35,10 @@ class Labels:
     classes: np.ndarray
     scores: np.ndarray
     names: Sequence[str] | None
+    details: bool = False
+    all_frames: np.ndarray | None = None
+    positions: np.ndarray | None = None
+    milliseconds: Mapping[str, float] | None = None
 
     def pieces(self) -> Iterator[bytes]:
         """The JSON, in pieces of one video at least and some `PIECE_BYTES`.
@@ -44,16 +54,43 @@ class Labels:
             if len(piece) >= PIECE_BYTES:
                 yield bytes(piece)
                 piece.clear()
-        yield bytes(piece + _END)
+        times = {} if self.milliseconds is None else {"milliseconds": self.milliseconds}
+        yield bytes(piece + b"]" + (b"," + _json(times)[1:] if times else b"}"))
 
     def _video(self, row: int) -> bytes:
         pairs = zip(self.classes[row].tolist(), self.scores[row].tolist(), strict=True)
         labels = [{"index": i, **self._name(i), "score": score} for i, score in pairs]
-        video = {"id": self.ids[row], "frames": int(self.num_frames[row]), "labels": labels}
-        return json.dumps(video, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        video = {"id": self.ids[row], "frames": int(self.num_frames[row])}
+        return _json({**video, **(self._places(row) if self.details else {}), "labels": labels})
+
+    def _places(self, row: int) -> dict[str, Any]:
+        if self.all_frames is None or self.positions is None:
+            return {"all_frames": None, "positions": None}
+        positions = self.positions[row, : self.num_frames[row]]
+        return {"all_frames": int(self.all_frames[row]), "positions": positions.tolist()}
 
     def _name(self, index: int) -> dict[str, str]:
         return {} if self.names is None else {"name": self.names[index]}
+
+
+def labels_of(videos: Videos, classes: np.ndarray, scores: np.ndarray, names: Any, *, details: bool) -> Labels:
+    """The labels of the videos of a request, see `Labels`."""
+    places = (videos.all_frames, videos.positions)
+    return Labels(videos.ids, videos.num_frames, classes, scores, names, details, *places)
+
+
+def in_milliseconds(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by what they were needed for, as answers tell them.
+
+    Example:
+        >>> in_milliseconds({"prediction": 0.01234})
+        {'prediction': 12.3}
+    """
+    return {name: round(1000 * value, 1) for name, value in seconds.items()}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 class LabelsResponse(Response):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from yt8m_distill import __version__
@@ -19,10 +20,12 @@ from yt8m_distill.deployment.export_files import engine_of
 from yt8m_distill.deployment.manifest import ExportedFile, Manifest
 from yt8m_distill.ranking import ranked_classes
 from yt8m_distill.serving.access_log import AccessLog
-from yt8m_distill.serving.answers import Labels, LabelsResponse
+from yt8m_distill.serving.answers import LabelsResponse, in_milliseconds, labels_of
+from yt8m_distill.serving.asking import Asked, checked
 from yt8m_distill.serving.batching import Batcher, OverloadedError
 from yt8m_distill.serving.limits import return_memory
 from yt8m_distill.serving.metrics import ServiceMetrics
+from yt8m_distill.serving.page import Description, Page, describe
 from yt8m_distill.serving.parser_pool import ParserPool, ProcessPool
 from yt8m_distill.serving.receiving import ClientGoneError, Receiver, while_connected
 from yt8m_distill.serving.schema import film_description, predict_description
@@ -58,6 +61,9 @@ def create_app(
         pools.append(routes.films.pool)
     app = FastAPI(title=f"{manifest.model}, {manifest.which}", version=__version__, lifespan=_lifespan(pools))
     app.add_exception_handler(RequestValidationError, routes.explain)
+    page = Page(describe(manifest, config, films=features is not None))
+    app.add_api_route("/", page.response, response_class=HTMLResponse, include_in_schema=False)
+    app.add_api_route("/model", page.model, response_model=Description)
     app.add_api_route("/health", routes.health, response_model=Health)
     app.add_api_route("/metrics", routes.metrics, response_class=PlainTextResponse)
     app.add_api_route("/predict", routes.predict, methods=["POST"], **predict_description(manifest, config))
@@ -165,13 +171,22 @@ class _Routes:
 
         self.films = FilmPredictor(features, self._manifest, self._config, self._batcher, self._metrics.observe_labels)
 
-    async def predict(self, request: Request, top_k: int | None = None) -> Response:
+    async def predict(
+        self, request: Request, top_k: int | None = None, frames: int | None = None, details: bool = False
+    ) -> Response:
         """The best classes of each video in the body."""
-        return await self._observed(lambda: self._labels(request, top_k))
+        start = time.perf_counter()
+        return await self._observed(lambda: self._labels(request, self._asked(top_k, frames, details), start))
 
-    async def predict_film(self, request: Request, top_k: int | None = None) -> Response:
+    async def predict_film(
+        self, request: Request, top_k: int | None = None, frames: int | None = None, details: bool = False
+    ) -> Response:
         """The best classes of the film in the body."""
-        return await self._observed(lambda: self._film_labels(request, top_k, time.perf_counter()))
+        start = time.perf_counter()
+        return await self._observed(lambda: self._film_labels(request, self._asked(top_k, frames, details), start))
+
+    def _asked(self, top_k: int | None, frames: int | None, details: bool) -> Asked:
+        return checked(self._manifest, top_k, frames, details)
 
     async def _observed(self, answer: Callable[[], Awaitable[Response]]) -> Response:
         start = time.perf_counter()
@@ -200,21 +215,18 @@ class _Routes:
         except ClientGoneError:
             return JSONResponse({}, status_code=CLIENT_HAS_GONE)
 
-    async def _labels(self, request: Request, top_k: int | None) -> Response:
-        top_k = _checked_top_k(top_k, self._manifest)
-        videos = await self._receiver.parsed(request)
+    async def _labels(self, request: Request, asked: Asked, start: float) -> Response:
+        videos = await self._receiver.parsed(request, asked.frames)
+        parsed = time.perf_counter()
         predictions = await while_connected(request, self._batcher.predictions(videos))
-        classes, scores = ranked_classes(videos.ids, predictions, top_k)
+        classes, scores = ranked_classes(videos.ids, predictions, asked.top_k)
         self._metrics.observe_labels(classes, scores)
-        return LabelsResponse(Labels(videos.ids, videos.num_frames, classes, scores, self._manifest.class_names))
+        labels = labels_of(videos, classes, scores, self._manifest.class_names, details=asked.details)
+        if asked.details:
+            end = time.perf_counter()
+            seconds = {"receiving_and_parsing": parsed - start, "prediction": end - parsed, "all": end - start}
+            labels = dataclasses.replace(labels, milliseconds=in_milliseconds(seconds))
+        return LabelsResponse(labels)
 
-    async def _film_labels(self, request: Request, top_k: int | None, start: float) -> Response:
-        top_k = _checked_top_k(top_k, self._manifest)
-        return JSONResponse(await self.films.answer(request, top_k, start))
-
-
-def _checked_top_k(top_k: int | None, manifest: Manifest) -> int:
-    classes = manifest.data.num_classes
-    if top_k is not None and not 1 <= top_k <= classes:
-        raise HTTPException(400, f"top_k must be from 1 to {classes}, not {top_k}")
-    return top_k or manifest.top_k
+    async def _film_labels(self, request: Request, asked: Asked, start: float) -> Response:
+        return JSONResponse(await self.films.answer(request, asked, start))

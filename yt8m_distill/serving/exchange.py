@@ -24,8 +24,12 @@ def memory_file() -> BinaryIO:
 
 def write_videos(file: BinaryIO, videos: Videos):
     """Writes the videos of a request."""
-    _write_head(file, {"ids": list(videos.ids), "shape": videos.frames.shape})
-    file.write(np.ascontiguousarray(videos.num_frames, np.int32))
+    positions = videos.positions
+    places = None if positions is None else positions.shape
+    _write_head(file, {"ids": list(videos.ids), "shape": videos.frames.shape, "positions": places})
+    for numbers in (videos.num_frames, videos.all_frames, positions):
+        if numbers is not None:
+            file.write(np.ascontiguousarray(numbers, np.int32))
     file.write(np.ascontiguousarray(videos.frames, np.uint8))
     file.flush()
 
@@ -51,10 +55,15 @@ def read_videos(file: BinaryIO) -> Videos:
     head = json.loads(content[_LENGTH_BYTES:begin])
     if "detail" in head:
         raise CostlyBodyError if head["status"] == CostlyBodyError.status else BadBodyError(head["detail"])
-    ids, shape = head["ids"], tuple(head["shape"])
-    num_frames = np.frombuffer(content[begin : begin + 4 * len(ids)], np.int32)
-    frames = np.frombuffer(content, np.uint8, math.prod(shape), begin + num_frames.nbytes)
-    return Videos(ids, frames.reshape(shape), num_frames)
+    ids, shape, places = head["ids"], tuple(head["shape"]), head["positions"]
+    sizes = [len(ids)] if places is None else [len(ids), len(ids), math.prod(places)]
+    end = begin + 4 * sum(sizes)
+    num_frames, *others = np.split(np.frombuffer(content[begin:end], np.int32), np.cumsum(sizes)[:-1])
+    frames = np.frombuffer(content, np.uint8, math.prod(shape), end).reshape(shape)
+    if places is None:
+        return Videos(ids, frames, num_frames)
+    all_frames, positions = others
+    return Videos(ids, frames, num_frames, all_frames, positions.reshape(places))
 
 
 def _write_head(file: BinaryIO, head: dict):

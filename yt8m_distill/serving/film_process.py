@@ -1,9 +1,10 @@
 """The process that decodes films, within limits: `python -m yt8m_distill.serving.film_process SOCKET`.
 
 It imports neither TensorFlow nor the HTTP server. As JSON on its standard input it reads `Options`; then every message
-on the socket is a content type with two open files: the body, and the one to write the film to.
+on the socket is as for `parser_process`, with two open files: the body, and the one to write the film to.
 """
 
+import dataclasses
 import json
 import mmap
 import os
@@ -22,7 +23,7 @@ from yt8m_distill.serving.exchange import memory_file
 from yt8m_distill.serving.film_body import film_part
 from yt8m_distill.serving.film_exchange import BadFilmError, FilmFacts, FilmWriter, write_film_refusal
 from yt8m_distill.serving.limits import ProcessLimits, memory_in_use, return_memory
-from yt8m_distill.serving.parser_process import DONE, LAST, READY
+from yt8m_distill.serving.parser_process import DONE, LAST, READY, parts_of
 from yt8m_distill.serving.requests import BadBodyError
 from yt8m_distill.video.backbones.images import prepared
 from yt8m_distill.video.decoding import SAMPLE_RATE, Decoding
@@ -61,6 +62,10 @@ class Options:
     file_bytes: int
     processor_seconds: float
 
+    def with_frames(self, k: int) -> "Options":
+        """The same, of k frames, where not all are decoded."""
+        return self if self.student_frames is None else dataclasses.replace(self, student_frames=k)
+
     @property
     def decoding(self) -> Decoding:
         return Decoding(self.frames_per_second, self.max_frames, FilmFrames(self.student_frames, self.positions))
@@ -82,12 +87,13 @@ def _serve(requests: socket.socket, options: Options, limits: ProcessLimits):
     idle_bytes = memory_in_use()[1]
     answer = DONE
     while answer == DONE:
-        message, files, _, _ = socket.recv_fds(requests, MOST_MESSAGE_BYTES, 2)
-        if not message:
+        received, files, _, _ = socket.recv_fds(requests, MOST_MESSAGE_BYTES, 2)
+        if not received:
             return
         with os.fdopen(files[0], "rb") as body, os.fdopen(files[1], "r+b") as result:
             limits.start_clock(options.processor_seconds)
-            _decode(message.decode(errors="replace"), body, result, options)
+            content_type, k = parts_of(received.decode(errors="replace"))
+            _decode(content_type, body, result, options if k is None else options.with_frames(k))
         return_memory()
         answer = DONE if memory_in_use()[1] - idle_bytes < _MOST_GROWTH_BYTES else LAST
         requests.send(answer)

@@ -22,11 +22,13 @@ from yt8m_distill.deployment.manifest import Manifest
 from yt8m_distill.errors import UserError
 from yt8m_distill.ranking import ranked_classes
 from yt8m_distill.serving import film_process
-from yt8m_distill.serving.answers import Labels
+from yt8m_distill.serving.answers import in_milliseconds, labels_of
+from yt8m_distill.serving.asking import Asked
 from yt8m_distill.serving.batching import Batcher, OverloadedError
 from yt8m_distill.serving.film_body import FILM_TYPES
 from yt8m_distill.serving.film_exchange import BadFilmError, DecodedFilm, FilmFacts, read_film
 from yt8m_distill.serving.parser_pool import ParsingProcess, ProcessPool
+from yt8m_distill.serving.parser_process import message
 from yt8m_distill.serving.receiving import Receiver, while_connected
 from yt8m_distill.serving.requests import CostlyBodyError, Videos, selected, video_of_frames
 from yt8m_distill.video.backbones.backbone import Backbone
@@ -100,12 +102,12 @@ class FilmPool(ProcessPool):
         super().__init__([ParsingProcess(text, module, read_film) for _ in range(films.film_workers)])
         self._seconds = films.film_timeout
 
-    async def parse(self, content_type: str, body: BinaryIO) -> DecodedFilm:
+    async def parse(self, content_type: str, body: BinaryIO, k: int | None = None) -> DecodedFilm:
         """The film of a request, see `ParserPool.parse`."""
-        if len(content_type) > film_process.MOST_MESSAGE_BYTES // 2:
-            raise BadFilmError("the Content-Type is too long")
+        if len(content_type) > film_process.MOST_MESSAGE_BYTES // 2 or "\n" in content_type:
+            raise BadFilmError("the Content-Type is too long, or has line breaks")
         try:
-            return await self._parsed(content_type, body, self._seconds)
+            return await self._parsed(message(content_type, k), body, self._seconds)
         except CostlyBodyError:
             raise BadFilmError(film_process.TOO_COSTLY, 413) from None
 
@@ -143,12 +145,12 @@ class FilmPredictor:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="images")
         self._turn = asyncio.Lock()  # the thread has no queue, which would keep the films of clients that have gone
 
-    async def answer(self, request: Request, top_k: int, start: float) -> dict[str, Any]:
+    async def answer(self, request: Request, asked: Asked, start: float) -> dict[str, Any]:
         """The labels of the film in a request, the frames looked at, and milliseconds.
 
         Args:
             request: not yet received.
-            top_k: labels to give.
+            asked: by the address.
             start: of the request, of `time.perf_counter`.
 
         Raises:
@@ -156,12 +158,12 @@ class FilmPredictor:
             OverloadedError: too many films are decoded or wait, or as `Receiver.parsed`.
             ClientGoneError: the client has disconnected; nothing more is computed for it.
         """
-        videos, facts, decoded = await self._computed(request)
+        videos, facts, decoded = await self._computed(request, asked.frames)
         computed = time.perf_counter()
         predictions = await while_connected(request, self._batcher.predictions(videos))
-        classes, scores = ranked_classes(videos.ids, predictions, top_k)
+        classes, scores = ranked_classes(videos.ids, predictions, asked.top_k)
         self._observe(classes, scores)
-        labels = Labels(videos.ids, videos.num_frames, classes, scores, self._manifest.class_names)
+        labels = labels_of(videos, classes, scores, self._manifest.class_names, details=asked.details)
         end = time.perf_counter()
         told = dataclasses.asdict(facts)
         told.pop("video_id")
@@ -174,17 +176,17 @@ class FilmPredictor:
         return {
             **json.loads(b"".join(labels.pieces())),
             "film": told,
-            "milliseconds": {name: round(1000 * seconds, 1) for name, seconds in milliseconds.items()},
+            "milliseconds": in_milliseconds(milliseconds),
         }
 
-    async def _computed(self, request: Request) -> tuple[Videos, FilmFacts, float]:
+    async def _computed(self, request: Request, k: int | None) -> tuple[Videos, FilmFacts, float]:
         """The features and facts of the film in a request, and when it was decoded, of `time.perf_counter`."""
         with contextlib.ExitStack() as held:
             async with self._receiver.received(request) as (content_type, body):
                 held.enter_context(self._place())
-                film = await while_connected(request, self.pool.parse(content_type, body))
+                film = await while_connected(request, self.pool.parse(content_type, body, k))
             decoded = time.perf_counter()
-            return await while_connected(request, self._in_turn(film)), film.facts, decoded
+            return await while_connected(request, self._in_turn(film, k)), film.facts, decoded
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
@@ -197,16 +199,16 @@ class FilmPredictor:
         finally:
             self._free += 1
 
-    async def _in_turn(self, film: DecodedFilm) -> Videos:
+    async def _in_turn(self, film: DecodedFilm, k: int | None) -> Videos:
         """The features of a film, as soon as those before it are computed; a cancellation ends the computation."""
         stopped = threading.Event()
         async with self._turn:
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._thread, self._videos, film, stopped)
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._videos, film, k, stopped)
             finally:
                 stopped.set()
 
-    def _videos(self, film: DecodedFilm, stopped: threading.Event) -> Videos | None:
+    def _videos(self, film: DecodedFilm, k: int | None, stopped: threading.Event) -> Videos | None:
         """Computes the features of the frames; None where nobody waits for them any more."""
         images = self._of_images(film.images, stopped)
         if stopped.is_set():
@@ -219,7 +221,7 @@ class FilmPredictor:
         of_film = FilmFeatures(Film(name, name), images=images, sound=sound)
         frames = self._features.quantizer.frames(of_film)
         joined = np.concatenate([frames[feature] for feature in self._manifest.data.feature_names], axis=1)
-        return selected([video_of_frames(name, joined, self._manifest.data)], self._manifest)
+        return selected([video_of_frames(name, joined, self._manifest.data)], self._manifest, k)
 
     def _of_images(self, images: np.ndarray, stopped: threading.Event) -> np.ndarray:
         """Features (frames, size), computed by the batch; those after the stop are missing."""

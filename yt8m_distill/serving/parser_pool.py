@@ -55,9 +55,7 @@ class ProcessPool:
         for parser in self._parsers:
             parser.stop()
 
-    async def _parsed(
-        self, content_type: str, body: BinaryIO, seconds: float, turn: asyncio.Semaphore | None = None
-    ) -> Any:
+    async def _parsed(self, message: str, body: BinaryIO, seconds: float, turn: asyncio.Semaphore | None = None) -> Any:
         """What a free process reads of a request, within some processor time and where it is its turn.
 
         Raises:
@@ -73,7 +71,7 @@ class ProcessPool:
             except TimeoutError:
                 raise OverloadedError from None
             try:
-                return await parser.parse(content_type, body, seconds)
+                return await parser.parse(message, body, seconds)
             finally:
                 self._put_back(parser)
 
@@ -114,12 +112,13 @@ class ParserPool(ProcessPool):
         super().__init__([ParsingProcess(json.dumps(options)) for _ in range(config.parsers)])
         self._large = asyncio.Semaphore(max(1, config.parsers - 1))
 
-    async def parse(self, content_type: str, body: BinaryIO) -> Videos:
+    async def parse(self, content_type: str, body: BinaryIO, k: int | None = None) -> Videos:
         """The videos of a request.
 
         Args:
             content_type: one of `requests.PARSERS`.
             body: a file with a descriptor, completely written.
+            k: as of `requests.parse`.
 
         Raises:
             BadBodyError: as `requests.parse`, or the request takes too much memory or time.
@@ -127,7 +126,8 @@ class ParserPool(ProcessPool):
         """
         num_bytes = os.fstat(body.fileno()).st_size
         large = self._large if num_bytes > LARGE_BODY_BYTES else None
-        return await self._parsed(content_type, body, self.limits.seconds(num_bytes), large)
+        message = parser_process.message(content_type, k)
+        return await self._parsed(message, body, self.limits.seconds(num_bytes), large)
 
 
 class ParsingProcess:
@@ -180,7 +180,7 @@ class ParsingProcess:
             asyncio.get_running_loop().run_in_executor(None, self._process.wait)
         self._process = None
 
-    async def parse(self, content_type: str, body: BinaryIO, seconds: float) -> Any:
+    async def parse(self, message: str, body: BinaryIO, seconds: float) -> Any:
         """See `ParserPool.parse`; whether the process still runs afterwards is in `is_running`."""
         if not self.is_running:
             try:
@@ -189,7 +189,7 @@ class ParsingProcess:
                 raise OverloadedError from None
         with memory_file() as result:
             try:
-                answer = await self._answer(content_type, (body.fileno(), result.fileno()), seconds)
+                answer = await self._answer(message, (body.fileno(), result.fileno()), seconds)
             except BaseException:  # also a cancelled request's, whose answer nobody must take for another's
                 self.stop()
                 raise
@@ -199,11 +199,11 @@ class ParsingProcess:
                 raise CostlyBodyError
             return self._read(result)
 
-    async def _answer(self, content_type: str, files: tuple[int, int], seconds: float) -> bytes:
+    async def _answer(self, message: str, files: tuple[int, int], seconds: float) -> bytes:
         """One byte; nothing where the process has been killed."""
         try:
             async with asyncio.timeout(seconds * ELAPSED_PER_SECOND):
-                socket.send_fds(self._socket, [content_type.encode()], files)
+                socket.send_fds(self._socket, [message.encode()], files)
                 return await asyncio.get_running_loop().sock_recv(self._socket, 1)
         except (TimeoutError, ConnectionError):
             return b""

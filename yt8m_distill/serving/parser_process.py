@@ -1,7 +1,8 @@
 """The process that parses requests, within limits: `python -m yt8m_distill.serving.parser_process SOCKET`.
 
 It imports neither TensorFlow nor the HTTP server. What it is to parse for comes as JSON on its standard input; then
-every message on the socket is a content type with two open files: the body, and the one to write the videos to.
+every message on the socket is a content type, and after a line break the number of frames where one is asked for, with
+two open files: the body, and the one to write the videos to.
 """
 
 import gc
@@ -45,24 +46,36 @@ def _serve(requests: socket.socket, manifest: Manifest, most_videos: int, limits
     idle_bytes = memory_in_use()[1]
     answer = DONE
     while answer == DONE:
-        message, files, _, _ = socket.recv_fds(requests, MOST_MESSAGE_BYTES, 2)
-        if not message:
+        received, files, _, _ = socket.recv_fds(requests, MOST_MESSAGE_BYTES, 2)
+        if not received:
             return
         with os.fdopen(files[0], "rb") as body, os.fdopen(files[1], "r+b") as result:
             num_bytes = os.fstat(body.fileno()).st_size
             limits.start_clock(num_bytes)
-            _parse(message.decode(), body, result, manifest, most_videos)
+            _parse(received.decode(), body, result, manifest, most_videos)
         if num_bytes > _SMALL_BODY_BYTES:
             return_memory()
         answer = DONE if memory_in_use()[1] - idle_bytes < _MOST_GROWTH_BYTES else LAST
         requests.send(answer)
 
 
-def _parse(content_type: str, body: BinaryIO, result: BinaryIO, manifest: Manifest, most_videos: int):
+def message(content_type: str, k: int | None) -> str:
+    """A message: the type of a body, and the number of frames; None: it is not asked for."""
+    return content_type if k is None else f"{content_type}\n{k}"
+
+
+def parts_of(text: str) -> tuple[str, int | None]:
+    """The parts of a message."""
+    content_type, _, k = text.partition("\n")
+    return content_type, int(k) if k else None
+
+
+def _parse(text: str, body: BinaryIO, result: BinaryIO, manifest: Manifest, most_videos: int):
     gc.disable()  # parsing makes many objects and no cycles
+    content_type, k = parts_of(text)
     try:
         body.seek(0)
-        write_videos(result, parse(content_type, body.read(), manifest, most_videos))
+        write_videos(result, parse(content_type, body.read(), manifest, most_videos, k))
     except BadBodyError as error:
         write_refusal(result, error)
     except (MemoryError, OSError):  # OSError: more frames than a file may have

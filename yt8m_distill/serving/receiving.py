@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 class BodyParser(Protocol):
     """Makes something of a body of a content type; see `ParserPool.parse`."""
 
-    async def parse(self, content_type: str, body: BinaryIO) -> Any: ...
+    async def parse(self, content_type: str, body: BinaryIO, k: int | None = None) -> Any: ...
 
 
 class ClientGoneError(Exception):
@@ -53,8 +53,8 @@ class Receiver:
         self._content_types = content_types
         self._free_bytes = int((bodies_at_once or BODIES_AT_ONCE) * config.max_request_mb * 1e6)
 
-    async def parsed(self, request: Request) -> Any:
-        """What the parsers make of a request: its videos.
+    async def parsed(self, request: Request, k: int | None = None) -> Any:
+        """What the parsers make of a request, with k frames of each video where k is given: its videos.
 
         Raises:
             HTTPException: a bad request, with the reason.
@@ -62,7 +62,7 @@ class Receiver:
             ClientGoneError: the client disconnected while sending.
         """
         async with self.received(request) as (content_type, body):
-            return await self._parsers.parse(content_type, body)
+            return await self._parsers.parse(content_type, body, k)
 
     @contextlib.asynccontextmanager
     async def received(self, request: Request) -> AsyncIterator[tuple[str, BinaryIO]]:

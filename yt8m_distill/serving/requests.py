@@ -16,6 +16,7 @@ from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec
 from yt8m_distill.data.batches import View
 from yt8m_distill.data.compression import HEAD_BYTES, compression_of
 from yt8m_distill.data.foreign_files import kind_of_file
+from yt8m_distill.data.frame_selection import needs_all_frames, selected_indices
 from yt8m_distill.data.reading import read_video
 from yt8m_distill.data.record_format import PREDICTION
 from yt8m_distill.data.tfrecord import HEADER_BYTES, DamagedRecord, length_in, records_of_bytes
@@ -59,17 +60,21 @@ class Videos:
         ids: as the client sent them, or indices.
         frames: the selected frames, uint8 (videos, frames, features).
         num_frames: int32 (videos,).
+        all_frames: int32 (videos,), of the whole video; None: not told, as frames are chosen by their features.
+        positions: int32 (videos, frames), which of these the selected ones are, the first `num_frames`; likewise.
     """
 
     ids: Sequence[str]
     frames: np.ndarray
     num_frames: np.ndarray
+    all_frames: np.ndarray | None = None
+    positions: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
-def parse(content_type: str, body: bytes, manifest: Manifest, most_videos: int) -> Videos:
+def parse(content_type: str, body: bytes, manifest: Manifest, most_videos: int, k: int | None = None) -> Videos:
     """The videos of a request.
 
     Args:
@@ -77,6 +82,7 @@ def parse(content_type: str, body: bytes, manifest: Manifest, most_videos: int) 
         body: of the request.
         manifest: of the model that is to see them.
         most_videos: that a request may have.
+        k: frames that the model is to see, one of `manifest.numbers`; None: those of its selection.
 
     Raises:
         BadBodyError: it does not match `content_type` or the model, has no videos or too many, or long ids.
@@ -86,14 +92,19 @@ def parse(content_type: str, body: bytes, manifest: Manifest, most_videos: int) 
         raise BadBodyError("the request contains no videos")
     if any(len(video.video_id) > MOST_ID_BYTES for video in videos):
         raise BadBodyError(f"the id of a video is longer than {MOST_ID_BYTES:,} bytes")
-    return selected(videos, manifest)
+    return selected(videos, manifest, k)
 
 
-def selected(videos: Sequence[Video], manifest: Manifest) -> Videos:
-    """The frames of videos that a model sees."""
-    batch = View(manifest.selection).batch(videos, manifest.data, seed=0)
+def selected(videos: Sequence[Video], manifest: Manifest, k: int | None = None) -> Videos:
+    """The frames of videos that a model sees; `k` as of `parse`."""
+    selection = manifest.selection if k is None else dataclasses.replace(manifest.selection, k=k)
+    batch = View(selection).batch(videos, manifest.data, seed=0)
     ids = [video.video_id.decode(errors="replace") for video in videos]
-    return Videos(ids, batch["frames"], batch["num_frames"])
+    if needs_all_frames(selection):
+        return Videos(ids, batch["frames"], batch["num_frames"])
+    all_frames = np.array([video.num_frames for video in videos], np.int32)
+    positions, _ = selected_indices(selection, all_frames, [video.video_id for video in videos], seed=0)
+    return Videos(ids, batch["frames"], batch["num_frames"], all_frames, positions)
 
 
 def _check_count(videos: int, most_videos: int):

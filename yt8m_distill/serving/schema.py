@@ -7,6 +7,8 @@ from yt8m_distill.deployment.manifest import Manifest
 from yt8m_distill.serving.film_body import FILM_TYPES, MULTIPART
 
 _EXAMPLE_FRAMES = 2
+_STEPS = ("receiving_and_parsing", "prediction", "all")
+_STEPS_OF_FILMS = ("receiving_and_decoding", "features", "prediction", "all")
 
 
 def predict_description(manifest: Manifest, config: ServeConfig) -> dict[str, Any]:
@@ -14,7 +16,7 @@ def predict_description(manifest: Manifest, config: ServeConfig) -> dict[str, An
     return {
         "summary": "Labels of videos",
         "description": f"The best classes of up to {config.max_batch} videos. All frames of a video may be sent; those "
-        f"that the model sees ({manifest.selection.describe()}) are selected here.",
+        f"that the model sees ({manifest.selection.describe()}) are selected here. {_asked(manifest)}",
         "openapi_extra": {"requestBody": {"required": True, "content": _bodies(manifest, config)}},
         "responses": {200: _answer(manifest), **_refusals(config), "default": _error("any other error")},
     }
@@ -32,10 +34,19 @@ def film_description(manifest: Manifest, config: ServeConfig) -> dict[str, Any]:
         "summary": "Labels of a film",
         "description": f"The best classes of a film, of which the frames that the model sees "
         f"({manifest.selection.describe()}) are decoded. `film` in the answer has the seconds of these frames, and "
-        "what could not be decoded; `milliseconds` says what took how long.",
+        f"what could not be decoded; `milliseconds` says what took how long. {_asked(manifest)}",
         "openapi_extra": {"requestBody": {"required": True, "content": bodies}},
         "responses": {200: _film_answer(manifest), **_film_refusals(config), "default": _error("any other error")},
     }
+
+
+def _asked(manifest: Manifest) -> str:
+    numbers = ", ".join(map(str, manifest.numbers)) or "none, as the model was trained for one number"
+    return (
+        f"`frames` asks for fewer frames; to choose from: {numbers}. With `details` the answer says which of a video's "
+        "`all_frames` were looked at (`positions`, from 0; null where they are chosen by their features), and what "
+        "took how long."
+    )
 
 
 def _bodies(manifest: Manifest, config: ServeConfig) -> dict[str, Any]:
@@ -80,13 +91,29 @@ def _answer(manifest: Manifest) -> dict[str, Any]:
     label = {"index": {"type": "integer"}, **({"name": {"type": "string"}} if named else {})}
     labels = {"type": "array", "items": _object({**label, "score": {"type": "number"}}, name="a class")}
     frames = {"type": "integer", "description": "the number that the model saw"}
-    video = _object({"id": {"type": "string"}, "frames": frames, "labels": labels}, name="a video")
+    told = {
+        "all_frames": {"type": ["integer", "null"], "description": "with `details`: of the video"},
+        "positions": {
+            "type": ["array", "null"],
+            "items": {"type": "integer"},
+            "description": "with `details`: of the frames that the model saw, from 0",
+        },
+    }
+    video = _object(
+        {"id": {"type": "string"}, "frames": frames, **told, "labels": labels},
+        name="a video",
+        required=["id", "frames", "labels"],
+    )
     example = {"index": 0, **({"name": manifest.class_names[0]} if named else {}), "score": 0.91}
     return {
         "description": "the best classes of each video, best first",
         "content": {
             "application/json": {
-                "schema": _object({"videos": {"type": "array", "items": video}}, name="the videos in their order"),
+                "schema": _object(
+                    {"videos": {"type": "array", "items": video}, "milliseconds": _milliseconds(_STEPS)},
+                    name="the videos in their order",
+                    required=["videos"],
+                ),
                 "example": {"videos": [{"id": "mine", "frames": _EXAMPLE_FRAMES, "labels": [example]}]},
             }
         },
@@ -103,16 +130,19 @@ def _film_answer(manifest: Manifest) -> dict[str, Any]:
         "has_sound": {"type": "boolean"},
         "problems": {"type": "array", "items": {"type": "string"}, "description": "what could not be decoded"},
     }
-    milliseconds = dict.fromkeys(("receiving_and_decoding", "features", "prediction", "all"), number)
     (content,) = answer["content"].values()
     videos = {**content["schema"]["properties"]["videos"], "minItems": 1, "maxItems": 1}
-    parts = {"film": _object(film, name="the film"), "milliseconds": _object(milliseconds, name="what took how long")}
+    parts = {"film": _object(film, name="the film"), "milliseconds": _milliseconds(_STEPS_OF_FILMS)}
     content["schema"] = _object({"videos": videos, **parts}, name="the labels of the film")
     content["example"] |= {
         "film": {"seconds": 8.5, "all_frames": 8, "times": [2.0, 6.0], "has_sound": True, "problems": []},
-        "milliseconds": dict(zip(milliseconds, (170.5, 81.3, 4.2, 256.0), strict=True)),
+        "milliseconds": dict(zip(_STEPS_OF_FILMS, (170.5, 81.3, 4.2, 256.0), strict=True)),
     }
     return answer
+
+
+def _milliseconds(steps: tuple[str, ...]) -> dict[str, Any]:
+    return _object({step: {"type": "number", "minimum": 0} for step in steps}, name="what took how long")
 
 
 def _film_refusals(config: ServeConfig) -> dict[int, Any]:
