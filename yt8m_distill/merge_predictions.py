@@ -11,7 +11,7 @@ from yt8m_distill.config.inference import MergeConfig
 
 @command(MergeConfig)
 def main(config: MergeConfig):
-    from yt8m_distill.prediction.parts import run_merging  # imports TensorFlow, which --help does not need
+    from yt8m_distill.prediction.parts import run_merging  # imports numpy, which --help does not need
 
     run_merging(config)
 

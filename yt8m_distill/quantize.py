@@ -12,7 +12,7 @@ from yt8m_distill.config.shards import QuantizeConfig
 
 @command(QuantizeConfig)
 def main(config: QuantizeConfig):
-    from yt8m_distill.data.quantizing import run_quantization  # imports TensorFlow, which --help does not need
+    from yt8m_distill.data.quantizing import run_quantization  # imports numpy, which --help does not need
 
     run_quantization(config)
 

@@ -13,7 +13,7 @@ from yt8m_distill.config.inference import SegmentEvalConfig
 def main(config: SegmentEvalConfig):
     from yt8m_distill.evaluation.segments import (
         run_segment_evaluation,
-    )  # imports TensorFlow, which --help does not need
+    )  # imports numpy, which --help does not need
 
     run_segment_evaluation(config)
 

@@ -11,7 +11,7 @@ from yt8m_distill.config.shards import ThinConfig
 
 @command(ThinConfig)
 def main(config: ThinConfig):
-    from yt8m_distill.data.thinning import run_thinning  # imports TensorFlow, which --help does not need
+    from yt8m_distill.data.thinning import run_thinning  # imports numpy, which --help does not need
 
     run_thinning(config)
 

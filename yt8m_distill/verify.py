@@ -11,7 +11,7 @@ from yt8m_distill.config.shards import VerifyConfig
 
 @command(VerifyConfig)
 def main(config: VerifyConfig) -> int:
-    from yt8m_distill.data.verification import run_verification  # imports TensorFlow, which --help does not need
+    from yt8m_distill.data.verification import run_verification  # imports numpy, which --help does not need
 
     return 0 if run_verification(config) else 1
 
