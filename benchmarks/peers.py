@@ -21,6 +21,7 @@ import functools
 import math
 import os
 import pathlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -128,7 +129,9 @@ def report_inference(arguments: argparse.Namespace, folder: pathlib.Path, peers:
             batch = random_batch(config, videos, frames)
             check_predictions(predicts, peers, batch)
             tasks = inference_tasks(arguments, predicts, peers, batch) | matrix_task(arguments)
-            case = measured[f"{frames} frames, batch {videos}"] = measure_in_turn(tasks, arguments.repetitions)
+            case = measure_in_turn(tasks, arguments.repetitions)
+            print_progress(f"{frames} frames, batch {videos}", case)
+            measured[f"{frames} frames, batch {videos}"] = case
             operations = 2 * sum(model.multiply_accumulates(frames).values())
             shares.append(f"{100 * operations * rate_ratio(case[OURS], case[MATRIX]):.0f} %")
     print_rates("Inference", measured)
@@ -167,8 +170,7 @@ def inference_tasks(
 
 
 def repeated(run: Callable[[int], None], videos: int, seconds: float) -> Callable[[], int]:
-    """A task of so many calls that it takes about so long, at least one."""
-    run(1)  # compiles
+    """A task of so many calls that it takes about so long, at least one; graphs are compiled already."""
     start = time.perf_counter()
     run(1)
     calls = math.ceil(seconds / (time.perf_counter() - start))
@@ -195,9 +197,9 @@ def report_training(arguments: argparse.Namespace, peers: Peers):
         tasks |= {name: functools.partial(train_peer, peer, len(batch["labels"])) for name, peer in peers.items()}
         for peer in peers.values():
             peer.take(batch)
-        measured[f"{frames} frames, batch {arguments.train_batch}"] = measure_in_turn(
-            tasks | matrix_task(arguments), arguments.repetitions
-        )
+        case = f"{frames} frames, batch {arguments.train_batch}"
+        measured[case] = measure_in_turn(tasks | matrix_task(arguments), arguments.repetitions)
+        print_progress(case, measured[case])
     print_rates("Training step", measured)
     print_ratios(measured)
 
@@ -279,6 +281,12 @@ def check_losses(peers: Peers):
 def check_difference(name: str, difference: float, what: str):
     if not difference < MOST_DIFFERENCE:
         raise SystemExit(f"{name} computes another network: its {what} differ from ours by {difference:.1e}.")
+
+
+def print_progress(case: str, measured: Mapping[str, Measured]):
+    """A line by itself, as tables come at the end."""
+    rates = (f"{name} {each.rate:.1f}" for name, each in measured.items() if name != MATRIX)
+    print(f"{case}, videos/s: {', '.join(rates)}", file=sys.stderr, flush=True)
 
 
 def print_rates(title: str, measured: Mapping[str, Mapping[str, Measured]]):
