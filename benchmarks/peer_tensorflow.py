@@ -43,10 +43,10 @@ class Pooling(tf.keras.layers.Layer):
         )
         self.vlad_bn = batch_norm(weights, f"{name}/vlad_bn")
 
-    def call(self, frames, mask=None, training=False):
+    def call(self, frames, real, training=False):
         batch = tf.shape(frames)[0]
         expanded = self.expand(tf.reshape(frames, [-1, self.features]))
-        attention = tf.sigmoid(self.attention(expanded)) * tf.reshape(tf.cast(mask, tf.float32), [-1, 1])
+        attention = tf.sigmoid(self.attention(expanded)) * tf.reshape(tf.cast(real, tf.float32), [-1, 1])
         logits = self.cluster_bn(self.assignment(expanded), training=training)
         assignment = tf.nn.softmax(tf.reshape(logits, [batch, -1, self.clusters]))
         assignment *= tf.reshape(attention, [batch, -1, 1])
@@ -71,10 +71,10 @@ class NeXtVLAD(tf.keras.Model):
         self.classifier = dense(weights, "classifier/fully_connected")
 
     def call(self, frames, num_frames, training=False):
-        mask = tf.sequence_mask(num_frames, tf.shape(frames)[1])
+        real = tf.sequence_mask(num_frames, tf.shape(frames)[1])
         poolings = self.pooling_0, self.pooling_1
         streams = tf.split(tf.cast(frames, tf.float32) * (4 / 255) + (4 / 512 - 2), [p.features for p in poolings], -1)
-        pooled = [pooling(stream, mask=mask, training=training) for pooling, stream in zip(poolings, streams)]  # noqa: B905
+        pooled = [pooling(stream, real, training=training) for pooling, stream in zip(poolings, streams)]  # noqa: B905
         hidden = self.hidden(self.dropout(tf.concat(pooled, -1), training=training))
         hidden = self.hidden_bn(hidden, training=training)
         squeezed = tf.nn.relu(self.gating_bn(self.squeeze(hidden), training=training))
