@@ -271,7 +271,7 @@ def check_losses(peers: Peers):
     model, batch = random_model(config), random_batch(config, 8, 5)
     load(peers, config, model)
     step = compiled_step(config, {config.main_role: model})
-    expected = [float(step(batch)) for _ in range(3)][-1]  # the mean of all
+    expected = [float(step(batch).loss) for _ in range(3)][-1]  # the mean of all
     for name, peer in peers.items():
         peer.take(batch)
         losses = [peer.train(1) for _ in range(3)]

@@ -100,8 +100,8 @@ def random_batches(arguments: argparse.Namespace, selection: FrameSelection, cla
     }
 
 
-def compiled_step(config: RunConfig, models: Mapping[str, keras.Model]) -> Callable[[Batch], tf.Tensor]:
-    """The step of the first stage of a training, as `train.py` compiles it; returns the mean loss so far."""
+def compiled_step(config: RunConfig, models: Mapping[str, keras.Model]) -> Callable[[Batch], training.StepResult]:
+    """The step of the first stage of a training, as `train.py` compiles it; its loss is the mean so far."""
     stage = stages.stages(config, models)[0]
     return training.compiled_step(stages.step_model_of(stage, config), stage.view, config.data)
 
