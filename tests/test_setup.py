@@ -2,12 +2,15 @@
 
 import importlib
 import inspect
+import pathlib
 import runpy
 import sys
+from collections.abc import Mapping
 from unittest import mock
 
 import pytest
 
+from tests.deployment.lite_environment import LEFT_OUT
 from tests.test_architecture import COMMANDS, PACKAGE, ROOT, imported_names, package_files, parse
 
 # Where the name to import is not the name to install.
@@ -42,11 +45,15 @@ def arguments():
 @pytest.fixture(scope="module")
 def imported() -> dict[str, set[str]]:
     """What each module imports, by the names to install."""
-    found = {}
-    for name, path in package_files().items():
-        tops = {each.partition(".")[0] for each in imported_names(parse(path))} - sys.stdlib_module_names - {PACKAGE}
-        found[name] = {DISTRIBUTIONS.get(top, top) for top in tops}
-    return found
+    files = package_files()
+    tops = zip(files, imported_by(files), strict=True)
+    return {name: {DISTRIBUTIONS.get(top, top) for top in of_module} for name, of_module in tops}
+
+
+def imported_by(files: Mapping[str, pathlib.Path]) -> list[set[str]]:
+    """What each module imports, by the names to import."""
+    names = ({each.partition(".")[0] for each in imported_names(parse(path))} for path in files.values())
+    return [tops - sys.stdlib_module_names - {PACKAGE} for tops in names]
 
 
 def test_dependencies_are_what_the_package_imports(arguments, imported):
@@ -62,6 +69,19 @@ def test_dependencies_are_what_the_package_imports(arguments, imported):
 def test_only_these_modules_need_the_extra(arguments, imported, group):
     extra = {requirement.partition(">")[0] for requirement in arguments["extras_require"][group]}
     assert {name for name, tops in imported.items() if extra & tops} == OPTIONAL[group]
+
+
+def test_the_environment_without_tensorflow(arguments):
+    """Its file is the extra, whose packages are all those of the package that the file's test runs with."""
+    lines = (ROOT / "requirements-serve-lite.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == arguments["extras_require"]["serve-lite"]
+    others = [arguments["install_requires"], *arguments["extras_require"].values()]
+    left_out = {each.partition(">")[0] for group in others for each in group} - {
+        each.partition(">")[0] for each in arguments["extras_require"]["serve-lite"]
+    }
+    assert {"tensorflow", "keras", "h5py", "tensorboard"} <= left_out
+    names = {name for name in set.union(*imported_by(package_files())) if DISTRIBUTIONS.get(name, name) in left_out}
+    assert names == set(LEFT_OUT)
 
 
 def test_every_dependency_has_a_tested_range(arguments):

@@ -4,13 +4,12 @@ import csv
 import dataclasses
 import pathlib
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from tests.deployment.exports import CLASSES, K, frames_of, videos
+from tests.deployment.lite_environment import run_lite
 from tests.deployment.onnx_exports import expected, write_export
 from tests.helpers import write_records
 from yt8m_distill.cli.flags import parse
@@ -22,7 +21,6 @@ from yt8m_distill.deployment.manifest import ExportedFile, read_manifest
 from yt8m_distill.errors import UserError
 from yt8m_distill.inference import main
 
-ROOT = pathlib.Path(__file__).parents[2]
 BOTH = ("float32", "int8")
 
 
@@ -116,24 +114,32 @@ def test_flags_of_the_service_that_make_no_sense_together(flags, message):
         parse(ServeConfig, ["serve", "--model_dir=x", *flags])
 
 
-WITHOUT_TENSORFLOW = """
+PREDICTS_AND_SERVES = """
 import sys
-for name in ("tensorflow", "keras", "h5py"):
-    sys.modules[name] = None  # importing it is an error
+import numpy as np
+import yt8m_distill
 from yt8m_distill.config.deployment import ServeConfig
 from yt8m_distill.inference import main
-from yt8m_distill.serving import app, connections, server, parser_process
+from yt8m_distill.serving import app, connections, parser_process, server
 assert main(["inference.py", *sys.argv[2:]]) == 0
 server.load(ServeConfig(sys.argv[1]))
+assert yt8m_distill.load(sys.argv[1]).predict(np.zeros((1, 4, 8), np.uint8)).shape == (1, 5)
 """
 
 
 def test_exports_predict_and_are_served_without_tensorflow(tmp_path, data):
     folder = write_export(tmp_path / "export")
-    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, str(folder), *flags_of(folder, data)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    result = run_lite(PREDICTS_AND_SERVES, str(folder), *flags_of(folder, data))
     assert result.returncode == 0, result.stderr
     check_predictions(tmp_path / "predictions.csv", "float32")
+
+
+def test_what_needs_tensorflow_says_so(tmp_path):
+    main_of = "import sys; from yt8m_distill.flops import main; sys.exit(main(['flops', '--model=NeXtVLAD']))"
+    result = run_lite(main_of)
+    assert result.returncode == 2
+    assert "needs keras, which is not installed" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_damaged_file_is_not_loaded(tmp_path, data, capsys):

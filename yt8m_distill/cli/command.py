@@ -13,6 +13,8 @@ from yt8m_distill.errors import Interrupted, LostWorker, TooManyBadRecords, User
 from yt8m_distill.files.atomic import is_full_disk
 from yt8m_distill.files.untrusted import in_short, in_words
 
+_NOT_IN_SERVE_LITE = ("tensorflow", "keras", "h5py", "tensorboard")  # what an environment of that extra lacks
+
 
 def command(kind: type[Settings]) -> Callable[[Callable[[Any], int | None]], Callable[..., int]]:
     """A decorator that makes the main of a command out of a function of its configuration.
@@ -73,6 +75,11 @@ def _run(kind: type[Settings], function: Callable[[Any], int | None], argv: Sequ
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _NOT_IN_SERVE_LITE:
+            raise
+        print(f"Error: {_without(error.name)}", file=sys.stderr)
+        return 2
     except (Interrupted, LostWorker, TooManyBadRecords) as error:
         print(f"{error}", file=sys.stderr)
         return 1
@@ -85,6 +92,13 @@ def _run(kind: type[Settings], function: Callable[[Any], int | None], argv: Sequ
             raise
         print(f"Error: {text}", file=sys.stderr)
         return 1
+
+
+def _without(package: str) -> str:
+    return (
+        f"this needs {package}, which is not installed: pip install yt8m_distill brings it. Without it exports to ONNX "
+        "and LiteRT are served, and predict by inference.py --export_dir."
+    )
 
 
 def _in_a_sentence(error: Exception) -> str | None:

@@ -69,7 +69,7 @@ def film_features(manifest: Manifest, config: ServeConfig) -> Any:
         from yt8m_distill.serving.films import load_features
 
         return load_features(manifest, config)
-    except UserError as error:
+    except (UserError, ModuleNotFoundError) as error:  # their networks need TensorFlow
         if config.films.wanted:
             raise UserError(f"films cannot be taken: {error}") from error
         log.warning("Films are not taken: %s", error)
