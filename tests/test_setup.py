@@ -30,7 +30,10 @@ OPTIONAL = {
     "hub": {"deployment.hub"},
     "beam": {"prediction.beam", "prediction.beam_source", "video.beam"},
     "export": {"deployment.int8", "deployment.onnx", "deployment.runners", "video.backbones.model_file"},
-    "serve": {f"serving.{name}" for name in ("answers", "app", "connections", "films", "metrics", "receiving")},
+    "serve": {
+        f"serving.{name}"
+        for name in ("answers", "app", "asking", "connections", "films", "metrics", "page", "receiving")
+    },
     "video": {f"video.{name}" for name in ("containers", "films", "packets", "sound")},
 }
 
