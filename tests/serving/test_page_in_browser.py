@@ -1,16 +1,22 @@
-"""The page in a browser: by keyboard, with records and with answers that fail. Skipped where there is no browser."""
+"""The page in a browser: by keyboard, with records, a film and bad files. Skipped where there is no browser."""
 
+import contextlib
 import dataclasses
 import shutil
+import types
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.deployment.exports import K
 from tests.helpers import sequence_example
 from tests.serving.services import MANIFEST, mean_bytes, running
+from tests.video.made_films import write_film
+from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.deployment import ServeConfig
-from yt8m_distill.deployment.manifest import Cost
+from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.deployment.manifest import Cost, Manifest
 from yt8m_distill.serving.app import create_app
 
 pytestmark = pytest.mark.slow
@@ -32,21 +38,28 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def page(browser):
+@contextlib.contextmanager
+def page_of(browser, manifest, features=None):
     """The page of a service, loaded; whatever the browser complains of, or asks elsewhere, is an error."""
-    config = ServeConfig("", parsers=1)
-    with running(create_app(SEVERAL, mean_bytes, config), config) as port:
+    config, classes = ServeConfig("", parsers=1), manifest.data.num_classes
+    app = create_app(manifest, lambda *inputs: mean_bytes(*inputs)[:, :classes], config, features=features)
+    with running(app, config) as port:
         address = f"http://127.0.0.1:{port}/"
         page, complaints, asked = browser.new_page(color_scheme="dark"), [], []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         page.goto(address)
-        page.locator("#model", has_text="NeXtVLAD").wait_for()
+        page.locator("#model", has_text=manifest.model).wait_for()
         yield page
         page.close()
         assert complaints == []
-        assert all(url.startswith((address, "data:,")) for url in asked), asked
+        assert all(url.startswith((address, "data:,", f"blob:{address}")) for url in asked), asked
+
+
+@pytest.fixture
+def page(browser):
+    with page_of(browser, SEVERAL) as page:
+        yield page
 
 
 @pytest.fixture
@@ -95,3 +108,34 @@ def test_what_the_service_refuses_is_told(page, tmp_path):
     film.write_bytes(b"a film")
     page.set_input_files("#file", film)
     page.get_by_role("alert").filter(has_text="the service takes no films").wait_for()
+
+
+class Network:
+    """An image network: the first bytes of each image."""
+
+    image_size, crop, batch_size, size = (4, 4), 0.0, 4, 8
+
+    def __call__(self, images):
+        return np.array([image.ravel()[: self.size] for image in images], np.float32)
+
+
+def test_a_film_and_its_pictures(browser, tmp_path):
+    film = write_film(tmp_path, name="a.mp4", frames=60, rate=10)
+    spec = DatasetSpec("mine", "id", ("fake",), (8,), 3, 300, extraction="x")
+    manifest = Manifest("NetVLAD", "student", None, spec, FrameSelection(3), 3, 3, None, (), numbers=(1, 3))
+    features = types.SimpleNamespace(
+        recipe=types.SimpleNamespace(frames_per_second=1.0, max_frames=300),
+        backbone=Network(),
+        audio=None,
+        quantizer=types.SimpleNamespace(frames=lambda film: {"fake": film.images.astype(np.uint8)}),
+    )
+    with page_of(browser, manifest, features) as page:
+        page.set_input_files("#file", film)
+        page.locator(".pictures canvas").nth(2).wait_for()
+        assert page.locator(".pictures").inner_text().split() == ["1.0", "s", "3.0", "s", "5.0", "s"]
+        page.select_option("#frames", "1")
+        page.get_by_role("button", name="Predict").click()
+        page.locator("#status", has_text="1 video, 1 frame of each").wait_for()
+        page.get_by_role("img", name="Frame at 3.0 seconds").wait_for()
+        assert page.locator(".pictures canvas").count() == 1
+        assert page.get_by_role("img", name="Time line: 1 frame of 6.0 seconds, at seconds: 3.0").count() == 1
