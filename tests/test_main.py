@@ -1,5 +1,6 @@
 """All commands under one name, and --version: without TensorFlow, and with the arguments that each command has."""
 
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -19,6 +20,15 @@ def test_all_commands_are_listed_with_a_line_each(capsys):
         rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
         assert [name for name, _ in rows] == [name.replace("_", "-") for name in __main__.COMMANDS]
         assert min(len(line.split()) for _, line in rows) > 3
+
+
+def test_a_reader_may_have_enough():
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "yt8m_distill", "--help"]
+    result = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_a_command_has_the_arguments_behind_its_name(capsys):

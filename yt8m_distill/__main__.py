@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         use_utf8()
     name, *arguments = [*(sys.argv if argv is None else argv)[1:]] or ["--help"]
     if name in ("--help", "-h", "help"):
-        print(_listing())
+        _print_where_read(_listing())
     elif name == "--version":
         print(versions())
     elif name.replace("-", "_") in COMMANDS:
@@ -57,6 +58,14 @@ def _listing() -> str:
     rows = [f"  {_shown(command):{width}}  {summary(_module(command))}" for command in COMMANDS]
     head = "usage: yt8m COMMAND [--flag=value ...]\n\nVideo classification with fewer frames. Commands:\n"
     return "\n".join([head, *rows, "\nyt8m COMMAND --help lists the flags of a command; --version works everywhere."])
+
+
+def _print_where_read(text: str):
+    """Prints a text of which `| head` may want only a part."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
 
 
 def _unknown(name: str) -> str:
