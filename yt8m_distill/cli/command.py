@@ -94,7 +94,7 @@ def _run(kind: type[Settings], function: Callable[[Any], int | None], argv: Sequ
         return 1
 
 
-def _without(package: str) -> str:
+def _without(package: str | None) -> str:
     return (
         f"this needs {package}, which is not installed: pip install yt8m_distill brings it. Without it exports to ONNX "
         "and LiteRT are served, and predict by inference.py --export_dir."
