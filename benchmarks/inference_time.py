@@ -62,7 +62,7 @@ from yt8m_distill.deployment import int8, onnx, runners
 from yt8m_distill.deployment.exported_model import Network
 from yt8m_distill.devices.precision import has_units
 from yt8m_distill.models import NeXtVLAD
-from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.prediction.predict import SMALL_BATCH, prediction_function
 from yt8m_distill.prediction.submission import PredictionsWriter
 from yt8m_distill.runs import loading
 
@@ -157,9 +157,9 @@ class Inference:
 def report_end_to_end(arguments: argparse.Namespace, folder: pathlib.Path, models: Mapping[str, Any]):
     """Records to CSV by precision and frames."""
     videos = full_size_videos(folder, arguments.videos, arguments.frames, arguments.times)
-    tasks = {}
+    tasks, small = {}, arguments.batch_size <= SMALL_BATCH
     for precision, trained in models.items():
-        predict = prediction_function(trained.model)
+        predict = prediction_function(trained.model, small_batches=small)
         for name, view in views(arguments).items():
             tasks[f"{name}, {precision}"] = Inference(
                 predict, videos, view, arguments.batch_size, folder / "predictions.csv"
@@ -177,9 +177,12 @@ def report_end_to_end(arguments: argparse.Namespace, folder: pathlib.Path, model
 def report_engines(arguments: argparse.Namespace, folder: pathlib.Path, trained: Any):
     """Records to CSV by Keras and by exported files, students only."""
     videos = full_size_videos(folder, arguments.videos, arguments.frames, arguments.times)
-    rows = []
+    rows, small = [], arguments.batch_size <= SMALL_BATCH
     for k in map(int, arguments.students.split(",")):
-        predicts = {"Keras": prediction_function(trained.model), **onnx_predictions(trained, k, folder)}
+        predicts = {
+            "Keras": prediction_function(trained.model, small_batches=small),
+            **onnx_predictions(trained, k, folder),
+        }
         tasks = {
             name: Inference(predict, videos, View(FrameSelection(k)), arguments.batch_size, folder / "predictions.csv")
             for name, predict in predicts.items()
@@ -208,9 +211,9 @@ def predict_frames(predict: Callable, batch: Mapping[str, Any]) -> np.ndarray:
 
 def report_products(arguments: argparse.Namespace, models: Mapping[str, Any]):
     """The model on one batch, and the matrix products of the same shapes."""
-    rows = []
+    rows, small = [], arguments.batch_size <= SMALL_BATCH
     for precision, trained in models.items():
-        predict = prediction_function(trained.model)
+        predict = prediction_function(trained.model, small_batches=small)
         for name, view in views(arguments).items():
             frames = view.selection.k or arguments.frames
             measured = measure_in_turn(

@@ -124,7 +124,7 @@ def report_inference(arguments: argparse.Namespace, folder: pathlib.Path, peers:
     measured, shares = {}, []
     for frames in arguments.frames:
         network = Network(model, config.data, FrameSelection(frames))
-        predicts = {OURS: prediction_function(model), **exported(network, folder, arguments.parts)}
+        predicts = {OURS: prediction_function(model, small_batches=True), **exported(network, folder, arguments.parts)}
         for videos in arguments.batches:
             batch = random_batch(config, videos, frames)
             check_predictions(predicts, peers, batch)

@@ -185,7 +185,7 @@ def _trained(path: pathlib.Path, role: str | None, student_frames: int | None) -
         selection = trained.selection_for(asked)
         data, beside = trained.config.data, trained.run_path / VOCABULARY_FILE
         names = _names(beside, data.num_classes) if beside.is_file() else None
-    predict, seed = prediction_function(trained.model), trained.config.learning.seed
+    predict, seed = prediction_function(trained.model, small_batches=True), trained.config.learning.seed
     return Predictor(data, selection, trained.role, trained.source, names, seed, _predict=predict)
 
 

@@ -18,7 +18,7 @@ from yt8m_distill.evaluation.evaluate import evaluate
 from yt8m_distill.evaluation.results import metrics_file, write_metrics, write_per_class
 from yt8m_distill.files.lock import lock_files
 from yt8m_distill.metrics import EvaluationMetrics
-from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.prediction.predict import SMALL_BATCH, prediction_function
 from yt8m_distill.runs import checkpoints, loading
 from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.inputs import evaluation_videos, level_of
@@ -67,7 +67,7 @@ def _evaluate_once(config: EvalConfig, trained: TrainedModel, videos: VideoFiles
     expected = videos.estimated_videos() // 2
     metrics = EvaluationMetrics(videos.spec.num_classes, full_map=config.full_map, expected_examples=expected)
     result = evaluate(
-        prediction_function(trained.model, config.xla),
+        prediction_function(trained.model, config.xla, small_batches=config.batch_size <= SMALL_BATCH),
         videos,
         selection,
         metrics,

@@ -125,6 +125,11 @@ class MixNeXtVLAD(VideoModel):
         """The branches, each a model that can be used by itself."""
         return [getattr(self, f"branch_{index}") for index in range(self.model_args["branches"])]
 
+    @property
+    def video_kernels(self) -> list[keras.Variable]:
+        """Those of the branches."""
+        return [kernel for branch in self.branches for kernel in branch.video_kernels]
+
     def branch_model(self, index: int) -> NeXtVLAD:
         if not 0 <= index < len(self.branches):
             raise UserError(f"branch={index}: the model has the branches 0 to {len(self.branches) - 1}.")

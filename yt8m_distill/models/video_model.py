@@ -132,6 +132,11 @@ class VideoModel(keras.Model, abc.ABC):
         classifier = {id(variable) for variable in self.classifier.variables}
         return [variable for variable in self.trainable_variables if id(variable) not in classifier]
 
+    @property
+    def video_kernels(self) -> list[keras.Variable]:
+        """Large matrices that multiply one vector of each video, so that a few videos take as long as reading them."""
+        return []
+
     @classmethod
     def args_for_frames(cls, frames: int) -> dict[str, Any]:
         """The model arguments that follow from the number of frames that the model gets."""

@@ -16,6 +16,11 @@ class VLADModel(VideoModel):
         """The pooling layer of each feature."""
         return [getattr(self, f"pooling_{stream}") for stream in range(len(self.feature_sizes))]
 
+    @property
+    def video_kernels(self) -> list:
+        """The matrix of the hidden layer, which has most of the weights."""
+        return [self.hidden.kernel]
+
     def pooled(self, frames: Any, mask: Any, training: bool, intermediates: dict[str, Any] | None) -> Any:
         """The frames of all features pooled, side by side: (batch, sum of the poolings' dims)."""
         pooled = []

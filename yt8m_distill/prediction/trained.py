@@ -3,13 +3,13 @@
 import contextlib
 import functools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from yt8m_distill.config.inference import InferenceConfig
 from yt8m_distill.devices.precision import warn_where_slow
 from yt8m_distill.plugins.loading import load_plugins
 from yt8m_distill.prediction.opened_model import OpenedModel, Predict, Travel
-from yt8m_distill.prediction.predict import prediction_function
+from yt8m_distill.prediction.predict import SMALL_BATCH, prediction_function
 from yt8m_distill.runs import loading, packing
 from yt8m_distill.runs.requests import check_selection
 from yt8m_distill.runs.trained_model import TrainedModel
@@ -21,11 +21,12 @@ def opened_keras(config: InferenceConfig, trained: TrainedModel) -> OpenedModel:
     Raises:
         UserError: frames that the model cannot see.
     """
+    options = {"xla": config.xla, "small_batches": config.batch_size <= SMALL_BATCH}
     load_packed = functools.partial(
-        _load_packed_predict, precision=config.precision, xla=config.xla, plugins=config.plugins
+        _load_packed_predict, precision=config.precision, plugins=config.plugins, options=options
     )
     return OpenedModel(
-        load=functools.cache(lambda: prediction_function(trained.model, config.xla)),
+        load=functools.cache(lambda: prediction_function(trained.model, **options)),
         spec=trained.config.data,
         selection=trained.selection_for(config.selection),
         role=trained.role,
@@ -40,12 +41,12 @@ def opened_keras(config: InferenceConfig, trained: TrainedModel) -> OpenedModel:
     )
 
 
-def _load_packed_predict(path: str, *, precision: str, xla: bool, plugins: Sequence[str]) -> Predict:
+def _load_packed_predict(path: str, *, precision: str, plugins: Sequence[str], options: Mapping[str, bool]) -> Predict:
     """The predictions of a packed model, in a process of its own."""
     load_plugins(plugins)
     with tempfile.TemporaryDirectory() as folder:
         packing.unpack(path, folder)
-        return prediction_function(loading.load(folder, precision=precision).model, xla)
+        return prediction_function(loading.load(folder, precision=precision).model, **options)
 
 
 @contextlib.contextmanager
