@@ -7,6 +7,7 @@ import keras
 
 from yt8m_distill.config.training import Learning
 from yt8m_distill.errors import UserError
+from yt8m_distill.training.fused_adam import FusedAdam, FusedAdamW
 
 WARMUP_PART = 20  # of all steps one in so many, where the number is not given
 
@@ -77,6 +78,8 @@ def make_optimizer(learning: Learning, total_steps: int | None = None) -> keras.
         options["weight_decay"] = learning.weight_decay
     if learning.ema_momentum is not None:
         options |= {"use_ema": True, "ema_momentum": learning.ema_momentum}
+    fused = {keras.optimizers.Adam: FusedAdam, keras.optimizers.AdamW: FusedAdamW}
+    optimizer_class = fused.get(optimizer_class, optimizer_class)
     optimizer = optimizer_class(learning_rate=learning_rate_schedule(learning, total_steps), **options)
     # Small gradients underflow in float16: losses are scaled, and steps that overflow are skipped.
     return keras.optimizers.LossScaleOptimizer(optimizer) if learning.precision == "float16" else optimizer
