@@ -1,6 +1,5 @@
 """NeXtVLAD against the authors' code: forward pass and one training step."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +8,7 @@ from tests.helpers import load_case
 from tests.models.reference import FEATURE_SIZES, cross_entropy, load_case_weights, originals_of_variables
 from yt8m_distill.errors import UserError
 from yt8m_distill.models import NeXtVLAD
+from yt8m_distill.training.fused_adam import FusedAdam
 
 SIZES = {"clusters": 8, "groups": 4, "hidden_size": 16, "expansion": 2, "gating_reduction": 4}
 
@@ -52,7 +52,7 @@ def training_step():
         label_loss = cross_entropy(outputs["predictions"], case["labels"], 1e-8)
         loss = label_loss + tf.add_n(model.losses)
     gradients = dict(zip(by_name, tape.gradient(loss, list(by_name.values())), strict=True))
-    optimizer = keras.optimizers.Adam(float(case["hp.learning_rate"]), epsilon=1e-8, clipnorm=1.0)
+    optimizer = FusedAdam(float(case["hp.learning_rate"]), epsilon=1e-8, clipnorm=1.0)
     # Keras's `clipnorm` clips each variable by its own norm, as the original does.
     variables = {id(variable.value): variable for variable in model.trainable_variables}
     optimizer.apply(list(gradients.values()), [variables[id(value)] for value in by_name.values()])
