@@ -35,6 +35,7 @@ class _FusedUpdate:
             beta2=beta_2,
             epsilon=tf.constant(self.epsilon, dtype),
             grad=tf.cast(tf.convert_to_tensor(gradient), dtype),
+            use_locking=True,  # nothing reads values half of which are new
         )
 
 
