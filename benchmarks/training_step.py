@@ -1,6 +1,6 @@
 """What does a training step cost beyond the passes that it cannot do without?
 
-    python benchmarks/training_step.py                                   # about 2 minutes, 7 GB of memory
+    python benchmarks/training_step.py                                   # about 2 minutes, 8 GB of memory
     python benchmarks/training_step.py --batch_size=16 --repetitions=3   # a quick look
 
 NeXtVLAD with the papers' settings on one batch of random frames, 300 a video, and the steps that `train.py` compiles.
@@ -40,6 +40,7 @@ from yt8m_distill.training import optimizers, stages
 from yt8m_distill.training import step as training
 
 FORWARD, ADAM, TEACHER = "teacher: forward pass", "bare Adam update", "teacher: training step"
+KERAS_ADAM = "bare update of Keras's Adam"
 STUDENT, SERIAL = "student: training step on labels", "serial distillation step"
 
 
@@ -74,7 +75,10 @@ def tasks_of(arguments: argparse.Namespace) -> dict[str, Callable[[], float]]:
     predict = prediction_function(models["teacher"])
     return {
         FORWARD: lambda: len(predict(batches["teacher"])),
-        ADAM: adam_update(configs["teacher"], models["teacher"]),
+        ADAM: adam_update(
+            configs["teacher"], models["teacher"], optimizers.make_optimizer(configs["teacher"].learning)
+        ),
+        KERAS_ADAM: adam_update(configs["teacher"], models["teacher"], keras.optimizers.Adam(epsilon=1e-8)),
         TEACHER: training_step(configs["teacher"], models, batches["teacher"]),
         STUDENT: training_step(configs["student"], models, batches["student"]),
         SERIAL: training_step(configs["serial"], models, batches["serial"]),
@@ -117,9 +121,8 @@ def training_step(config: RunConfig, models: Mapping[str, keras.Model], batch: B
     return run
 
 
-def adam_update(config: RunConfig, model: keras.Model) -> Callable[[], float]:
+def adam_update(config: RunConfig, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Callable[[], float]:
     """The optimizer's update of all variables with gradients that are there; they are 0, which costs the same."""
-    optimizer = optimizers.make_optimizer(config.learning)
     variables = model.trainable_variables
     optimizer.build(variables)
     gradients = [tf.zeros(variable.shape) for variable in variables]
@@ -133,10 +136,11 @@ def adam_update(config: RunConfig, model: keras.Model) -> Callable[[], float]:
 
 
 def report(arguments: argparse.Namespace, measured: Mapping[str, Measured]):
-    """Times, and those two ratios."""
+    """Times, and those ratios."""
     print(f"\nBatch size {arguments.batch_size}, teacher {arguments.frames} frames, student {arguments.student_frames}")
     print_table(("", "s", "videos/s"), [(n, f"{m.median:.2f}", f"{m.rate:.0f}") for n, m in measured.items()])
     ratios = {
+        "Keras's Adam update / Adam update": lambda s: s[KERAS_ADAM] / s[ADAM],
         "(teacher's training step - Adam update) / forward pass": lambda s: (s[TEACHER] - s[ADAM]) / s[FORWARD],
         "serial distillation step / (teacher's forward pass + student's training step)": lambda s: (
             s[SERIAL] / (s[FORWARD] + s[STUDENT])

@@ -67,9 +67,9 @@ def test_inference_time(run):
 
 def test_training_step(run):
     times, ratios = run("training_step", "--batch_size=3", "--frames=8", "--student_frames=3", TINY_MODEL)
-    assert len(times) == 5
+    assert len(times) == 6
     assert all(videos > 0 for _, videos in times.values())
-    assert len(ratios) == 2
+    assert len(ratios) == 3
 
 
 def test_peers(run):
