@@ -19,6 +19,9 @@ Measured (2 cores of a server of 2021 with AVX2, in a virtual machine; TensorFlo
 
 (teacher's training step - Adam update) / forward pass: 3.04;
 serial distillation step / (teacher's forward pass + student's training step): 0.99.
+
+That was with Keras's Adam. Processor seconds on one core with AVX-512, batch size 80, 30 frames: Keras's update 0.37,
+that in one pass 0.12; the whole step 1.60 and 1.36.
 """
 
 import argparse
