@@ -100,8 +100,8 @@ def test_wrong_files_are_refused_by_name(text, message):
         (lambda: Checkpointing(keep=0), "at least 1"),
         (lambda: EvalConfig("x", which="both"), "which must be one of student, teacher, not both"),
         (lambda: EvalConfig("x", batch_size=0), "at least 1"),
-        (lambda: InferenceConfig("x.csv"), "either train_dir or input_model_tgz"),
-        (lambda: InferenceConfig("x.csv", "run", "model.tgz"), "either train_dir or input_model_tgz"),
+        (lambda: InferenceConfig("x.csv"), "just one of train_dir, input_model_tgz and export_dir"),
+        (lambda: InferenceConfig("x.csv", "run", "model.tgz"), "just one of train_dir, input_model_tgz and export_dir"),
         (
             lambda: dataclasses.replace(CONFIG, teacher_dir="t", training_mode="parallel"),
             "teacher_dir goes with training_mode=serial",

@@ -115,7 +115,7 @@ def test_recipes_of_the_package_are_found_from_any_folder(tmp_path, monkeypatch)
 
 
 def test_a_file_that_is_not_there():
-    with pytest.raises(UserError, match=r"--recipe_file=nowhere\.toml is not a file"):
+    with pytest.raises(UserError, match=r"--recipe_file=nowhere\.toml is not a file; recipes/audioset_student"):
         parse(TrainCommand, ["train.py", "--recipe_file=nowhere.toml"])
 
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.helpers import learnable_videos, rated_video, write_records
 from yt8m_distill import data
@@ -95,10 +96,13 @@ def test_rated_segments_have_weights(tmp_path):
     ("options", "message"),
     [
         ({"teacher_frames": None}, "teacher_frames or student_frames must be given"),
-        ({"teacher_frames": "every"}, "must be 'all', None, or a number"),
+        ({"teacher_frames": "every"}, "must be 'all', None, or, instead"),
         ({"teacher_frames": 5, "max_frames": 6}, "instead of max_frames"),
+        ({"teacher_frames": 0}, "max_frames, at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"frame_sampling": "last"}, "does nothing without student_frames"),
-        ({"student_frames": 0}, "at least 1"),
+        ({"student_frames": 0}, "^student_frames must be at least 1"),
+        ({"student_frames": "3"}, "^student_frames must be a whole number, not '3'"),
         ({"student_frames": 2, "frame_sampling": "some"}, "must be one of uniform"),
         ({"level": "segment"}, "^pattern: none of the first videos has rated segments"),
     ],
@@ -116,3 +120,13 @@ def test_no_files_are_named_by_the_argument(tmp_path):
 def test_sizes_that_are_missing_are_named_by_the_argument(pattern):
     with pytest.raises(UserError, match="of your own size needs feature_names and feature_sizes"):
         data.detect(pattern)
+
+
+def test_a_name_alone_is_not_taken_for_its_letters(pattern):
+    with pytest.raises(UserError, match=r"^feature_names must be a tuple, such as \('rgb',\), not 'rgb'"):
+        data.detect(pattern, feature_names="rgb")
+
+
+def test_what_is_found_on_the_way_is_named_by_the_argument(pattern):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"; num_classes sets .* skip_bad_records=True leaves"):
+        list(data.dataset(pattern, **{**TINY, "num_classes": 2}))

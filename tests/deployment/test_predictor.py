@@ -129,6 +129,7 @@ def test_models_of_records_of_other_levels(tmp_path):
         (np.full((2, 3, 8), np.nan), {}, "video 0: a value is not finite"),
         (np.full((2, 3, 8), 256), {}, "bytes, from 0 to 255"),
         (np.zeros((2, 3, 8), np.uint8), {"num_frames": [1, 4]}, "num_frames must be one whole number"),
+        (np.zeros((2, 3, 8), np.uint8), {"batch_size": 0}, "batch_size must be at least 1"),
         (np.zeros((2, 3, 8), np.uint8), {"ids": ["a"]}, "ids must be one for each of 2 videos"),
     ],
 )
@@ -152,6 +153,11 @@ def test_what_is_no_model(run, tmp_path):
         yt8m_distill.load(run[0], role="both")
     with pytest.raises(UserError, match="has no teacher"):
         yt8m_distill.load(run[0], role="teacher")
+    with pytest.raises(UserError, match=r"^student_frames must be at least 1"):
+        yt8m_distill.load(run[0], student_frames=0)
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(UserError, match=r"keras\.models\.load_model\("):
+        yt8m_distill.load(tmp_path / "model.keras")
     path = write_records(tmp_path / "records", [b"none"])
     with pytest.raises(UserError, match="records"):
         yt8m_distill.load(path)

@@ -76,6 +76,15 @@ def test_fit_refuses_a_student_that_would_see_all_frames(missing):
         trainer.fit(tf.data.Dataset.from_tensors(data), verbose=0)
 
 
+def test_after_a_refused_batch_fit_takes_a_right_one():
+    trainer = distiller()
+    trainer.compile(optimizer="adam", metrics=[GlobalAveragePrecision()])
+    with pytest.raises(UserError, match="the student would see all frames"):
+        trainer.fit(tf.data.Dataset.from_tensors(without_indices(batch())), verbose=0)
+    history = trainer.fit(tf.data.Dataset.from_tensors(batch()), verbose=0).history
+    assert {"pred", "GAP@20"} <= history.keys()
+
+
 def test_a_student_on_labels_alone_or_with_stored_outputs_needs_no_indices():
     inputs, labels = without_indices(batch())
     alone = distiller(losses=["ce"])

@@ -235,7 +235,7 @@ def test_an_evaluation_that_is_missing_is_made_up_for(data, finished):
     ("arguments", "message"),
     [
         ([], "--experiment is required: table1"),
-        (["--experiment=table9"], "--experiment=table9 is not a file"),
+        (["--experiment=table9"], "--experiment=table9 is not a file; known are table1, "),
         (["--experiment=table1", "--training_mode=serial"], "--training_mode is what table1 varies"),
         (["--experiment=table2", "--train_fraction=0.5"], "--train_fraction is what table2 varies"),
         (["--experiment=table1", "--eval_data_pattern=x", "--seeds=one"], "--seeds must be a whole number or a list"),

@@ -173,6 +173,10 @@ class SpecOverrides(Settings):
         if segment_labels or frame_features is not None:
             object.__setattr__(self, "level", SEGMENT if segment_labels else FRAME if frame_features else VIDEO)
         self.check_settings()
+        if isinstance(self.feature_names, str):  # whose letters would be taken for names
+            raise self.error(
+                "{feature_names} must be a tuple, such as {}, not {!r}.", (self.feature_names,), self.feature_names
+            )
         if self.feature_sizes is None:
             return
         if self.feature_names is None:

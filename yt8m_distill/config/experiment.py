@@ -172,7 +172,8 @@ def _of_run_file(
     path: str, shared: Mapping[str, Any], frames: tuple[int, ...], seeds: tuple[int, ...] | None
 ) -> dict[str, Any]:
     """The fields of the experiment of a file, whose settings are overruled by what is given on the command line."""
-    content = read_run_file(path, {name: flag for name, flag in settings_of(TrainConfig).items() if name in _SHARED})
+    rules = {name: flag for name, flag in settings_of(TrainConfig).items() if name in _SHARED}
+    content = read_run_file(path, rules, NAMES)
     frames = frames or content.frames or ()
     seeds = seeds if seeds is not None else content.seeds
     runs = tuple(

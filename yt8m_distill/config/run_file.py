@@ -64,24 +64,25 @@ class RunFile:
     runs: tuple[FileRun, ...]
 
 
-def read_run_file(path: str, rules: Mapping[str, Setting]) -> RunFile:
+def read_run_file(path: str, rules: Mapping[str, Setting], named: str) -> RunFile:
     """The runs that a file names.
 
     Args:
         path: of the TOML file.
         rules: the settings that it may have, by name.
+        named: what may be given in place of a file, for the message.
 
     Raises:
         UserError: naming the file and the place in it: not valid TOML, an unknown setting, a value of the wrong type.
     """
-    values = _toml(path, "experiment")
+    values = _toml(path, "experiment", f"known are {named}")
     _check_keys(values, KEYS, path)
     shared = _settings_of_runs(values.get("settings", {}), rules, f"{path}, settings")
     runs = values.get("runs")
     if not isinstance(runs, list) or not runs:
         raise UserError(f"{path}: at least one [[runs]] is needed.")
-    named = tuple(_run(run, rules, f"{path}, run {number}") for number, run in enumerate(runs, 1))
-    return RunFile(_numbers(values, "frames", path), _numbers(values, "seeds", path), shared, named)
+    checked = tuple(_run(run, rules, f"{path}, run {number}") for number, run in enumerate(runs, 1))
+    return RunFile(_numbers(values, "frames", path), _numbers(values, "seeds", path), shared, checked)
 
 
 def shipped_or_own(path: str) -> str:
@@ -106,14 +107,15 @@ def read_settings_file(path: str, rules: Mapping[str, Setting], flag: str) -> di
     Raises:
         UserError: as `read_run_file`.
     """
-    return _settings(_toml(path, flag), rules, path)
+    shipped = " and ".join(f"recipes/{file.name}" for file in sorted(_RECIPES.glob("*.toml")))
+    return _settings(_toml(path, flag, f"{shipped} are part of the package"), rules, path)
 
 
-def _toml(path: str, flag: str) -> dict[str, Any]:
+def _toml(path: str, flag: str, others: str) -> dict[str, Any]:
     from yt8m_distill.files import untrusted  # imports numpy, which --help does not need
 
     if not pathlib.Path(path).is_file():
-        raise UserError(f"--{flag}={path} is not a file.")
+        raise UserError(f"--{flag}={path} is not a file; {others}.")
     try:
         return tomllib.loads(untrusted.read_text(pathlib.Path(path)))
     except (tomllib.TOMLDecodeError, RecursionError) as error:

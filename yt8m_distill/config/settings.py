@@ -8,6 +8,7 @@ The checks, the flags of the commands, the settings that a run file may have and
 import dataclasses
 import functools
 import math
+import numbers
 import operator
 import reprlib
 import string
@@ -149,7 +150,7 @@ class Setting:
         try:
             return _TRUTH[str(value).lower()] if self.kind is bool else self.kind(str(value))
         except (ValueError, KeyError):
-            raise self.error("must be {}, not {}.", _KINDS[self.kind], reprlib.repr(value)) from None
+            raise self._kind_error(value) from None
 
     def check(self, value: Any):
         """Raises SettingError where a value, or one of several, is out of bounds or not among the choices."""
@@ -162,10 +163,16 @@ class Setting:
         for item in values:
             if self.choices and item not in self.choices:
                 raise self.error("must be one of {}, not {}.", ", ".join(self.choices), item)
+            if self.bounds and not isinstance(item, numbers.Integral if self.kind is int else numbers.Real):
+                raise self._kind_error(item)
             within = (math.isfinite(item) and _BOUNDS[word](item, bound) for word, bound in self.bounds.items())
             if not all(within):
                 bounds = " and ".join(f"{word.replace('_', ' ')} {bound}" for word, bound in self.bounds.items())
                 raise self.error("must be {}, not {}.", bounds, item)
+
+    def _kind_error(self, value: Any) -> SettingError:
+        several = "; several are separated by commas" if self.form is tuple else ""
+        return self.error("must be {}, not {}{}.", _KINDS[self.kind], reprlib.repr(value), several)
 
     def check_input(self, value: Any):
         """Raises UserError, in terms of the command line, where a path leads to nothing that could be read."""

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-import re
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from yt8m_distill.config.dataset import SEGMENT, VIDEO, DatasetSpec, SpecOverrides
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
+from yt8m_distill.config.python_arguments import named_as_arguments
 from yt8m_distill.data.batches import Batch, View, check_view
 from yt8m_distill.data.video_files import VideoFiles, check_segments, open_videos
 from yt8m_distill.errors import UserError
@@ -56,15 +57,14 @@ def dataset(
     Raises:
         UserError: no files, another format, frames that the files do not hold, or nobody's frames are asked for.
     """
-    selection = _selection(student_frames, student_stride, frame_sampling)
+    with named_as_arguments():
+        selection = _selection(student_frames, student_stride, frame_sampling)
+    if batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, not {batch_size}.")
     if teacher_frames is None and selection == ALL_FRAMES:
         raise UserError("teacher_frames or student_frames must be given: whose frames are they?")
     if teacher_frames not in (None, "all"):
-        if "max_frames" in data_format or isinstance(teacher_frames, str):
-            raise UserError(
-                f"teacher_frames={teacher_frames!r} must be 'all', None, or a number instead of max_frames."
-            )
-        data_format["max_frames"] = teacher_frames
+        data_format |= {"max_frames": _first_frames(teacher_frames, "max_frames" in data_format)}
     view = View(selection, with_all_frames=teacher_frames is not None and selection != ALL_FRAMES)
     videos = _opened(pattern, view, skip_bad_records, data_format)
     epochs = itertools.count() if shuffle else itertools.repeat(None)
@@ -90,13 +90,22 @@ def _dataset(
     inputs, targets = signature(view, videos.spec)
 
     def examples() -> Iterator[tuple[Any, ...]]:
-        for batch in batches():
-            yield {name: batch[name] for name in inputs}, *(batch[name] for name in targets)
+        with named_as_arguments():
+            for batch in batches():
+                yield {name: batch[name] for name in inputs}, *(batch[name] for name in targets)
 
     made = tf.data.Dataset.from_generator(examples, output_signature=(inputs, *targets.values())).prefetch(1)
     if videos.bad_records.skip or videos.spec.level == SEGMENT or videos.num_bytes > _MOST_COUNTED_BYTES:
         return made  # their number does not follow from that of the records, or these are not counted soon
     return made.apply(tf.data.experimental.assert_cardinality(math.ceil(videos.count_examples() / batch_size)))
+
+
+def _first_frames(teacher_frames: Any, limited: bool) -> int:
+    if limited or not isinstance(teacher_frames, numbers.Integral) or teacher_frames < 1:
+        raise UserError(
+            f"teacher_frames={teacher_frames!r} must be 'all', None, or, instead of max_frames, at least 1."
+        )
+    return int(teacher_frames)
 
 
 def _selection(frames: int | Sequence[int] | None, stride: int | None, sampling: str) -> FrameSelection:
@@ -113,12 +122,10 @@ def _selection(frames: int | Sequence[int] | None, stride: int | None, sampling:
 
 
 def _opened(pattern: str, view: View, skip_bad_records: bool, data_format: dict[str, Any]) -> VideoFiles:
-    try:
+    with named_as_arguments():
         videos = open_videos(pattern, _PATTERN, SpecOverrides(**data_format), skip_bad_records=skip_bad_records)
         check_segments(videos, _PATTERN)
         check_view(videos.spec, view, _PATTERN)
-    except UserError as error:
-        raise UserError(re.sub(r"--(\w+)", r"\1", str(error))) from error  # arguments here, and no flags
     if videos.spec.level == VIDEO and view.selection != ALL_FRAMES:
         raise UserError("student_frames: these are video-level records, which have one vector for each video.")
     return videos

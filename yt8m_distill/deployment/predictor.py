@@ -14,6 +14,7 @@ import numpy as np
 
 from yt8m_distill.config.dataset import DEFAULT_RANGE, SEGMENT, VIDEO, VOCABULARY_FILE, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.python_arguments import named_as_arguments
 from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.video import Video
 from yt8m_distill.deployment import hub
@@ -75,8 +76,10 @@ class Predictor:
             batch_size: videos at a time.
 
         Raises:
-            UserError: frames of another shape, or values that are not finite or no bytes.
+            UserError: frames of another shape, a batch_size below 1, or values that are not finite or no bytes.
         """
+        if batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, not {batch_size}.")
         videos, view = list(_videos(frames, num_frames, ids, self.data)), View(self.selection)
         batches = [
             self._predict(view.batch(videos[begin : begin + batch_size], self.data, self.seed))
@@ -133,6 +136,8 @@ def load(
         raise UserError(f"role={role!r} must be 'student' or 'teacher'.")
     if not place.exists():
         raise UserError(f"'{place}' does not exist; a run directory, a packed model or an export is needed.")
+    if place.suffix == ".keras":
+        raise UserError(f"'{place}' is a model that Keras saved: keras.models.load_model('{place}') reads it.")
     export = next((folder for folder in (place, *place.parents[:2]) if (folder / MANIFEST).is_file()), None)
     if export is not None:
         loaded = _exported(export, place, role, student_frames)
@@ -181,8 +186,9 @@ def _trained(path: pathlib.Path, role: str | None, student_frames: int | None) -
         else:
             folder = held.enter_context(tempfile.TemporaryDirectory())
             trained = packing.load_packed(str(path), folder, which=role)
-        asked = None if student_frames is None else FrameSelection(student_frames, sampling_is_open=True)
-        selection = trained.selection_for(asked)
+        with named_as_arguments():
+            asked = None if student_frames is None else FrameSelection(student_frames, sampling_is_open=True)
+            selection = trained.selection_for(asked)
         data, beside = trained.config.data, trained.run_path / VOCABULARY_FILE
         names = _names(beside, data.num_classes) if beside.is_file() else None
     predict, seed = prediction_function(trained.model, small_batches=True), trained.config.learning.seed

@@ -101,6 +101,14 @@ class LabelTrainer(keras.Model):
             kwargs.setdefault("jit_compile", False)  # RankingMetric is computed outside of the graph
         super().compile(optimizer=optimizer, metrics=metrics, **kwargs)
 
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """As of `keras.Model`; after a step that was refused, the next call builds it anew."""
+        try:
+            return super().fit(*args, **kwargs)
+        except Exception:
+            self.train_function = None  # whose graph was not finished, and could not create the optimizer's variables
+            raise
+
     @property
     def metrics(self):
         compiled = self._compile_metrics  # Keras has no public way to them
