@@ -30,9 +30,11 @@ LINES = [BANNER, NO_GPU, GUARD, A_WARNING, FACTORY, AN_ERROR, OTHER]
 
 STUB = f"import os\nos.write(2, {chr(10).join([*LINES, '']).encode()!r})\n"
 START = """
+import importlib.util
 import sys
 from yt8m_distill.cli.startup import quiet_tensorflow
 quiet_tensorflow()
+assert importlib.util.find_spec("tensorflow")  # as by who asks whether it is installed
 import tensorflow
 assert tensorflow.__spec__.loader is tensorflow.__loader__ and sys.meta_path == [
     finder for finder in sys.meta_path if type(finder).__module__ != quiet_tensorflow.__module__

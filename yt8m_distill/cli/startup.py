@@ -47,7 +47,7 @@ def start_up_lines(level: int) -> list[str]:
 
 
 class _QuietImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds TensorFlow, once, and loads it with lines of stderr left out."""
+    """Loads TensorFlow, once, with lines of stderr left out."""
 
     def __init__(self, lines: Sequence[str]):
         self._lines = lines
@@ -57,7 +57,10 @@ class _QuietImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if name != "tensorflow":
             return None
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)  # whoever has asked may only want to know whether it is installed
         if spec is not None and spec.loader is not None:
             self._loader, spec.loader = spec.loader, self
         return spec
@@ -67,6 +70,7 @@ class _QuietImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: Any):
         module.__spec__.loader = module.__loader__ = self._loader
+        sys.meta_path.remove(self)
         with _left_out(self._lines):
             self._loader.exec_module(module)
 
