@@ -96,6 +96,7 @@ REFUSED = [
     ("train", [DATA, "--eval_data_pattern=gs://bucket/a"], "--eval_data_pattern: 'gs://bucket/a' is not on this"),
     ("train", ["--eval_data_pattern=data"], "--train_data_pattern is missing"),
     ("train", ["--validation_fraction=0.1"], "--validation_fraction: the sample data set has"),
+    ("train", ["--segment_labels"], "--train_data_pattern is required for segment-level records"),
     ("train", [DATA, "--teacher_dir=run,run/.."], "--teacher_dir=run has no finished run"),
     ("train", [DATA, "--init_from=nowhere"], NOT_THERE),
     ("train", [DATA, "--input_normalization=unwhiten", "--eigenvalues=x.npy"], "--eigenvalues: 'x.npy' cannot be read"),

@@ -19,6 +19,9 @@ A_FEW_MINUTES = "a model takes a few minutes"
     ("arguments", "models", "duration"),
     [
         (["--model=NeXtVLAD", "--student_frames=30"], f"{TEACHER}, then a student that sees 30 frames", QUICK_START),
+        (["--student_frames=10,30,6"], f"{TEACHER}, then a student that sees 6, 10 or 30 frames", QUICK_START),
+        (["--frame_sampling=learned"], f"{TEACHER}, then a student that sees 30 frames", A_FEW_MINUTES),
+        (["--student_losses=rep"], f"{TEACHER}, then a student that sees 30 frames", A_FEW_MINUTES),
         (["--seed=3"], f"{TEACHER}, then a student that sees 30 frames", QUICK_START),
         (
             ["--training_mode=parallel", "--student_stride=10"],

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from yt8m_distill.config.bad_records import BadRecordPolicy
 from yt8m_distill.config.callbacks import callback_source, joined
-from yt8m_distill.config.dataset import SpecOverrides
+from yt8m_distill.config.dataset import FRAME, SpecOverrides
 from yt8m_distill.config.distillation import Distillation, TeacherCache
 from yt8m_distill.config.frames import ALL_FRAMES, FrameSelection
 from yt8m_distill.config.inputs import check_file, check_finished_run, check_run, check_videos
@@ -199,6 +199,9 @@ class TrainConfig(Settings):
             raise self.error("{train_data_pattern} is missing; without any data pattern the sample data set is used.")
         if self.validation_fraction:
             raise self.error("{validation_fraction}: the sample data set has validation videos of its own.")
+        if self.overrides.level not in (None, FRAME):
+            kind = f"{self.overrides.level}-level records"
+            raise self.error("{train_data_pattern} is required for {}: the sample data set has whole videos.", kind)
 
     def _set_input_normalization(self, chosen: str):
         args = {"input_normalization": chosen, **self.model_args}

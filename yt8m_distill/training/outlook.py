@@ -62,13 +62,17 @@ def _models(config: TrainConfig) -> str:
 
 
 def _frames(selection: FrameSelection) -> str:
-    return f"{selection.k} frames" if selection.k is not None else f"one frame of every {selection.stride}"
+    if selection.k is None:
+        return f"one frame of every {selection.stride}"
+    *smaller, largest = map(str, selection.drawn_from or (selection.k,))
+    return f"{', '.join(smaller)} or {largest} frames" if smaller else f"{largest} frames"
 
 
 def _duration(config: TrainConfig, recipe: str) -> str:
     """Measured for the quick start alone: what else there is may take less, or far more."""
     learning = dataclasses.replace(config.learning, seed=Learning.seed)
-    is_quick_start = (config.model, config.training_mode) == (DEFAULT_MODEL, "serial") and not (
+    kind = (config.model, config.training_mode, config.selection.sampling, config.distillation)
+    is_quick_start = kind == (DEFAULT_MODEL, "serial", "uniform", Distillation()) and not (
         config.model_args or config.student_model_args or config.teacher_dirs or config.teacher_settings
     )
     if recipe == "sample" and is_quick_start and learning == Learning():
