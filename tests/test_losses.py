@@ -259,6 +259,11 @@ def test_where_nothing_varies_dist_has_no_gradient():
     np.testing.assert_array_equal(gradient, np.zeros((1, 3)))
 
 
+def test_one_loss_by_name():
+    (loss,) = losses.student_losses("rep", {"rep": 2.0})
+    assert (loss.name, loss.weight) == ("rep", 2.0)
+
+
 def test_shares_are_of_the_weighted_norms():
     shares = losses.GradientShares({"rep": 0.3, "pred": 0.4, "ce": 0.3})
     assert shares.by_name() == pytest.approx({"rep": 0.9, "pred": 1.2, "ce": 0.9})

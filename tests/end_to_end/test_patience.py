@@ -106,7 +106,7 @@ def test_the_weights_of_another_run_are_the_start(data, runs, tmp_path, mode):
     [
         (["--init_from=nowhere"], "nowhere"),
         (["--init_from={runs}/any_k", "--model_args=clusters=4,hidden_size=9"], "init_from needs models with the same"),
-        (["--init_from={run}"], "is the run that is to be trained"),
+        (["--init_from={run}"], "is not a run directory of train.py: it has no config.json"),
         (["--init_from={runs}/any_k", "--num_classes=12"], "the model in '"),
         (["--learning_rate_schedule=cosine", "--warmup_steps=8"], "warmup_steps=8 must be less than all 8 steps"),
     ],

@@ -126,7 +126,7 @@ def test_students_frames_are_the_same_on_a_gpu(monkeypatch):
     frames = tf.constant(np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8))
     indices = tf.constant([[0, 2], [6, 6], [1, 3], [5, 0], [4, 2]])
     expected = distiller.student_view({"frames": frames, "student_indices": indices, "student_num_frames": None})
-    monkeypatch.setattr(distiller.tf.config, "list_physical_devices", lambda kind: [kind])
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
     found = distiller.student_view({"frames": frames, "student_indices": indices, "student_num_frames": None})
     assert found["frames"].dtype == tf.uint8
     np.testing.assert_array_equal(found["frames"], expected["frames"])

@@ -206,7 +206,7 @@ def test_what_is_not_one_run_is_refused(parts, capsys, damage, flags, told):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--num_shards=2",), "--shard_index is required (Index of this shard"),
+        (("--num_shards=2",), "--num_shards does nothing without --shard_index"),
         (("--num_shards=2", "--shard_index=2"), "--shard_index must be from 0 to 1, not 2"),
         (("--num_shards=0", "--shard_index=0"), "--num_shards must be at least 1"),
         (("--num_shards=6", "--shard_index=0"), "more than there are files (5)"),

@@ -50,7 +50,7 @@ def parse(kind: type[T], argv: Sequence[str]) -> T | None:
         settings = {name: rule.read(values[name].value) for name, rule in _flags(kind).items() if values[name].present}
         return kind.from_settings(settings | _arguments(kind, rest))
     except flags.Error as error:
-        raise UserError(f"{error}") from error
+        raise UserError(str(error).removeprefix("ERROR:: ")) from error
     except SettingError as error:
         raise UserError(error.in_terms_of(kind, "--")) from error
 

@@ -176,7 +176,7 @@ class Setting:
 
     def check_input(self, value: Any):
         """Raises UserError, in terms of the command line, where a path leads to nothing that could be read."""
-        if self.reads is None or value is None:
+        if self.reads is None or value is None or (value == "" and self.default is None):  # which also mean none
             return
         for path in value if isinstance(value, tuple) else (value,):
             self.reads(path, self.argument or f"--{self.name}")

@@ -297,7 +297,7 @@ class LabelLoss(Loss):
 
 
 def student_losses(
-    losses: Iterable[str | Loss],
+    losses: str | Iterable[str | Loss],
     loss_weights: Mapping[str, float] | None = None,
     *,
     prediction_distance: str = "kl",
@@ -308,7 +308,7 @@ def student_losses(
     """The losses of a student: objects as they are, names as objects of the registered classes with these settings.
 
     Args:
-        losses: names in `plugins.LOSSES` and `Loss` objects.
+        losses: a name in `plugins.LOSSES`, or names and `Loss` objects.
         loss_weights: weights of the losses that are given by name; 1 where missing.
         prediction_distance: the distance of "pred".
         representation_matching: the matching of "rep".
@@ -337,7 +337,7 @@ def student_losses(
     weights = dict(loss_weights or {})
     made = [
         LOSSES.get(loss)(weight=weights.pop(loss, 1.0), **built_in.get(loss, {})) if isinstance(loss, str) else loss
-        for loss in dict.fromkeys(losses)
+        for loss in dict.fromkeys([losses] if isinstance(losses, str) else losses)
     ]
     if weights:
         raise UserError(f"loss_weights has a weight for '{next(iter(weights))}', which is not a name in losses.")

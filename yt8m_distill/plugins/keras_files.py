@@ -26,6 +26,7 @@ CLASSES = {
         *("Dbof", "FrameLevelLogistic", "FrameScorer", "HierarchicalRNN", "Logistic", "Lstm", "MixNeXtVLAD", "Moe"),
         *("NeXtVLAD", "NetVLAD"),
     ),
+    "training.fused_adam": ("FusedAdam", "FusedAdamW"),
 }
 
 
