@@ -16,7 +16,10 @@ FORBIDDEN = {
 }
 ALLOWED = {
     # Of this package's own modules.
-    **dict.fromkeys(("", "__main__", "data", "metrics", "plugins.keras_files", "plugins.registry"), {"import_module"}),
+    **{
+        name: {"import_module"}
+        for name in ("", "__main__", "data", "metrics", "plugins.keras_files", "plugins.registry")
+    },
     "cli.startup": {"subprocess"},  # of grep, on lines of TensorFlow
     "models.video_model": {"deserialize_keras_object"},  # in Keras's own loading, and its safe mode
     "plugins.loading": {"import_module"},  # of modules that the user has named
