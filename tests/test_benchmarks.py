@@ -65,6 +65,7 @@ def test_inference_time(run):
         assert ratio == pytest.approx(model / bare, abs=0.01 + 0.6 / bare)
 
 
+@pytest.mark.long
 def test_training_step(run):
     times, ratios = run("training_step", "--batch_size=3", "--frames=8", "--student_frames=3", TINY_MODEL)
     assert len(times) == 6
@@ -72,6 +73,7 @@ def test_training_step(run):
     assert len(ratios) == 3
 
 
+@pytest.mark.long
 def test_peers(run):
     """The networks written in plain frameworks are the same ones, or it ends; that in TensorFlow runs here, too."""
     pythons = [f"--tensorflow215_python={sys.executable}"]
@@ -94,6 +96,7 @@ def test_other_networks_are_no_peers(monkeypatch):
             peers.check_difference("PyTorch", difference, "losses")
 
 
+@pytest.mark.long
 def test_teacher_cache(run):
     sizes = ["--videos=6", "--frames=20", "--student_frames=3", "--batch_size=3", TINY_MODEL]
     (rows,) = run("teacher_cache", *sizes)
@@ -144,6 +147,7 @@ def test_serving(run):
         assert others == 0, load
 
 
+@pytest.mark.long
 def test_distribution(run):
     (rows,) = run("distribution", "--processes=1", "--frames=5", "--batch_size=2", TINY_MODEL)
     seconds, videos, processor = rows["1 process"]
@@ -161,6 +165,7 @@ def test_damaged_shards(monkeypatch):
     assert sum(outcome.lost_whole for outcome in outcomes) <= 3
 
 
+@pytest.mark.long
 def test_reliability_of_the_service(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     service = importlib.import_module("reliability_service")
@@ -173,6 +178,7 @@ def test_reliability_of_the_service(monkeypatch, capsys):
     assert any(line.startswith("| `/health` meanwhile |") for line in lines)
 
 
+@pytest.mark.long
 def test_reliability_of_restarts(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     kills = importlib.import_module("reliability_kills")
@@ -207,6 +213,7 @@ def test_cost_of_the_full_data_set(full_data_set, capsys):
     assert [cells[1] for cells in rows.values()] == [5 * 12_500, 0, 5 * 12_500, 10 * 12_500]
 
 
+@pytest.mark.long
 def test_a_recipe_is_rehearsed(full_data_set, tmp_path, capsys, monkeypatch):
     """The recipe for YouTube-8M on a few simulated videos: the same epochs and decays, fewer steps in each."""
     monkeypatch.setattr(report, "SECONDS", 0.01)

@@ -48,7 +48,7 @@ def check_equal(predictions: dict[str, np.ndarray], expected: dict[str, np.ndarr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampling", ["uniform", "medoid", "learned", "all"])
+@pytest.mark.parametrize("sampling", ["uniform", "medoid", pytest.param("learned", marks=pytest.mark.long), "all"])
 def test_predictions_are_those_of_keras(tmp_path, data, sampling):
     selection = ALL_FRAMES if sampling == "all" else FrameSelection(K, sampling=sampling)
     args = {"cells": 12, "layers": 1} if sampling == "all" else LSTM

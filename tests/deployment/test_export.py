@@ -345,7 +345,7 @@ def test_frames_counted_by_the_authors_are_chosen_by_the_saved_model(tmp_path):
 
 
 @pytest.mark.parametrize("sampling", ["medoid", "k_center", "motion", "learned"])
-@pytest.mark.parametrize("model_name", ["FrameLevelLogistic", "HierarchicalRNN"])
+@pytest.mark.parametrize("model_name", ["FrameLevelLogistic", pytest.param("HierarchicalRNN", marks=pytest.mark.long)])
 def test_frames_are_chosen_by_the_exported_files(tmp_path, sampling, model_name):
     """All files take all frames and choose those that the reader, or the Keras model, chooses."""
     selection = FrameSelection(K, sampling=sampling)

@@ -132,6 +132,7 @@ def test_two_devices_of_one_process_end_as_one_device(data, of_one_device, tmp_p
     assert (first != second).any()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_end_as_one_device_also_when_one_is_killed(data, of_one_device, tmp_path):
     (code, output), (killed, _) = start_workers(data, tmp_path, "serial", kill_at=3)

@@ -68,6 +68,7 @@ def test_the_teacher_is_the_model_for_any_k_with_all_frames(run):
     assert measured["GAP@20"] == pytest.approx(of_report["GAP@20"], abs=1e-6)
 
 
+@pytest.mark.long
 def test_a_finished_student_as_the_teacher(data, run, tmp_path):
     """Its own teacher is meant by default, as before; the student where that is asked for."""
     for role, source in (("teacher", run / "teacher"), ("student", run)):
@@ -111,6 +112,7 @@ teacher_settings = {num_epochs = 2}
 """
 
 
+@pytest.mark.long
 def test_a_chain_of_teachers_in_a_file_of_runs(data, tmp_path):
     (tmp_path / "runs.toml").write_text(RUNS)
     arguments = [
@@ -129,6 +131,7 @@ def test_a_chain_of_teachers_in_a_file_of_runs(data, tmp_path):
     assert "2: Teacher-Skyline; 2 + 1: Teacher-Skyline 2; 2 + 1 + 1: Student" in text
 
 
+@pytest.mark.long
 def test_a_deterministic_run_measures_no_times(data, tmp_path):
     arguments = ["--training_mode=baseline", "--student_frames=1,3", "--num_epochs=1", "--deterministic"]
     reports = []

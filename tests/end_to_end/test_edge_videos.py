@@ -182,7 +182,10 @@ def train_evaluate_predict(folder: pathlib.Path, name: str, path: str, *argument
         return read_json(run / "eval" / "metrics.json"), list(csv.reader(file))[1:]
 
 
-@pytest.mark.parametrize("name", FRAME_LEVEL)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name.startswith("Ne") else pytest.mark.long) for name in FRAME_LEVEL],
+)
 def test_edge_videos_through_the_scripts(tmp_path, name):
     videos = [*EDGE_VIDEOS, *learnable_videos(3)]
     path = write_records(tmp_path / "a.tfrecord", videos)

@@ -32,6 +32,7 @@ CASES = {
         ["--finetune_epochs=3"],
     ),
 }
+QUICKER = ("steps, in the middle of epochs", "a teacher of its own, fine-tuning")
 
 
 def options(data: pathlib.Path, *others: str) -> list[str]:
@@ -40,7 +41,10 @@ def options(data: pathlib.Path, *others: str) -> list[str]:
     return [*common, f"--validation_data_pattern={data}/validate*", *others]
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=name, marks=[] if name in QUICKER else pytest.mark.long) for name, case in CASES.items()],
+)
 def test_a_longer_run_ends_as_one_that_was_longer_from_the_start(data, tmp_path, case):
     settings, *lengths = case
     assert train(data, tmp_path / "whole", *options(data, *settings), *lengths[-1]) == 0
@@ -60,7 +64,7 @@ def uninterrupted(data, tmp_path_factory) -> tuple[pathlib.Path, list[str]]:
     return folder / "whole", arguments
 
 
-@pytest.mark.parametrize("interrupt", [stop_after, kill_after])
+@pytest.mark.parametrize("interrupt", [pytest.param(stop_after, marks=pytest.mark.long), kill_after])
 def test_a_run_that_was_interrupted(data, tmp_path, uninterrupted, interrupt):
     """In its second stage, and again while it is trained longer in its first."""
     whole, arguments = uninterrupted
@@ -72,6 +76,7 @@ def test_a_run_that_was_interrupted(data, tmp_path, uninterrupted, interrupt):
     assert_same_end(tmp_path / "run", whole)
 
 
+@pytest.mark.long
 def test_with_a_teacher_cache(data, tmp_path):
     """A longer teacher makes another student; the former one is kept beside it, and the cache is written again."""
     for name, lengths in (("whole", [2]), ("run", [1, 2])):

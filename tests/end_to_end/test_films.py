@@ -130,6 +130,7 @@ def test_predictions_of_films_are_those_of_their_features(folder, tmp_path, mode
     }
 
 
+@pytest.mark.long
 def test_cost_in_seconds_of_a_film(folder, capsys, monkeypatch):
     monkeypatch.setattr(speed, "SECONDS", 0.01)
     data = [f"--train_data_pattern={folder}/features", "--validation_fraction=.4"]
@@ -219,6 +220,7 @@ def test_a_packed_model_knows_how_its_features_are_made(folder, tmp_path):
     assert again.read_bytes() == packed.read_bytes()
 
 
+@pytest.mark.long
 def test_a_film_that_changes_is_decoded_again_after_a_stop(folder, tmp_path, capsys):
     (tmp_path / "films").mkdir()
     film, run, output = tmp_path / "films/a.mp4", f"--train_dir={folder}/run", tmp_path / "a.csv"

@@ -102,6 +102,7 @@ def test_a_stopped_run_ends_as_one_never_stopped(data, tmp_path, arguments, inte
     assert_same_end(tmp_path / "stopped", tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_killed_within_the_report(data, tmp_path, monkeypatch):
     """Everything is evaluated again, and no curve has a point twice."""
     arguments = [*options(data), "--student_losses=ce", "--num_epochs=2"]
@@ -120,6 +121,7 @@ def test_killed_within_the_report(data, tmp_path, monkeypatch):
     assert len(scalars(tmp_path / "killed" / "logs" / "eval_teacher")["metrics/GAP@20"]) == 1
 
 
+@pytest.mark.long
 def test_stages_with_averages_are_resumed_exactly(data, tmp_path):
     """The teacher as saved, which is its average, gives the student that the teacher at hand gave."""
     arguments = [*options(data), "--student_losses=rep", "--num_epochs=2", *AVERAGES]

@@ -105,6 +105,7 @@ def test_the_table_is_written(finished):
     assert "| Serial rep, pred, CE | 3 |" in text
 
 
+@pytest.mark.long
 def test_more_k_train_only_what_is_new_and_other_settings_are_refused(data, finished, capsys):
     before = reports(finished)
     arguments = ["--experiment=table6", "--frames=1,3", "--full_map", "--nomeasure_speed"]
@@ -206,6 +207,7 @@ def test_a_stopped_experiment_is_resumed(data, tmp_path, monkeypatch, capsys):
     ]
 
 
+@pytest.mark.long
 def test_start_new_model_moves_everything_aside(data, tmp_path):
     file = tmp_path / "runs.toml"
     file.write_text(RUNS[: RUNS.index('[[runs]]\nname = "Two"')])

@@ -64,7 +64,11 @@ def expected() -> list[float]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "tolerance"),
-    [({"precision": "bfloat16"}, 5e-3), ({"precision": "float16"}, 1e-3), ({"xla": True}, 1e-4)],
+    [
+        ({"precision": "bfloat16"}, 5e-3),
+        ({"precision": "float16"}, 1e-3),
+        pytest.param({"xla": True}, 1e-4, marks=pytest.mark.long),
+    ],
 )
 def test_training_takes_the_same_course(expected, settings, tolerance):
     assert expected[-1] < 0.95 * expected[0]
@@ -149,6 +153,7 @@ def test_what_several_devices_do_not_do_is_refused(learning, told):
         RunConfig("NeXtVLAD", "teacher", data=SPEC, distribution="mirrored", learning=Learning(**learning))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_keeps_its_format_and_is_evaluated_in_any(tmp_path, capsys):
     for name, count, seed in (("train", 40, 0), ("test", 20, 100)):
