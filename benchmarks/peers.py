@@ -1,7 +1,7 @@
 """Is NeXtVLAD here as fast as the same network by what else a user could pick on this machine?
 
     python -m venv .venv-peers && .venv-peers/bin/pip install -r requirements-peers.txt
-    python benchmarks/peers.py --torch_python=.venv-peers/bin/python        # about 15 minutes, 14 GB of memory
+    python benchmarks/peers.py --torch_python=.venv-peers/bin/python        # about 7 minutes, 14 GB of memory
     python benchmarks/peers.py --torch_python=.venv-peers/bin/python --quick                       # a small model
 
 The networks have the papers' settings and the same random weights, and predict and train on the same random bytes, in
