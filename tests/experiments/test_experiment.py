@@ -105,7 +105,6 @@ def test_the_table_is_written(finished):
     assert "| Serial rep, pred, CE | 3 |" in text
 
 
-@pytest.mark.long
 def test_more_k_train_only_what_is_new_and_other_settings_are_refused(data, finished, capsys):
     before = reports(finished)
     arguments = ["--experiment=table6", "--frames=1,3", "--full_map", "--nomeasure_speed"]
