@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -241,13 +242,23 @@ def test_health_identifies_the_model_and_the_package(port):
 def test_each_request_is_a_line_of_the_log(monkeypatch):
     lines = []
     monkeypatch.setattr(access_log.log, "info", lambda form, *values: lines.append(form % values))
+
+    def wait_for(number: int):  # of lines, which are written after the answers
+        end = time.monotonic() + 10
+        while len(lines) < number and time.monotonic() < end:
+            time.sleep(0.01)
+
     with serving() as port:
         ask(port, one_video(7), NPZ, "/predict?top_k=1")
+        wait_for(1)
         ask(port, b"{}", "text/plain")
+        wait_for(2)
         ask(port, None, path="/a%0ab%20" + "c" * 5000)
+        wait_for(3)
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(b"\x00\r\n\r\n")
             connection.recv(100)
+        wait_for(4)
     form = r"127\.0\.0\.1 (.*) (\d+) (\d+) \d+\.\d"
     (predicted, refused, missing, bad) = (re.fullmatch(form, line).groups() for line in lines)
     assert predicted[:2] == ("POST /predict?top_k=1", "200")
