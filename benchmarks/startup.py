@@ -6,18 +6,15 @@ Each is a process of its own: `train.py --help`, `eval.py` with a small model on
 with a model of full size (89 million weights, unless --model_args makes it smaller) on as many, from start to end.
 Beside them, what they cannot do without: Python itself, and importing TensorFlow. To expect: the help in less than a
 second, without TensorFlow; the others in less than 10 seconds.
-Measured (2 cores of a server of 2021):
+Measured (2 idle cores of a server with AVX-512):
 
 |                               | s    |
 |-------------------------------|------|
 | python -c pass                | 0.03 |
-| train.py --help               | 0.09 |
-| python -c 'import tensorflow' | 4.46 |
-| eval.py, 100 videos           | 5.40 |
-
-`inference.py`, measured on another day, takes 6.5 s of processor time: 3.4 for importing TensorFlow, .3 for building
-the model, .9 for its weights, .4 for their checksum, .4 for compiling and the first batch. It took 9.3 s while weights
-were drawn at random before they were loaded.
+| train.py --help               | 0.16 |
+| python -c 'import tensorflow' | 2.50 |
+| eval.py, 100 videos           | 3.50 |
+| inference.py, 100 videos      | 4.75 |
 """
 
 import argparse

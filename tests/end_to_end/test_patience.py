@@ -1,6 +1,7 @@
 """Longer trainings with more helps: the cosine schedule, mixup, shares of losses, other starts, other teachers."""
 
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -115,6 +116,14 @@ def test_refused(data, runs, tmp_path, capsys, arguments, message):
     arguments = [argument.format(runs=runs, run=tmp_path / "run") for argument in arguments]
     assert train(data, tmp_path / "run", "--training_mode=baseline", "--num_epochs=2", *MANY_K, *arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_run_does_not_start_from_itself(data, runs, tmp_path, capsys):
+    shutil.copytree(runs / "any_k", tmp_path / "run")
+    arguments = ["--training_mode=baseline", *MANY_K, "--start_new_model", f"--init_from={tmp_path / 'run'}"]
+    assert train(data, tmp_path / "run", *arguments) == 2
+    assert "is the run that is to be trained" in capsys.readouterr().err
+    assert loading.load(tmp_path / "run").role == "student"  # it is still there
 
 
 @pytest.mark.parametrize("longer", ["--num_epochs=8", "--max_steps=40", "--num_epochs=6"])

@@ -150,14 +150,14 @@ def test_a_stopped_parallel_run_ends_as_one_never_stopped(data, parallel_run, tm
 
 
 def test_killed_in_earnest(data, parallel_run, tmp_path):
-    """`kill -9` at whatever it is doing, twice."""
+    """`kill -9` at whatever it is doing, three times."""
     arguments = [*options(data), *PARALLEL]
     script = (
         "import pathlib, sys; from tests.end_to_end.commands import train; "
         "sys.exit(train(*map(pathlib.Path, sys.argv[1:3]), *sys.argv[3:]))"
     )
     command = [sys.executable, "-c", script, str(data), str(tmp_path / "killed"), *arguments]
-    for done in (2, 9):
+    for done in (2, 6, 11):
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and _steps(tmp_path / "killed") < done:
             time.sleep(0.05)

@@ -73,7 +73,7 @@ def test_outputs_keep_the_contract(name):
 def test_one_training_step_changes_every_variable(name):
     model, labels = _build(name, **without_dropout(name)), np.eye(CLASSES)[: len(NUM_FRAMES)].astype(np.float32)
     before = [variable.numpy() for variable in model.trainable_variables]
-    optimizer = keras.optimizers.Adam(0.02)
+    optimizer = keras.optimizers.Adam(0.01)
 
     def step(inputs):  # not compiled, which would take longer than all steps
         with tf.GradientTape() as tape:
@@ -85,11 +85,11 @@ def test_one_training_step_changes_every_variable(name):
     inputs = tf.nest.map_structure(tf.constant, _inputs())
     first = float(step(inputs))
     after = [variable.numpy() for variable in model.trainable_variables]
-    last = [float(step(inputs)) for _ in range(6)][-1]
+    last = [float(step(inputs)) for _ in range(15)][-1]
 
     for variable, old, new in zip(model.trainable_variables, before, after, strict=True):
         assert np.abs(new - old).max() > 0, variable.path
-    assert last < 0.97 * first
+    assert last < 0.9 * first
 
 
 def _with_classifier(name: str, classifier: str) -> dict:

@@ -11,6 +11,9 @@ import os
 from yt8m_distill.errors import UserError
 from yt8m_distill.files.patterns import check_pattern
 
+CONFIG_FILE, REPORT_FILE = "config.json", "report.json"  # of a run directory
+MANIFEST_FILE = "export.json"  # of an export
+
 
 def check_videos(pattern: str, name: str):
     """Checks that there are files with videos: globs, files and folders, separated by commas.
@@ -52,8 +55,8 @@ def check_run(path: str, name: str):
     Raises:
         UserError: there is none.
     """
-    if not os.path.isfile(os.path.join(path, "config.json")):
-        raise UserError(f"{name}: '{path}' is not a run directory of train.py: it has no config.json.")
+    if not os.path.isfile(os.path.join(path, CONFIG_FILE)):
+        raise UserError(f"{name}: '{path}' is not a run directory of train.py: it has no {CONFIG_FILE}.")
 
 
 def check_finished_run(path: str, name: str):
@@ -62,8 +65,8 @@ def check_finished_run(path: str, name: str):
     Raises:
         UserError: there is none.
     """
-    if not os.path.isfile(os.path.join(path, "report.json")):
-        raise UserError(f"{name}={path} has no finished run (no report.json in it).")
+    if not os.path.isfile(os.path.join(path, REPORT_FILE)):
+        raise UserError(f"{name}={path} has no finished run (no {REPORT_FILE} in it).")
 
 
 def check_checkpoint(path: str, name: str):
@@ -82,5 +85,5 @@ def check_export(path: str, name: str):
     Raises:
         UserError: there is none.
     """
-    if not os.path.isfile(os.path.join(path, "export.json")):
-        raise UserError(f"{name}: '{path}' is not an export: it has no export.json.")
+    if not os.path.isfile(os.path.join(path, MANIFEST_FILE)):
+        raise UserError(f"{name}: '{path}' is not an export: it has no {MANIFEST_FILE}.")

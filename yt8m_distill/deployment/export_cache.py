@@ -10,10 +10,10 @@ import shutil
 from yt8m_distill.config.deployment import ExportConfig
 from yt8m_distill.config.frames import FrameSelection
 from yt8m_distill.config.inference import InferenceConfig
+from yt8m_distill.config.inputs import MANIFEST_FILE
 from yt8m_distill.data.frame_selection import needs_all_frames
 from yt8m_distill.deployment.export import run_export
 from yt8m_distill.deployment.export_files import batch_function, travel_of
-from yt8m_distill.deployment.manifest import FILE_NAME as MANIFEST
 from yt8m_distill.deployment.manifest import read_manifest
 from yt8m_distill.deployment.preparation import ONNX_FILES
 from yt8m_distill.errors import UserError
@@ -63,7 +63,7 @@ def _exported(config: InferenceConfig, trained: TrainedModel) -> pathlib.Path:
     branch = "" if trained.branch is None else f"{trained.branch}"
     kind = f"{trained.role}{branch}_{config.precision}_{_checksum(str(selection))[:8]}"
     folder = RunDir(trained.run_path).exports / f"{kind}_{loading.fingerprint(trained)[:16]}"
-    if (folder / MANIFEST).is_file():
+    if (folder / MANIFEST_FILE).is_file():
         log.info("Using the export in %s", folder)
         return folder
     log.info("Exporting the model to %s, once", folder)

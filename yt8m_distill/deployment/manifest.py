@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from yt8m_distill.config import json
 from yt8m_distill.config.dataset import DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.inputs import MANIFEST_FILE
 from yt8m_distill.data.frame_selection import needs_all_frames
 from yt8m_distill.errors import UserError
 from yt8m_distill.files import atomic, untrusted
 from yt8m_distill.plugins.loading import check_loaded
-
-FILE_NAME = "export.json"
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def most_frames(spec: DatasetSpec, selection: FrameSelection) -> int | None:
 
 def write_manifest(manifest: Manifest, folder: pathlib.Path):
     """Writes `export.json`."""
-    atomic.write_json(folder / FILE_NAME, json.to_values(manifest))
+    atomic.write_json(folder / MANIFEST_FILE, json.to_values(manifest))
 
 
 def read_manifest(folder: pathlib.Path) -> Manifest:
@@ -123,9 +122,9 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
     Raises:
         UserError: the folder is not an export, its manifest is damaged, or it names plugins that are not imported.
     """
-    path = folder / FILE_NAME
+    path = folder / MANIFEST_FILE
     if not path.is_file():
-        raise UserError(f"'{folder}' is not an export (no {FILE_NAME}); python -m yt8m_distill.export writes one.")
+        raise UserError(f"'{folder}' is not an export (no {MANIFEST_FILE}); python -m yt8m_distill.export writes one.")
     values = untrusted.read_json(path)
     check_loaded(values, str(path))  # before the names in it are looked up
     manifest = json.from_values(Manifest, values, str(path))

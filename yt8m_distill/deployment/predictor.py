@@ -14,12 +14,12 @@ import numpy as np
 
 from yt8m_distill.config.dataset import DEFAULT_RANGE, SEGMENT, VIDEO, VOCABULARY_FILE, DatasetSpec
 from yt8m_distill.config.frames import FrameSelection
+from yt8m_distill.config.inputs import MANIFEST_FILE
 from yt8m_distill.config.python_arguments import named_as_arguments
 from yt8m_distill.data.batches import Batch, View
 from yt8m_distill.data.video import Video
 from yt8m_distill.deployment import hub
 from yt8m_distill.deployment.export_files import chosen_file, load_file
-from yt8m_distill.deployment.manifest import FILE_NAME as MANIFEST
 from yt8m_distill.deployment.manifest import read_manifest
 from yt8m_distill.errors import UserError
 from yt8m_distill.prediction.vocabulary import load_vocabulary
@@ -138,7 +138,7 @@ def load(
         raise UserError(f"'{place}' does not exist; a run directory, a packed model or an export is needed.")
     if place.suffix == ".keras":
         raise UserError(f"'{place}' is a model that Keras saved: keras.models.load_model('{place}') reads it.")
-    export = next((folder for folder in (place, *place.parents[:2]) if (folder / MANIFEST).is_file()), None)
+    export = next((folder for folder in (place, *place.parents[:2]) if (folder / MANIFEST_FILE).is_file()), None)
     if export is not None:
         loaded = _exported(export, place, role, student_frames)
     else:

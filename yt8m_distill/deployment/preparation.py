@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from yt8m_distill.config.dataset import DESCRIPTION_FILES
 from yt8m_distill.config.deployment import ExportConfig
+from yt8m_distill.config.inputs import MANIFEST_FILE
 from yt8m_distill.deployment import hub
-from yt8m_distill.deployment.manifest import FILE_NAME as MANIFEST
 from yt8m_distill.deployment.runners import EXTRA
 from yt8m_distill.errors import UserError
 from yt8m_distill.runs.model_card import FILE_NAME as MODEL_CARD
 from yt8m_distill.runs.requests import check_request
 
 ONNX_FILES = {"float32": "model.onnx", "int8": "model_int8.onnx"}
-ENTRIES = (MANIFEST, MODEL_CARD, "saved_model", "litert", *ONNX_FILES.values(), *DESCRIPTION_FILES)
+ENTRIES = (MANIFEST_FILE, MODEL_CARD, "saved_model", "litert", *ONNX_FILES.values(), *DESCRIPTION_FILES)
 PACKAGES = {"saved_model": (), "litert": ("ai_edge_litert",), "onnx": ("onnx", "tf2onnx", "onnxruntime")}
 
 
@@ -46,7 +46,7 @@ def check_target(target: pathlib.Path):
     if not target.exists():
         return
     names = {path.name for path in target.iterdir()} if target.is_dir() else {target.name}
-    others = names - set(ENTRIES) if MANIFEST in names else names
+    others = names - set(ENTRIES) if MANIFEST_FILE in names else names
     if others:
         raise UserError(
             f"--output_dir={target} exists, and '{min(others)}' is not part of an export, which would be lost; name a "

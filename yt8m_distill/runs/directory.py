@@ -5,6 +5,7 @@ import pathlib
 from dataclasses import dataclass
 
 from yt8m_distill.config.frames import ALL_FRAMES
+from yt8m_distill.config.inputs import CONFIG_FILE, REPORT_FILE
 from yt8m_distill.config.json import from_json
 from yt8m_distill.config.run import RunConfig
 from yt8m_distill.config.training import TrainConfig
@@ -31,12 +32,12 @@ class RunDir:
 
     @property
     def config_file(self) -> pathlib.Path:
-        return self.path / "config.json"
+        return self.path / CONFIG_FILE
 
     @property
     def report_file(self) -> pathlib.Path:
         """The table of the run; it is written when the training has finished."""
-        return self.path / "report.json"
+        return self.path / REPORT_FILE
 
     @property
     def checkpoints(self) -> pathlib.Path:

@@ -8,6 +8,7 @@ import tempfile
 from typing import Any
 
 from yt8m_distill.config.dataset import DESCRIPTION_FILES
+from yt8m_distill.config.inputs import CONFIG_FILE
 from yt8m_distill.config.json import to_json
 from yt8m_distill.data.feature_ranges import copy_description
 from yt8m_distill.errors import UserError
@@ -19,7 +20,7 @@ from yt8m_distill.runs.directory import RunDir
 from yt8m_distill.runs.trained_model import TrainedModel
 
 PACKED_FILES = (
-    *("config.json", "best/student.weights.h5", "best/teacher.weights.h5", f"best/{CHECKSUMS_FILE}"),
+    *(CONFIG_FILE, "best/student.weights.h5", "best/teacher.weights.h5", f"best/{CHECKSUMS_FILE}"),
     *DESCRIPTION_FILES,
 )
 

@@ -128,14 +128,22 @@ def teacher_of(student: keras.Model, teachers: Sequence[TrainedModel], config: R
     return teachers[0] if len(teachers) == 1 else join(teachers, run, matched)
 
 
+def check_is_another_run(config: RunConfig):
+    """Checks that a run does not start from itself, before it is moved aside for a new one.
+
+    Raises:
+        UserError: `config.init_from` is its own directory.
+    """
+    if config.init_from is not None and os.path.realpath(config.init_from) == os.path.realpath(config.train_dir):
+        raise UserError(f"--init_from={config.init_from} is the run that is to be trained.")
+
+
 def check_start(config: RunConfig):
     """Checks the run `config.init_from`, before a teacher is trained for its student.
 
     Raises:
         UserError: it has no model with the same weights, for the same data.
     """
-    if os.path.realpath(config.init_from) == os.path.realpath(config.train_dir):
-        raise UserError(f"--init_from={config.init_from} is the run that is to be trained.")
     run, start, role = find_run(config.init_from)
     if start.model != config.model:
         raise UserError(f"--init_from={config.init_from} is a {start.model}, not a {config.model}.")

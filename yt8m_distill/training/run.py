@@ -33,7 +33,14 @@ from yt8m_distill.training import run_card
 from yt8m_distill.training.callbacks import CallbackMakers, TrainingCallbacks, makers
 from yt8m_distill.training.checkpointing import names_and_sizes
 from yt8m_distill.training.loop import TrainingLoop
-from yt8m_distill.training.matching import check_buildable, check_start, learns_labels, start_from_run, teacher_of
+from yt8m_distill.training.matching import (
+    check_buildable,
+    check_is_another_run,
+    check_start,
+    learns_labels,
+    start_from_run,
+    teacher_of,
+)
 from yt8m_distill.training.opening import open_run
 from yt8m_distill.training.report import Report, make_report
 from yt8m_distill.training.resolve import resolve
@@ -69,6 +76,7 @@ def run_training(
     with cluster.loss_of_workers_named(devices):
         with devices.chief_first():  # it writes the sample data, where the run is trained on that
             run_config, files = resolve(config)
+        check_is_another_run(run_config)
         _check_labels(run_config, files)
         report = _train(run_config, files, start_new_model, devices, made)
     report_skipped((videos.bad_records for videos in files.values()), config.bad_records.max_bad_fraction)
